@@ -1,0 +1,1 @@
+"""Talking to a daemon: the async client and the light checks it can do itself."""

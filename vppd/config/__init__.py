@@ -1,0 +1,1 @@
+"""The three files a person edits: genesis.toml, peers.toml, node.toml."""

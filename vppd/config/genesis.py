@@ -1,0 +1,128 @@
+"""genesis.toml: what all replicas must agree on before height 1; its SHA-256 is the chain id."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from vppd.types import Digest, Micro, MicroPerKwh, Ppm, PublicKey, Role, Slot, TimeMs, Wh
+
+Engine = Literal["pbft"]
+"""Engines this build can run; ``bncm`` and ``dpos`` share the core and follow."""
+MarketRules = Literal["production", "paper003", "literal003", "two-stage"]
+
+
+class ConsensusRules(msgspec.Struct, frozen=True, kw_only=True):
+    """``[consensus]``: limits and timers that decide what is valid."""
+
+    engine: Engine = "pbft"
+    f: int | None = None
+    """Byzantine replicas to tolerate; unset: the most, ⌊(n−1)/3⌋."""
+    view_timeout_ms: int = 2_000
+    view_timeout_max_ms: int = 10_000
+    idle_block_interval_ms: int = 60_000
+    """An empty block after so long without one."""
+    epoch_blocks: int = 1_024
+    checkpoint_blocks: int = 128
+    max_block_bytes: int = 524_288
+    """Sum of the transactions' bytes in one block."""
+    max_block_txs: int = 4_096
+    max_tx_bytes: int = 16_384
+    max_tx_ops: int = 64
+    max_tx_lifetime: int = 10_000
+    """Furthest expiry a transaction may name, in heights from the block that carries it."""
+    clock_tolerance_ms: int = 500
+    """How far a fresh block's time may lie ahead of a voter's clock."""
+
+
+class Tariff(msgspec.Struct, frozen=True, kw_only=True):
+    """``[[market.tariff]]``: the grid's prices for a part of the day; may wrap around midnight."""
+
+    start_minute: int
+    """First minute of the day, 0…1439, start-inclusive."""
+    end_minute: int
+    """End of the interval, 0…1440, end-exclusive; at or below the start: wraps around midnight."""
+    retail_price: MicroPerKwh
+    """What the grid charges."""
+    feed_in_price: MicroPerKwh
+    """What the grid pays."""
+
+
+class MarketRulesSection(msgspec.Struct, frozen=True, kw_only=True):
+    """``[market]``: slots, gates and prices.
+
+    Slot ``s`` is delivered in block time ``[origin_ms + s·slot_ms, … + slot_ms)``. Orders for it are
+    taken from ``open_lead_ms`` before its start until ``gate_lead_ms`` before its start; readings
+    until ``metering_ms`` after its end, when it settles; corrections for ``dispute_slots`` slots more.
+    """
+
+    rules: MarketRules = "production"
+    currency: str = "CNY"
+    origin_ms: TimeMs = 0
+    """Block time at which slot 0 starts; 0: slots count from the Unix epoch."""
+    slot_ms: int = 900_000
+    """Chain time per slot."""
+    market_slot_minutes: int = 15
+    """Market time per slot: which tariff applies. Differs from slot_ms in an accelerated day."""
+    market_offset_minutes: int = 0
+    """Minute of the market day at which slot 0 starts (a UTC offset when origin_ms is 0)."""
+    open_lead_ms: int = 86_400_000
+    gate_lead_ms: int = 300_000
+    metering_ms: int = 3_600_000
+    dispute_slots: int = 96
+    max_quantity_wh: Wh = 1_000_000_000
+    """Largest order and largest energy of one reading: absurd quantities are refused."""
+    max_price: MicroPerKwh = 1_000_000_000
+    tariffs: tuple[Tariff, ...] = ()
+
+    def slot_start(self, slot: Slot) -> TimeMs:
+        """Block time at which delivery of ``slot`` starts."""
+        return self.origin_ms + slot * self.slot_ms
+
+
+class ValidatorEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """``[[validator]]``: a replica that votes; its index is its position in the file."""
+
+    name: str
+    role: Role
+    key: PublicKey
+
+
+class AccountEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """``[[account]]``: a member with an opening balance."""
+
+    name: str
+    key: PublicKey
+    balance: Micro = 0
+    credit: Ppm = 800_000
+    """Starting credit (market.md, §0)."""
+    bus: int = 0
+    """Where in the grid the member sits."""
+
+
+class MeterEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """``[[meter]]``: a registered meter, which signs its own readings for one account."""
+
+    key: PublicKey
+    account: str
+    import_wh: Wh = 0
+    """Register of energy taken from the grid (OBIS 1.8.0) at the start of slot ``first_slot``."""
+    export_wh: Wh = 0
+    """Register of energy given to the grid (OBIS 2.8.0)."""
+    first_slot: Slot = 0
+    """First slot whose energy the meter measures."""
+
+
+class Genesis(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole file, decoded: keys are bytes, money is micro, times are milliseconds."""
+
+    name: str
+    """``chain_id`` in the file: what people call the plant."""
+    digest: Digest
+    """SHA-256 of the file's bytes: the chain id in every signature."""
+    consensus: ConsensusRules
+    market: MarketRulesSection
+    validators: tuple[ValidatorEntry, ...]
+    accounts: tuple[AccountEntry, ...] = ()
+    meters: tuple[MeterEntry, ...] = ()

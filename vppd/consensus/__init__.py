@@ -1,0 +1,1 @@
+"""Replicated agreement: one vote–lock–decide core behind a pure boundary (protocol.md)."""

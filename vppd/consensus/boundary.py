@@ -1,0 +1,268 @@
+"""The boundary of the pure core (architecture.md, §3): what goes in, what comes out, in which order.
+
+Time and everything else the core may learn are inputs; everything it wants done is a :class:`Step`,
+whose fields are executed top to bottom. Nothing after ``persist`` leaves before the write is
+durable. A node's own vote is an ordinary input, fed back once it is durable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Literal, NamedTuple, Protocol, TypeAlias
+
+import msgspec
+
+from vppd.codec import U8, U63, Bytes32, Bytes64, Message
+from vppd.consensus.messages import (
+    Certificate,
+    ConsensusMessage,
+    Type,
+)
+from vppd.types import Digest, Epoch, Height, Mode, ReplicaIndex, TimeMs, View
+
+
+class Now(NamedTuple):
+    """One reading of both clocks, in milliseconds, made by the node before each step."""
+
+    monotonic_ms: int
+    unix_ms: TimeMs
+
+
+# ---------------------------------------------------------------- inputs
+
+
+class Received(NamedTuple):
+    """A consensus message whose shape, size and every signature the gate has checked.
+
+    ``sender`` is the peer that handed it over (not always its signer); ``None``: not a validator.
+    """
+
+    sender: ReplicaIndex | None
+    message: ConsensusMessage
+
+
+class Offered(NamedTuple):
+    """Answer to ``Step.want``: a block for that height, built on the node's own head."""
+
+    header: bytes
+    txs: tuple[bytes, ...]
+
+
+class Pending(NamedTuple):
+    """There is work: since when the oldest executable transaction waits; ``None``: no more."""
+
+    since_ms: int | None
+
+
+class TimerKind(StrEnum):
+    """What a timer is for."""
+
+    TICK = "tick"
+    """Status, retransmission."""
+    IDLE = "idle"
+    """Leader: an empty block is due."""
+    DUE = "due"
+    """Leader: a time trigger of the ledger is due."""
+    FETCH = "fetch"
+    """A requested body or range has not come: ask the next peer."""
+    START = "start"
+    """Voting is allowed although not every peer has said where it stands."""
+
+
+class Timer(NamedTuple):
+    """Compares by value; ``mark`` makes a stale one recognisable."""
+
+    kind: TimerKind
+    mark: int = 0
+
+
+class Fired(NamedTuple):
+    """A timer that was armed has run out."""
+
+    timer: Timer
+
+
+class Applied(NamedTuple):
+    """The ledger has executed decided block ``height``."""
+
+    height: Height
+    state_root: Digest
+    receipts_root: Digest
+    committee: tuple[bytes, ...] = ()
+    """Replica keys elected by the ledger; empty: no change."""
+    scores: tuple[int, ...] = ()
+    next_due_ms: TimeMs | None = None
+    """Block time at which the ledger has something to do even without a transaction."""
+
+
+Input: TypeAlias = Received | Offered | Pending | Fired | Applied
+
+
+# ---------------------------------------------------------------- the log: what survives
+
+
+class VoteRecord(Message, tag=1):
+    """The one first-round vote slot (protocol.md, §4)."""
+
+    epoch: U63
+    view: U63
+    height: U63
+    digest: Bytes32
+
+
+class ProposalRecord(Message, tag=2):
+    """What this leader proposed at (view, height): exactly this, never another."""
+
+    epoch: U63
+    view: U63
+    height: U63
+    digest: Bytes32
+
+
+class PreparedRecord(Message, tag=3):
+    """The prepared certificate, written before the commit it justifies leaves."""
+
+    certificate: Certificate
+
+
+class BodyRecord(Message, tag=4):
+    """A block body by digest, written once, before anything that refers to it."""
+
+    digest: Bytes32
+    height: U63
+    view: U63
+    header: bytes
+    txs: tuple[bytes, ...]
+    proposal_sig: bytes
+    """Empty when the block came with a certificate instead of a proposal."""
+
+
+class DecisionRecord(Message, tag=5):
+    """Height → digest, with the certificate that decided it; never changed or removed."""
+
+    height: U63
+    digest: Bytes32
+    certificate: Certificate
+
+
+class ViewRecord(Message, tag=6):
+    """Where this replica stands; written before anything in that view leaves."""
+
+    epoch: U63
+    view: U63
+    mode: U8
+
+
+Record: TypeAlias = (
+    VoteRecord | ProposalRecord | PreparedRecord | BodyRecord | DecisionRecord | ViewRecord
+)
+
+
+# ---------------------------------------------------------------- outputs
+
+
+ALL: Literal["all"] = "all"
+"""Every other validator, and observers that follow."""
+
+
+class Send(NamedTuple):
+    """A message to send; signature fields are zero and filled in after ``persist`` returned.
+
+    A message that carries this node's own vote also comes back to the core as ``Received``.
+    """
+
+    to: tuple[ReplicaIndex, ...] | Literal["all"]
+    message: ConsensusMessage
+
+
+class Decision(NamedTuple):
+    """A decided block for the ledger."""
+
+    height: Height
+    digest: Digest
+    header: bytes
+    txs: tuple[bytes, ...]
+    certificate: Certificate
+
+
+class Evidence(NamedTuple):
+    """Two signatures of one replica on one (epoch, view, height): proof of equivocation."""
+
+    kind: Literal["P", "1", "2"]
+    signer: ReplicaIndex
+    epoch: Epoch
+    view: View
+    height: Height
+    first: tuple[Digest, bytes]
+    second: tuple[Digest, bytes]
+
+
+class Step(NamedTuple):
+    """Everything one call of the engine wants done, in this order."""
+
+    persist: tuple[Record, ...] = ()
+    """One transaction, synced."""
+    send: tuple[Send, ...] = ()
+    """Signed and queued only after ``persist`` returned."""
+    commit: tuple[Decision, ...] = ()
+    """Hand to the ledger in order; each is answered by :class:`Applied`."""
+    timers: tuple[tuple[Timer, int | None], ...] = ()
+    """Arm in so many milliseconds, replacing; ``None`` cancels."""
+    want: Height | None = None
+    """The leader asks for a block at this height; answer with :class:`Offered`."""
+    faults: tuple[Evidence, ...] = ()
+
+
+class MessageHeader(NamedTuple):
+    """The part of a message that tells whether it can still change anything."""
+
+    type: Type
+    epoch: Epoch
+    view: View
+    height: Height
+    digest: Digest
+    signer: ReplicaIndex
+
+
+class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an engine stands, for people and metrics."""
+
+    engine: str
+    epoch: Epoch
+    view: View
+    mode: Mode
+    leader: ReplicaIndex
+    decided: Height
+    head: Digest
+    applied: bool
+    voting: bool
+    """False for an observer, and until the start rule lets it vote."""
+    view_changes: int
+    evidence: int
+    byzantine_tolerance: int
+    quorum_slack: int
+    """n − q: replicas that may be silent without stopping decisions."""
+
+
+class Engine(Protocol):
+    """A consensus engine; ``step`` is total: bad input changes nothing."""
+
+    def start(self, now: Now, log: Sequence[Record]) -> Step:
+        """Begin from genesis (empty log) or resume from what the store kept."""
+        ...
+
+    def step(self, now: Now, inputs: Sequence[Input]) -> Step:
+        """Take a batch of inputs in order; all their records form one transaction."""
+        ...
+
+    def wants(self, header: MessageHeader) -> bool:
+        """Whether this message can still change anything; cheap, asked before verifying."""
+        ...
+
+    def status(self) -> EngineStatus:
+        """A snapshot."""
+        ...
+
+
+ZERO_SIGNATURE: Bytes64 = bytes(64)

@@ -1,0 +1,217 @@
+"""What replicas say to each other (protocol.md, §3): shapes, type numbers, size caps.
+
+Votes carry (epoch, view, height, digest) in full and a signature over exactly that, never over
+MessagePack. A message here is *shaped*; whether its signatures hold is the gate's business, and
+whether it matters is the core's. Numbers of messages that other engines and the view change add
+(``received`` 2, ``pre_prepared`` 4, ``view_change`` 8, ``new_view`` 9, ``evidence`` 16) are kept free.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Annotated, TypeAlias
+
+from msgspec import Meta
+
+from vppd.codec import U8, U32, U63, Bytes32, Bytes64, Message
+
+
+class Type(IntEnum):
+    """The type byte of a frame."""
+
+    BLOCK = 1
+    AGREE = 3
+    PREPARE = 5
+    COMMIT = 6
+    REPLY = 7
+    STATUS = 10
+    GET_BLOCK = 11
+    BLOCK_BODY = 12
+    GET_BLOCKS = 13
+    BLOCKS = 14
+    TX = 15
+    PING = 17
+
+
+class Path(IntEnum):
+    """Where first-round votes go (``pbft`` and ``dpos`` only ever broadcast)."""
+
+    BROADCAST = 0
+
+
+class CertificateKind(IntEnum):
+    """Which votes a certificate collects, and how many."""
+
+    PREPARED = 1
+    """PCert: q first-round votes."""
+    COMMIT = 2
+    """CommitCert: q commits; a decision."""
+
+
+Bitmap = Annotated[bytes, Meta(min_length=1, max_length=32)]
+
+
+class Certificate(Message):
+    """Signatures of distinct replicas on one (epoch, view, height, digest).
+
+    Bit ``i % 8`` of byte ``i // 8`` is set when replica ``i`` signed; signatures stand in
+    ascending index order. The bitmap has ⌈n/8⌉ bytes, and there are exactly as many
+    signatures as the kind asks for: one encoding per certificate.
+    """
+
+    kind: U8
+    epoch: U63
+    view: U63
+    height: U63
+    digest: Bytes32
+    signers: Bitmap
+    signatures: tuple[Bytes64, ...]
+
+
+class Block(Message):
+    """``block``: the leader's proposal and, in the same breath, its own first-round vote."""
+
+    epoch: U63
+    view: U63
+    height: U63
+    digest: Bytes32
+    path: U8
+    header: bytes
+    txs: tuple[bytes, ...]
+    proposal_sig: Bytes64
+    vote_sig: Bytes64
+
+
+class Prepare(Message):
+    """``prepare``: a first-round vote, to everybody."""
+
+    epoch: U63
+    view: U63
+    height: U63
+    digest: Bytes32
+    signer: U32
+    sig: Bytes64
+
+
+class Commit(Message):
+    """``commit``: second-round vote; its sender has stored a prepared certificate."""
+
+    epoch: U63
+    view: U63
+    height: U63
+    digest: Bytes32
+    signer: U32
+    sig: Bytes64
+
+
+class Agree(Message):
+    """``agree``: a decision certificate; transferable, so any replica may pass it on."""
+
+    certificate: Certificate
+
+
+class Reply(Message):
+    """``reply``: the roots after executing ``height``; f+1 equal ones prove a result."""
+
+    epoch: U63
+    height: U63
+    digest: Bytes32
+    state_root: Bytes32
+    receipts_root: Bytes32
+    signer: U32
+    sig: Bytes64
+
+
+class Status(Message):
+    """``status``: where the sender stands; each second, on connect, and when asked."""
+
+    epoch: U63
+    decided: U63
+    view: U63
+    mode: U8
+
+
+class GetBlock(Message):
+    """``get_block``: who holds the body of this digest?"""
+
+    digest: Bytes32
+
+
+class BlockBody(Message):
+    """Answer to ``get_block``: the proposal without the leader's vote."""
+
+    epoch: U63
+    view: U63
+    height: U63
+    digest: Bytes32
+    header: bytes
+    txs: tuple[bytes, ...]
+    proposal_sig: Bytes64
+
+
+class GetBlocks(Message):
+    """``get_blocks``: decided blocks from ``first`` on, as many as fit one frame."""
+
+    first: U63
+
+
+class DecidedBlock(Message):
+    """One decided block with the certificate that decided it."""
+
+    header: bytes
+    txs: tuple[bytes, ...]
+    certificate: Certificate
+
+
+class Blocks(Message):
+    """Answer to ``get_blocks``: consecutive decided blocks."""
+
+    blocks: tuple[DecidedBlock, ...]
+
+
+class Tx(Message):
+    """``tx``: a signed transaction on its way to the leader, as received."""
+
+    raw: bytes
+
+
+class Ping(Message):
+    """``ping``: keeps a connection alive."""
+
+
+Vote: TypeAlias = Prepare | Commit
+ConsensusMessage: TypeAlias = (
+    Block | Prepare | Commit | Agree | Reply | Status | GetBlock | BlockBody | GetBlocks | Blocks
+)
+
+TYPE_OF: dict[type[Message], Type] = {
+    Block: Type.BLOCK,
+    Agree: Type.AGREE,
+    Prepare: Type.PREPARE,
+    Commit: Type.COMMIT,
+    Reply: Type.REPLY,
+    Status: Type.STATUS,
+    GetBlock: Type.GET_BLOCK,
+    BlockBody: Type.BLOCK_BODY,
+    GetBlocks: Type.GET_BLOCKS,
+    Blocks: Type.BLOCKS,
+    Tx: Type.TX,
+    Ping: Type.PING,
+}
+
+_VOTE, _SMALL, _CERTIFICATE, _BLOCK = 512, 16 * 1024, 32 * 1024, 1024 * 1024
+CAP: dict[Type, int] = {
+    Type.BLOCK: _BLOCK,
+    Type.AGREE: _CERTIFICATE,
+    Type.PREPARE: _VOTE,
+    Type.COMMIT: _VOTE,
+    Type.REPLY: _VOTE,
+    Type.STATUS: _VOTE,
+    Type.GET_BLOCK: _VOTE,
+    Type.BLOCK_BODY: _BLOCK,
+    Type.GET_BLOCKS: _VOTE,
+    Type.BLOCKS: _BLOCK,
+    Type.TX: _SMALL + 64,
+    Type.PING: _VOTE,
+}
+"""Largest payload in bytes per type (architecture.md, §7); checked before anything is allocated."""

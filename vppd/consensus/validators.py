@@ -1,0 +1,71 @@
+"""The validator set: who votes in an epoch, and the hash by which headers announce it."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from functools import cached_property
+
+import msgspec
+
+from vppd.consensus.quorum import Quorums, quorums
+from vppd.crypto import sha256
+from vppd.types import Digest, Epoch, PublicKey, ReplicaIndex, Role
+
+
+class Validator(msgspec.Struct, frozen=True):
+    """One replica: its index is its position in the set."""
+
+    key: PublicKey
+    role: Role
+    name: str = ""
+    """For people; not part of the hash."""
+
+
+class ValidatorSet(msgspec.Struct, frozen=True, dict=True):
+    """The replicas of one epoch, in index order.
+
+    Args:
+        epoch: first signed field of everything they sign.
+        members: distinct keys.
+        f: configured bound on Byzantine replicas; ``None`` for the most.
+        p: configured fast-path slack; ``None`` for the default.
+    """
+
+    epoch: Epoch
+    members: tuple[Validator, ...]
+    f: int | None = None
+    p: int | None = None
+
+    @cached_property
+    def quorum(self) -> Quorums:
+        """Sizes that follow from n, f and p."""
+        return quorums(len(self.members), self.f, self.p)
+
+    @cached_property
+    def index(self) -> dict[PublicKey, ReplicaIndex]:
+        """Index by key."""
+        return {member.key: i for i, member in enumerate(self.members)}
+
+    @cached_property
+    def digest(self) -> Digest:
+        """What a header's ``next_validators`` names: SHA-256 over a fixed-width layout."""
+        q = self.quorum
+        head = b"VPPD1 validators" + struct.pack(">QIII", self.epoch, q.n, q.f, q.p)
+        body = (m.key + (b"\x01" if m.role is Role.OPERATOR else b"\x00") for m in self.members)
+        return sha256(head + b"".join(body))
+
+    @classmethod
+    def of(
+        cls, epoch: Epoch, members: Iterable[Validator], f: int | None = None, p: int | None = None
+    ) -> ValidatorSet:
+        """A checked set.
+
+        Raises:
+            ValueError: empty, duplicate keys, or f and p out of bounds.
+        """
+        made = cls(epoch, tuple(members), f, p)
+        if len(made.index) != len(made.members):
+            raise ValueError("two validators share a key")
+        _ = made.quorum
+        return made

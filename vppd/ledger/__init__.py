@@ -1,0 +1,1 @@
+"""Blocks, transactions, state, execution, proofs: pure functions over integers."""

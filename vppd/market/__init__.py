@@ -1,0 +1,1 @@
+"""Auctions, tariffs, settlement arithmetic: pure functions over integers."""

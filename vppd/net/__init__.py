@@ -1,0 +1,1 @@
+"""Frames, TLS, peers, and the gate that checks everything before the core sees it."""

@@ -1,0 +1,1 @@
+"""Whole clusters in one deterministic process: virtual time, seeded faults, checkers."""
