@@ -52,9 +52,10 @@ class Tariff(msgspec.Struct, frozen=True, kw_only=True):
 class MarketRulesSection(msgspec.Struct, frozen=True, kw_only=True):
     """``[market]``: slots, gates and prices.
 
-    Slot ``s`` is delivered in block time ``[origin_ms + s·slot_ms, … + slot_ms)``. Orders for it are
-    taken from ``open_lead_ms`` before its start until ``gate_lead_ms`` before its start; readings
-    until ``metering_ms`` after its end, when it settles; corrections for ``dispute_slots`` slots more.
+    Slot ``s`` is delivered in block time ``[origin_ms + s·slot_ms, … + slot_ms)``. Orders for it
+    are taken from ``open_lead_ms`` before its start until ``gate_lead_ms`` before its start;
+    readings until ``metering_ms`` after its end, when it settles; corrections for
+    ``dispute_slots`` slots more.
     """
 
     rules: MarketRules = "production"

@@ -1,4 +1,4 @@
-"""The boundary of the pure core (architecture.md, §3): what goes in, what comes out, in which order.
+"""The boundary of the pure core: what goes in, what comes out, in which order.
 
 Time and everything else the core may learn are inputs; everything it wants done is a :class:`Step`,
 whose fields are executed top to bottom. Nothing after ``persist`` leaves before the write is

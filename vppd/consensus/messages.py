@@ -2,8 +2,8 @@
 
 Votes carry (epoch, view, height, digest) in full and a signature over exactly that, never over
 MessagePack. A message here is *shaped*; whether its signatures hold is the gate's business, and
-whether it matters is the core's. Numbers of messages that other engines and the view change add
-(``received`` 2, ``pre_prepared`` 4, ``view_change`` 8, ``new_view`` 9, ``evidence`` 16) are kept free.
+whether it matters is the core's. Numbers of messages that other engines and the view change add (``received``
+2, ``pre_prepared`` 4, ``view_change`` 8, ``new_view`` 9, ``evidence`` 16) are kept free.
 """
 
 from __future__ import annotations
