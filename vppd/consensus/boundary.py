@@ -102,7 +102,7 @@ Input: TypeAlias = Received | Offered | Pending | Fired | Applied
 # ---------------------------------------------------------------- the log: what survives
 
 
-class VoteRecord(Message, tag=1):
+class VoteRecord(Message, frozen=True, tag=1):
     """The one first-round vote slot (protocol.md, §4)."""
 
     epoch: U63
@@ -111,7 +111,7 @@ class VoteRecord(Message, tag=1):
     digest: Bytes32
 
 
-class ProposalRecord(Message, tag=2):
+class ProposalRecord(Message, frozen=True, tag=2):
     """What this leader proposed at (view, height): exactly this, never another."""
 
     epoch: U63
@@ -120,13 +120,13 @@ class ProposalRecord(Message, tag=2):
     digest: Bytes32
 
 
-class PreparedRecord(Message, tag=3):
+class PreparedRecord(Message, frozen=True, tag=3):
     """The prepared certificate, written before the commit it justifies leaves."""
 
     certificate: Certificate
 
 
-class BodyRecord(Message, tag=4):
+class BodyRecord(Message, frozen=True, tag=4):
     """A block body by digest, written once, before anything that refers to it."""
 
     digest: Bytes32
@@ -138,7 +138,7 @@ class BodyRecord(Message, tag=4):
     """Empty when the block came with a certificate instead of a proposal."""
 
 
-class DecisionRecord(Message, tag=5):
+class DecisionRecord(Message, frozen=True, tag=5):
     """Height → digest, with the certificate that decided it; never changed or removed."""
 
     height: U63
@@ -146,7 +146,7 @@ class DecisionRecord(Message, tag=5):
     certificate: Certificate
 
 
-class ViewRecord(Message, tag=6):
+class ViewRecord(Message, frozen=True, tag=6):
     """Where this replica stands; written before anything in that view leaves."""
 
     epoch: U63

@@ -2,8 +2,8 @@
 
 Votes carry (epoch, view, height, digest) in full and a signature over exactly that, never over
 MessagePack. A message here is *shaped*; whether its signatures hold is the gate's business, and
-whether it matters is the core's. Numbers of messages that other engines and the view change add (``received``
-2, ``pre_prepared`` 4, ``view_change`` 8, ``new_view`` 9, ``evidence`` 16) are kept free.
+whether it matters is the core's. Numbers of messages that other engines and the view change add
+(``received`` 2, ``pre_prepared`` 4, ``view_change`` 8, ``new_view`` 9, ``evidence`` 16) are free.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class CertificateKind(IntEnum):
 Bitmap = Annotated[bytes, Meta(min_length=1, max_length=32)]
 
 
-class Certificate(Message):
+class Certificate(Message, frozen=True):
     """Signatures of distinct replicas on one (epoch, view, height, digest).
 
     Bit ``i % 8`` of byte ``i // 8`` is set when replica ``i`` signed; signatures stand in
@@ -68,7 +68,7 @@ class Certificate(Message):
     signatures: tuple[Bytes64, ...]
 
 
-class Block(Message):
+class Block(Message, frozen=True):
     """``block``: the leader's proposal and, in the same breath, its own first-round vote."""
 
     epoch: U63
@@ -82,7 +82,7 @@ class Block(Message):
     vote_sig: Bytes64
 
 
-class Prepare(Message):
+class Prepare(Message, frozen=True):
     """``prepare``: a first-round vote, to everybody."""
 
     epoch: U63
@@ -93,7 +93,7 @@ class Prepare(Message):
     sig: Bytes64
 
 
-class Commit(Message):
+class Commit(Message, frozen=True):
     """``commit``: second-round vote; its sender has stored a prepared certificate."""
 
     epoch: U63
@@ -104,13 +104,13 @@ class Commit(Message):
     sig: Bytes64
 
 
-class Agree(Message):
+class Agree(Message, frozen=True):
     """``agree``: a decision certificate; transferable, so any replica may pass it on."""
 
     certificate: Certificate
 
 
-class Reply(Message):
+class Reply(Message, frozen=True):
     """``reply``: the roots after executing ``height``; f+1 equal ones prove a result."""
 
     epoch: U63
@@ -122,7 +122,7 @@ class Reply(Message):
     sig: Bytes64
 
 
-class Status(Message):
+class Status(Message, frozen=True):
     """``status``: where the sender stands; each second, on connect, and when asked."""
 
     epoch: U63
@@ -131,13 +131,13 @@ class Status(Message):
     mode: U8
 
 
-class GetBlock(Message):
+class GetBlock(Message, frozen=True):
     """``get_block``: who holds the body of this digest?"""
 
     digest: Bytes32
 
 
-class BlockBody(Message):
+class BlockBody(Message, frozen=True):
     """Answer to ``get_block``: the proposal without the leader's vote."""
 
     epoch: U63
@@ -149,13 +149,13 @@ class BlockBody(Message):
     proposal_sig: Bytes64
 
 
-class GetBlocks(Message):
+class GetBlocks(Message, frozen=True):
     """``get_blocks``: decided blocks from ``first`` on, as many as fit one frame."""
 
     first: U63
 
 
-class DecidedBlock(Message):
+class DecidedBlock(Message, frozen=True):
     """One decided block with the certificate that decided it."""
 
     header: bytes
@@ -163,19 +163,19 @@ class DecidedBlock(Message):
     certificate: Certificate
 
 
-class Blocks(Message):
+class Blocks(Message, frozen=True):
     """Answer to ``get_blocks``: consecutive decided blocks."""
 
     blocks: tuple[DecidedBlock, ...]
 
 
-class Tx(Message):
+class Tx(Message, frozen=True):
     """``tx``: a signed transaction on its way to the leader, as received."""
 
     raw: bytes
 
 
-class Ping(Message):
+class Ping(Message, frozen=True):
     """``ping``: keeps a connection alive."""
 
 

@@ -1,0 +1,117 @@
+"""Who is where, who needs what again, and how to get what is missing (protocol.md, §5 Resend, §10).
+
+Asks for data by message only; answers to those requests come from the node's store, never from
+the core, so that serving a laggard cannot delay a vote.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from vppd.consensus.boundary import Timer, TimerKind
+from vppd.consensus.messages import GetBlock, GetBlocks, Status
+from vppd.consensus.outbox import Outbox
+from vppd.types import Digest, Height, ReplicaIndex
+
+FRESH_MS = 3_000
+"""A status older than this says nothing about now (§5)."""
+FETCH_TIMEOUT_MS = 1_000
+
+_SYNC = Timer(TimerKind.FETCH, 0)
+_BODY = Timer(TimerKind.FETCH, 1)
+
+
+class PeerView(NamedTuple):
+    """What a peer last said of itself, and when (monotonic ms)."""
+
+    status: Status
+    seen_ms: int
+
+
+class CatchUp:
+    """Peers' statuses, and the two things that can be under way: a range of blocks, one body."""
+
+    __slots__ = ("_asked", "_body", "_sync_from", "_waiting", "peers")
+
+    def __init__(self) -> None:
+        self.peers: dict[ReplicaIndex, PeerView] = {}
+        self._sync_from: ReplicaIndex | None = None
+        self._body: Digest | None = None
+        self._asked: set[ReplicaIndex] = set()
+        self._waiting = False
+
+    def note(self, sender: ReplicaIndex, status: Status, now_ms: int) -> bool:
+        """Take a peer's status.
+
+        Returns:
+            Whether it is news: changed, or heard again after a silence.
+        """
+        known = self.peers.get(sender)
+        self.peers[sender] = PeerView(status, now_ms)
+        return known is None or known.status != status or now_ms - known.seen_ms > FRESH_MS
+
+    def fresh(self, now_ms: int) -> list[ReplicaIndex]:
+        """Peers heard of within ``FRESH_MS``, ascending."""
+        return sorted(i for i, p in self.peers.items() if now_ms - p.seen_ms <= FRESH_MS)
+
+    def sync(self, decided: Height, now_ms: int, out: Outbox, *, quiet: bool) -> None:
+        """Ask one peer that is ahead for what follows ``decided``, unless one is being asked.
+
+        ``quiet``: nothing has been decided here for a while, so one height behind counts too.
+        """
+        if self._sync_from is not None:
+            return
+        need = decided + 1 if quiet else decided + 2
+        ahead = [i for i in self.fresh(now_ms) if self.peers[i].status.decided >= need]
+        if ahead:
+            self._ask_range(ahead[decided % len(ahead)], decided, out)
+
+    def synced(self, sender: ReplicaIndex | None, decided: Height, out: Outbox) -> None:
+        """Blocks have arrived: ask the same peer for more, or stop."""
+        if self._sync_from is None or sender != self._sync_from:
+            return
+        self._sync_from = None
+        out.cancel(_SYNC)
+        peer = self.peers.get(sender)
+        if peer is not None and peer.status.decided > decided:
+            self._ask_range(sender, decided, out)
+
+    def _ask_range(self, peer: ReplicaIndex, decided: Height, out: Outbox) -> None:
+        self._sync_from = peer
+        out.send((peer,), GetBlocks(decided + 1))
+        out.arm(_SYNC, FETCH_TIMEOUT_MS)
+
+    def fetch(self, missing: tuple[Digest, list[ReplicaIndex]] | None, out: Outbox) -> None:
+        """Get the body the core lacks from one who holds it; a silent one is passed over."""
+        if missing is None or missing[0] != self._body:
+            self._asked.clear()
+            if self._waiting:
+                out.cancel(_BODY)
+                self._waiting = False
+        if missing is None:
+            self._body = None
+            return
+        self._body, holders = missing
+        if self._waiting or not holders:
+            return
+        if self._asked.issuperset(holders):
+            self._asked.clear()
+        peer = next(i for i in holders if i not in self._asked)
+        self._asked.add(peer)
+        self._waiting = True
+        out.send((peer,), GetBlock(self._body))
+        out.arm(_BODY, FETCH_TIMEOUT_MS)
+
+    def expired(self, timer: Timer) -> bool:
+        """A request was not answered in time.
+
+        Returns:
+            Whether to ask somebody else for a range now; a body is asked for again anyway.
+        """
+        if timer == _BODY:
+            self._waiting = False
+            return False
+        if self._sync_from is not None:
+            self.peers.pop(self._sync_from, None)  # until it says again where it stands
+            self._sync_from = None
+        return True

@@ -1,0 +1,87 @@
+"""Where the chain stands for the core: the last decision, the block bodies that may follow it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from vppd.consensus.boundary import Applied, BodyRecord
+from vppd.consensus.messages import Block, BlockBody, Certificate, DecidedBlock
+from vppd.header import Header, decode_header
+from vppd.types import Digest, Epoch, Height, Signature, TimeMs, View
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Genesis values the core works with."""
+
+    chain_id: Digest
+    clock_tolerance_ms: int = 500
+    idle_block_interval_ms: int = 60_000
+    checkpoint_blocks: int = 128
+
+
+class Body(NamedTuple):
+    """A block this node holds, with the proposal that carried it."""
+
+    header: Header
+    raw_header: bytes
+    txs: tuple[bytes, ...]
+    view: View
+    proposal_sig: Signature
+    """Empty for a block of one's own, or one that came with a certificate."""
+
+    @classmethod
+    def of_message(cls, message: Block | BlockBody) -> Body:
+        """From a proposal the gate has checked."""
+        header = decode_header(message.header)
+        return cls(header, message.header, message.txs, message.view, message.proposal_sig)
+
+    @classmethod
+    def of_decided(cls, block: DecidedBlock) -> Body:
+        """From a decided block the gate has checked."""
+        view = block.certificate.view
+        return cls(decode_header(block.header), block.header, block.txs, view, b"")
+
+    @classmethod
+    def of_record(cls, record: BodyRecord) -> Body:
+        """From the store."""
+        header = decode_header(record.header)
+        return cls(header, record.header, record.txs, record.view, record.proposal_sig)
+
+    def record(self, digest: Digest) -> BodyRecord:
+        """For the store."""
+        height = self.header.height
+        return BodyRecord(digest, height, self.view, self.raw_header, self.txs, self.proposal_sig)
+
+
+class Head(NamedTuple):
+    """The last decided block; at genesis height 0, digest = chain id, no certificate."""
+
+    height: Height
+    digest: Digest
+    time_ms: TimeMs
+    certificate: Certificate | None
+
+
+def follows(body: Header, head: Head, applied: Applied, epoch: Epoch, next_set: Digest) -> str:
+    """Whether a block may stand on ``head``: a function of block and chain state alone (§5).
+
+    Returns:
+        Why not, or an empty string.
+    """
+    if body.height != head.height + 1:
+        return f"height {body.height} on head {head.height}"
+    if body.epoch != epoch:
+        return f"epoch {body.epoch}, in force is {epoch}"
+    if body.parent != head.digest:
+        return "another parent"
+    if body.time_ms <= head.time_ms:
+        return f"time {body.time_ms} not after the parent's {head.time_ms}"
+    if body.state_root != applied.state_root:
+        return "another state root after the parent"
+    if body.receipts_root != applied.receipts_root:
+        return "another receipts root after the parent"
+    if body.next_validators != next_set:
+        return "another next validator set"
+    return ""

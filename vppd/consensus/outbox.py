@@ -1,0 +1,70 @@
+"""Collects what one call of the engine wants done, and hands it out as one Step."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from vppd.consensus.boundary import Decision, Evidence, Record, Send, Step, Timer
+from vppd.consensus.messages import ConsensusMessage
+from vppd.types import Height, ReplicaIndex
+
+
+class Outbox:
+    """Write-only for the core; :meth:`take` empties it."""
+
+    __slots__ = ("_commit", "_faults", "_persist", "_send", "_timers", "_want")
+
+    def __init__(self) -> None:
+        self._empty()
+
+    def _empty(self) -> None:
+        self._persist: list[Record] = []
+        self._send: list[Send] = []
+        self._commit: list[Decision] = []
+        self._timers: dict[Timer, int | None] = {}
+        self._want: Height | None = None
+        self._faults: list[Evidence] = []
+
+    def persist(self, *records: Record) -> None:
+        """Write these before anything of this step leaves."""
+        self._persist += records
+
+    def send(
+        self, to: tuple[ReplicaIndex, ...] | Literal["all"], message: ConsensusMessage
+    ) -> None:
+        """Send after the write."""
+        if to:
+            self._send.append(Send(to, message))
+
+    def commit(self, decision: Decision) -> None:
+        """Hand a decided block to the ledger."""
+        self._commit.append(decision)
+
+    def arm(self, timer: Timer, delay_ms: int) -> None:
+        """Run ``timer`` out in ``delay_ms``, replacing it if armed."""
+        self._timers[timer] = max(0, delay_ms)
+
+    def cancel(self, timer: Timer) -> None:
+        """Disarm."""
+        self._timers[timer] = None
+
+    def want(self, height: Height) -> None:
+        """Ask for a block."""
+        self._want = height
+
+    def fault(self, evidence: Evidence) -> None:
+        """Report proof of misbehaviour."""
+        self._faults.append(evidence)
+
+    def take(self) -> Step:
+        """Everything collected since the last call."""
+        step = Step(
+            tuple(self._persist),
+            tuple(self._send),
+            tuple(self._commit),
+            tuple(self._timers.items()),
+            self._want,
+            tuple(self._faults),
+        )
+        self._empty()
+        return step
