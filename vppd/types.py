@@ -23,7 +23,7 @@ PublicKey: TypeAlias = bytes
 Signature: TypeAlias = bytes
 """64 bytes, ed25519."""
 TimeMs: TypeAlias = int
-"""Unix milliseconds (block time) or monotonic milliseconds (timers), as the name of the field says."""
+"""Unix milliseconds."""
 Wh: TypeAlias = int
 Micro: TypeAlias = int
 """Micro-currency: 10⁻⁶ of the currency named in genesis."""

@@ -1,0 +1,321 @@
+"""The node without its hands: engine, gate, mempool and ledger as one deterministic machine.
+
+The daemon gives it sockets, a disk and clocks; the simulator gives it virtual ones. Both follow
+the same two beats, so that what is simulated is what runs::
+
+    turn = machine.turn(now)             # the engine's step over everything that has arrived
+    ... make turn.records durable ...    # a failed write ends the process here
+    effects = machine.release(turn, now) # only now: sign, send, execute, arm timers
+
+Between the two beats new inputs may arrive; they wait for the next turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from vppd.codec import encode
+from vppd.config.genesis import Genesis
+from vppd.consensus.boundary import (
+    ALL,
+    Applied,
+    Decision,
+    Evidence,
+    Fired,
+    Input,
+    Now,
+    Offered,
+    Pending,
+    Received,
+    Record,
+    Send,
+    Step,
+    Timer,
+)
+from vppd.consensus.chain import Settings
+from vppd.consensus.messages import (
+    TYPE_OF,
+    Block,
+    Commit,
+    ConsensusMessage,
+    Prepare,
+    Reply,
+    Tx,
+    Type,
+)
+from vppd.consensus.profile import PROFILES
+from vppd.consensus.replica import Replica
+from vppd.consensus.signing import (
+    TAG_COMMIT,
+    TAG_PROPOSAL,
+    TAG_VOTE,
+    reply_bytes,
+    sign_bytes,
+)
+from vppd.consensus.validators import Validator, ValidatorSet
+from vppd.crypto import Signer, Verify
+from vppd.errors import LocalFault
+from vppd.header import Header, decode_header
+from vppd.ledger.block import make_header
+from vppd.ledger.execution import Execution, Ledger
+from vppd.ledger.transaction import Transaction
+from vppd.net.gate import Gate, PeerMessage, header_of
+from vppd.node.mempool import Mempool
+from vppd.types import Digest, Height, ReplicaIndex, TimeMs
+
+
+class Frame(NamedTuple):
+    """A frame to send."""
+
+    to: tuple[ReplicaIndex, ...] | Literal["all"]
+    type: Type
+    payload: bytes
+
+
+class Turn(NamedTuple):
+    """First beat: what must be durable before anything of it may be seen outside."""
+
+    records: tuple[Record, ...]
+    step: Step
+
+
+class Committed(NamedTuple):
+    """A decided block and what executing it did."""
+
+    decision: Decision
+    execution: Execution
+
+
+class Effects(NamedTuple):
+    """Second beat: what the host does now, in this order."""
+
+    frames: tuple[Frame, ...]
+    committed: tuple[Committed, ...]
+    timers: tuple[tuple[Timer, int | None], ...]
+    dropped: tuple[Transaction, ...]
+    """Transactions that waited here and can never be decided any more."""
+    faults: tuple[Evidence, ...]
+
+
+def validators_of(genesis: Genesis) -> ValidatorSet:
+    """The validator set of epoch 0."""
+    members = (Validator(v.key, v.role, v.name) for v in genesis.validators)
+    return ValidatorSet.of(0, members, genesis.consensus.f)
+
+
+class Machine:
+    """One node of one chain.
+
+    Args:
+        genesis: the chain.
+        signer: this node's key; it votes if the key is a validator's.
+        verify: the one verifier.
+        ledger: executed as far as the store kept it.
+    """
+
+    def __init__(self, genesis: Genesis, signer: Signer, verify: Verify, ledger: Ledger) -> None:
+        rules = genesis.consensus
+        self.genesis = genesis
+        self.validators = validators_of(genesis)
+        self.own: ReplicaIndex | None = self.validators.index.get(signer.public_key)
+        self.ledger = ledger
+        self.mempool = Mempool(ledger.nonce)
+        self._signer = signer
+        self._rules = rules
+        settings = Settings(
+            chain_id=genesis.digest,
+            clock_tolerance_ms=rules.clock_tolerance_ms,
+            idle_block_interval_ms=rules.idle_block_interval_ms,
+            checkpoint_blocks=rules.checkpoint_blocks,
+        )
+        profile = PROFILES[rules.engine]
+        self.engine = Replica(profile, settings, self.validators, self.own)
+        self.gate = Gate(
+            genesis.digest, self.validators, rules, self.engine.leader, verify, self.mempool.holds
+        )
+        self._inbox: list[Input] = []
+        self._pending_since_ms: int | None = None
+        self._head_digest: Digest = genesis.digest
+        self._head_time_ms: TimeMs = 0
+        self._frames: list[Frame] = []
+
+    # ------------------------------------------------------------ inputs
+
+    def start(
+        self,
+        now: Now,
+        log: Sequence[Record],
+        executed: Header | None,
+        missed: Sequence[Decision],
+    ) -> Turn:
+        """Begin or resume.
+
+        Args:
+            now: both clocks.
+            log: the safety record and the bodies it refers to.
+            executed: header of the block the ledger stands on; ``None`` at genesis.
+            missed: decided blocks the ledger has not executed, ascending.
+
+        Returns:
+            The first turn; release it like any other.
+        """
+        if executed is not None:
+            self._head_digest, self._head_time_ms = executed.digest(), executed.time_ms
+        for decision in missed:
+            self._execute(decision)
+        step = self.engine.start(now, log)
+        self._inbox.append(self._applied())
+        return Turn(step.persist, step)
+
+    def wants(self, message: PeerMessage) -> bool:
+        """Whether it is worth checking this message's signatures."""
+        header = header_of(message, self.engine.leader)
+        return header is None or self.engine.wants(header)
+
+    def receive(self, sender: ReplicaIndex | None, message: ConsensusMessage) -> None:
+        """Take a message the gate has checked."""
+        self._inbox.append(Received(sender, message))
+
+    def fire(self, timer: Timer) -> None:
+        """A timer ran out."""
+        self._inbox.append(Fired(timer))
+
+    def submit(self, raw: bytes, now_ms: int, *, own: bool) -> Transaction:
+        """Take a transaction, from a client (``own``) or another node.
+
+        Raises:
+            InvalidTransaction, BadSignature: it can never be executed.
+            Refused: not now; the text says why.
+        """
+        tx = self.gate.check_transaction(raw, self.ledger.height + 1)
+        if self.mempool.add(tx, now_ms, own=own):
+            leader = self.engine.status().leader
+            if own and leader != self.own:
+                self._forward((leader,), tx)
+            self._note_pending()
+        return tx
+
+    def housekeeping(self, now_ms: int) -> None:
+        """Every quarter of a second or so: own transactions that linger go to everybody."""
+        for tx in self.mempool.overdue(now_ms):
+            self._forward(ALL, tx)
+
+    def _forward(self, to: tuple[ReplicaIndex, ...] | Literal["all"], tx: Transaction) -> None:
+        self._frames.append(Frame(to, Type.TX, encode(Tx(tx.raw))))
+
+    def _note_pending(self) -> None:
+        since_ms = self.mempool.pending_since_ms()
+        if since_ms != self._pending_since_ms:
+            self._pending_since_ms = since_ms
+            self._inbox.append(Pending(since_ms))
+
+    # ------------------------------------------------------------ the two beats
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a turn would do anything."""
+        return bool(self._inbox or self._frames)
+
+    def turn(self, now: Now) -> Turn:
+        """Step the engine over everything that has arrived."""
+        inputs, self._inbox = self._inbox, []
+        step = self.engine.step(now, inputs)
+        return Turn(step.persist, step)
+
+    def release(self, turn: Turn, now: Now) -> Effects:
+        """The turn's records are durable: sign, send, execute."""
+        step = turn.step
+        frames, self._frames = self._frames, []
+        for send in step.send:
+            signed = self._sign(send.message)
+            frames.append(Frame(send.to, TYPE_OF[type(signed)], encode(signed)))
+            if send.to == ALL and isinstance(signed, Block | Prepare | Commit):
+                self._inbox.append(Received(self.own, signed))
+        committed: list[Committed] = []
+        dropped: list[Transaction] = []
+        for decision in step.commit:
+            execution = self._execute(decision)
+            committed.append(Committed(decision, execution))
+            dropped += self.mempool.settle(execution.tx_ids, decision.height)
+        if committed:
+            self._note_pending()
+            self._inbox.append(self._applied())
+        if step.want is not None and step.want == self.ledger.height + 1:
+            self._inbox.append(self._build(step.want, now))
+        return Effects(tuple(frames), tuple(committed), step.timers, tuple(dropped), step.faults)
+
+    # ------------------------------------------------------------ blocks
+
+    def _build(self, height: Height, now: Now) -> Offered:
+        rules = self._rules
+        txs = self.mempool.take(
+            height, rules.max_block_txs, rules.max_block_bytes, rules.max_tx_lifetime
+        )
+        header = make_header(
+            chain_id=self.genesis.digest,
+            epoch=self.validators.epoch,
+            height=height,
+            parent=self._head_digest,
+            time_ms=max(self._head_time_ms + 1, now.unix_ms),
+            proposer=self._signer.public_key,
+            txs=txs,
+            state_root=self.ledger.state_root,
+            receipts_root=self.ledger.receipts_root,
+            next_validators=self.validators.digest,
+        )
+        return Offered(header.encode(), txs)
+
+    def _execute(self, decision: Decision) -> Execution:
+        """Execute a decided block.
+
+        Raises:
+            LocalFault: the block carries other roots than this ledger computed: one of the two
+                sides executed differently, and signing on would spread it.
+        """
+        header = decode_header(decision.header)
+        own = (self.ledger.state_root, self.ledger.receipts_root)
+        if (header.state_root, header.receipts_root) != own:
+            raise LocalFault(
+                f"height {decision.height}: the plant decided roots "
+                f"{header.state_root.hex()[:16]}/{header.receipts_root.hex()[:16]} after height "
+                f"{decision.height - 1}, this ledger has {own[0].hex()[:16]}/{own[1].hex()[:16]}"
+            )
+        execution = self.ledger.execute(header, decision.txs)
+        self._head_digest, self._head_time_ms = decision.digest, header.time_ms
+        return execution
+
+    def _applied(self) -> Applied:
+        ledger = self.ledger
+        return Applied(
+            ledger.height,
+            ledger.state_root,
+            ledger.receipts_root,
+            next_due_ms=ledger.next_due_ms,
+        )
+
+    # ------------------------------------------------------------ signatures
+
+    def _sign(self, message: ConsensusMessage) -> ConsensusMessage:
+        """Fill in this node's signatures; what needs none passes."""
+        sign = self._signer.sign
+        match message:
+            case Block(epoch, view, height, digest, path, header, txs):
+                proposal = sign(self._bytes(TAG_PROPOSAL, epoch, view, height, digest))
+                vote = sign(self._bytes(TAG_VOTE, epoch, view, height, digest))
+                return Block(epoch, view, height, digest, path, header, txs, proposal, vote)
+            case Prepare(epoch, view, height, digest, signer):
+                sig = sign(self._bytes(TAG_VOTE, epoch, view, height, digest))
+                return Prepare(epoch, view, height, digest, signer, sig)
+            case Commit(epoch, view, height, digest, signer):
+                sig = sign(self._bytes(TAG_COMMIT, epoch, view, height, digest))
+                return Commit(epoch, view, height, digest, signer, sig)
+            case Reply(epoch, height, digest, state_root, receipts_root, signer):
+                chain_id = self.genesis.digest
+                sig = sign(reply_bytes(chain_id, epoch, height, digest, state_root, receipts_root))
+                return Reply(epoch, height, digest, state_root, receipts_root, signer, sig)
+            case _:
+                return message
+
+    def _bytes(self, tag: bytes, epoch: int, view: int, height: int, digest: Digest) -> bytes:
+        return sign_bytes(tag, self.genesis.digest, epoch, view, height, digest)

@@ -1,0 +1,194 @@
+"""Transactions waiting for a block: bounded, strict in nonces, oldest first.
+
+An entry is *executable* when its nonce is the account's next one, or follows executable ones
+without a gap. A small gap is kept (messages overtake each other); what waits behind it is not
+work, so nobody can keep the plant busy with transactions that can never run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from vppd.ledger.transaction import Transaction
+from vppd.types import Digest, Height, PublicKey
+
+MAX_TXS = 5_000
+MAX_BYTES = 8 * 1024 * 1024
+MAX_PER_ACCOUNT = 64
+MAX_GAP = 16
+"""Nonces this far beyond the next one are kept."""
+BROADCAST_AFTER_MS = 500
+"""An own transaction still undecided after this goes to everybody (protocol.md, §5)."""
+
+
+class Refused(Exception):
+    """The mempool does not take this transaction; the text says why and is for its sender."""
+
+
+@dataclass(slots=True)
+class Entry:
+    """One waiting transaction."""
+
+    tx: Transaction
+    received_ms: int
+    own: bool
+    """Received from a client here (not from another node): this node looks after it."""
+    broadcast: bool = False
+
+
+class Mempool:
+    """Waiting transactions of one node.
+
+    Args:
+        next_nonce: the ledger's view: an account's next nonce, ``None`` for no such account.
+    """
+
+    def __init__(self, next_nonce: Callable[[PublicKey], int | None]) -> None:
+        self._next_nonce = next_nonce
+        self._entries: dict[Digest, Entry] = {}
+        self._by_account: dict[PublicKey, dict[int, Entry]] = {}
+        self._raw: set[bytes] = set()
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, tx_id: Digest) -> bool:
+        return tx_id in self._entries
+
+    @property
+    def size_bytes(self) -> int:
+        """Sum of the transactions' lengths."""
+        return self._bytes
+
+    def holds(self, raw: bytes) -> bool:
+        """Whether exactly these bytes wait here, so that they need not be checked again."""
+        return raw in self._raw
+
+    def waiting(self, account: PublicKey) -> int:
+        """How many transactions of an account wait here."""
+        return len(self._by_account.get(account, {}))
+
+    def get(self, tx_id: Digest) -> Transaction | None:
+        """A waiting transaction."""
+        entry = self._entries.get(tx_id)
+        return entry.tx if entry is not None else None
+
+    def add(self, tx: Transaction, now_ms: int, *, own: bool) -> bool:
+        """Take a checked transaction.
+
+        Returns:
+            False if it is waiting here already.
+
+        Raises:
+            Refused: replayed or unusable nonce, unknown account, another transaction with that
+                nonce, or no room.
+        """
+        known = self._entries.get(tx.id)
+        if known is not None:
+            known.own = known.own or own
+            return False
+        due = self._next_nonce(tx.sender)
+        if due is None:
+            raise Refused("the sender has no account on this chain")
+        if tx.nonce < due:
+            raise Refused(f"nonce {tx.nonce} is used, the account's next is {due} (a replay?)")
+        if tx.nonce > due + MAX_GAP:
+            raise Refused(f"nonce {tx.nonce} is too far ahead, the account's next is {due}")
+        mine = self._by_account.setdefault(tx.sender, {})
+        if tx.nonce in mine:
+            raise Refused(f"another transaction with nonce {tx.nonce} is waiting")
+        if len(mine) >= MAX_PER_ACCOUNT:
+            raise Refused(f"{MAX_PER_ACCOUNT} transactions of this account are waiting")
+        if len(self._entries) >= MAX_TXS or self._bytes + len(tx.raw) > MAX_BYTES:
+            raise Refused("the mempool is full")
+        entry = Entry(tx, now_ms, own)
+        mine[tx.nonce] = self._entries[tx.id] = entry
+        self._raw.add(tx.raw)
+        self._bytes += len(tx.raw)
+        return True
+
+    def _executable(self) -> Iterable[Entry]:
+        """In order of arrival, but for nonces; an entry waits for its predecessor."""
+        due: dict[PublicKey, int] = {}
+        for entry in self._entries.values():
+            sender = entry.tx.sender
+            expected = due.get(sender)
+            if expected is None:
+                expected = self._next_nonce(sender) or 0
+            if entry.tx.nonce > expected:
+                due[sender] = expected
+                continue
+            mine = self._by_account[sender]
+            while expected in mine:
+                yield mine[expected]
+                expected += 1
+            due[sender] = expected
+
+    def pending_since_ms(self) -> int | None:
+        """When the oldest executable transaction arrived; ``None`` without one."""
+        return min((entry.received_ms for entry in self._executable()), default=None)
+
+    def take(
+        self, height: Height, max_txs: int, max_bytes: int, max_lifetime: int
+    ) -> tuple[bytes, ...]:
+        """The raw transactions for a block at ``height``; they stay here until decided."""
+        taken: list[bytes] = []
+        room = max_bytes
+        blocked: set[PublicKey] = set()
+        for entry in self._executable():
+            tx = entry.tx
+            if tx.sender in blocked:
+                continue
+            if not height <= tx.expiry_height <= height + max_lifetime or len(tx.raw) > room:
+                blocked.add(tx.sender)
+                continue
+            taken.append(tx.raw)
+            room -= len(tx.raw)
+            if len(taken) == max_txs:
+                break
+        return tuple(taken)
+
+    def settle(self, decided: Iterable[Digest], height: Height) -> list[Transaction]:
+        """Drop what block ``height`` decided, overtook or let expire.
+
+        Returns:
+            Transactions that were not decided and never will be.
+        """
+        touched: dict[PublicKey, None] = {}
+        for tx_id in decided:
+            entry = self._entries.get(tx_id)
+            if entry is not None:
+                touched[entry.tx.sender] = None
+                self._drop(entry)
+        gone = {e.tx.id: e for e in self._entries.values() if e.tx.expiry_height <= height}
+        for sender in touched:
+            due = self._next_nonce(sender) or 0
+            mine = self._by_account.get(sender, {})
+            gone.update((e.tx.id, e) for nonce, e in mine.items() if nonce < due)
+        for entry in gone.values():
+            self._drop(entry)
+        return [entry.tx for entry in gone.values()]
+
+    def _drop(self, entry: Entry) -> None:
+        tx = entry.tx
+        if self._entries.pop(tx.id, None) is None:
+            return
+        self._bytes -= len(tx.raw)
+        self._raw.discard(tx.raw)
+        mine = self._by_account[tx.sender]
+        mine.pop(tx.nonce, None)
+        if not mine:
+            del self._by_account[tx.sender]
+
+    def overdue(self, now_ms: int) -> list[Transaction]:
+        """Own transactions to broadcast now: undecided for 500 ms, and not broadcast yet."""
+        late = [
+            e
+            for e in self._entries.values()
+            if e.own and not e.broadcast and now_ms - e.received_ms >= BROADCAST_AFTER_MS
+        ]
+        for entry in late:
+            entry.broadcast = True
+        return [entry.tx for entry in late]

@@ -1,0 +1,164 @@
+"""A node's disk as the protocol sees it: what was synced survives, what was not is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vppd.consensus.boundary import (
+    BodyRecord,
+    Decision,
+    DecisionRecord,
+    PreparedRecord,
+    ProposalRecord,
+    Record,
+    ViewRecord,
+    VoteRecord,
+)
+from vppd.consensus.messages import BlockBody, Blocks, DecidedBlock
+from vppd.errors import LocalFault
+from vppd.header import Header, decode_header
+from vppd.ledger.execution import Execution
+from vppd.merkle import EMPTY_ROOT
+from vppd.types import Digest, Height
+
+MAX_RANGE = 64
+"""Blocks in one answer; the real store counts bytes."""
+
+
+class SimDisk:
+    """One database: slots of the safety record, bodies, decisions, executed state.
+
+    ``begin`` stages one transaction; ``sync`` makes it durable; ``lose`` is the power failing in
+    between. Execution results promise nothing, so they wait for the next synced transaction.
+    """
+
+    def __init__(self) -> None:
+        self._slots: dict[type, Record] = {}
+        self._bodies: dict[Digest, BodyRecord] = {}
+        self._decisions: list[DecisionRecord] = []
+        self._staged: tuple[Record, ...] | None = None
+        self._executions: list[Execution] = []
+        self.state: dict[bytes, bytes] = {}
+        self.executed: Height = 0
+        self.receipts_root: Digest = EMPTY_ROOT
+
+    @property
+    def decided(self) -> Height:
+        """Highest durable decision."""
+        return len(self._decisions)
+
+    @property
+    def staged(self) -> bool:
+        """Whether a transaction is under way."""
+        return self._staged is not None
+
+    def seed_state(self, entries: Sequence[tuple[bytes, bytes]]) -> None:
+        """The state of genesis."""
+        self.state = dict(entries)
+
+    def begin(self, records: Sequence[Record]) -> None:
+        """Stage a transaction."""
+        if self._staged is not None:
+            raise LocalFault("two transactions at once")
+        self._staged = tuple(records)
+
+    def lose(self) -> int:
+        """Power fails: staged records and unsynced executions are gone; returns how many."""
+        lost = len(self._staged or ()) + len(self._executions)
+        self._staged = None
+        self._executions.clear()
+        return lost
+
+    def sync(self) -> None:
+        """Make the staged transaction durable."""
+        for record in self._staged or ():
+            self._write(record)
+        self._staged = None
+        for execution in self._executions:
+            self.executed, self.receipts_root = execution.height, execution.receipts_root
+            for key, value in execution.changes:
+                if value is None:
+                    self.state.pop(key, None)
+                else:
+                    self.state[key] = value
+        self._executions.clear()
+
+    def executed_later(self, execution: Execution) -> None:
+        """Keep an execution for the next transaction."""
+        self._executions.append(execution)
+
+    def _write(self, record: Record) -> None:
+        match record:
+            case VoteRecord() | ProposalRecord() | PreparedRecord() | ViewRecord():
+                self._slots[type(record)] = record
+            case BodyRecord():
+                self._bodies.setdefault(record.digest, record)
+            case DecisionRecord():
+                if record.height != self.decided + 1:
+                    raise LocalFault(f"decision {record.height} after {self.decided}")
+                if record.digest not in self._bodies:
+                    raise LocalFault(f"decision {record.height} without its body")
+                self._decisions.append(record)
+
+    def holds_vote(self, record: VoteRecord) -> bool:
+        """Whether exactly this vote is the durable one."""
+        return self._slots.get(VoteRecord) == record
+
+    def holds_lock(self, epoch: int, view: int, height: Height, digest: Digest) -> bool:
+        """Whether the durable prepared certificate is for this position and digest."""
+        slot = self._slots.get(PreparedRecord)
+        if not isinstance(slot, PreparedRecord):
+            return False
+        held = slot.certificate
+        return (held.epoch, held.view, held.height, held.digest) == (epoch, view, height, digest)
+
+    def log(self) -> list[Record]:
+        """What a restart finds: bodies first."""
+        slots = [
+            self._slots[kind]
+            for kind in (ViewRecord, VoteRecord, ProposalRecord, PreparedRecord)
+            if kind in self._slots
+        ]
+        last = self._decisions[-1:]
+        wanted: dict[Digest, None] = {row.digest: None for row in last}
+        for slot in slots:
+            match slot:
+                case VoteRecord() | ProposalRecord():
+                    wanted[slot.digest] = None
+                case PreparedRecord():
+                    wanted[slot.certificate.digest] = None
+                case _:
+                    pass
+        bodies = [self._bodies[digest] for digest in wanted if digest in self._bodies]
+        return [*bodies, *last, *slots]
+
+    def header(self, height: Height) -> Header | None:
+        """Header of a decided block."""
+        if not 0 < height <= self.decided:
+            return None
+        return decode_header(self._bodies[self._decisions[height - 1].digest].header)
+
+    def decision(self, height: Height) -> Decision:
+        """A decided block."""
+        row = self._decisions[height - 1]
+        body = self._bodies[row.digest]
+        return Decision(height, row.digest, body.header, body.txs, row.certificate)
+
+    def blocks_from(self, first: Height) -> Blocks | None:
+        """Answer to ``get_blocks``."""
+        last = min(self.decided, first + MAX_RANGE - 1)
+        if not 0 < first <= last:
+            return None
+        rows = (self.decision(height) for height in range(first, last + 1))
+        return Blocks(tuple(DecidedBlock(d.header, d.txs, d.certificate) for d in rows))
+
+    def body(self, digest: Digest) -> BlockBody | None:
+        """Answer to ``get_block``: an undecided body with the proposal that carried it."""
+        record = self._bodies.get(digest)
+        if record is None or len(record.proposal_sig) != 64:
+            return None
+        header = decode_header(record.header)
+        return BlockBody(
+            header.epoch, record.view, record.height, digest, record.header, record.txs,
+            record.proposal_sig,
+        )  # fmt: skip
