@@ -29,7 +29,6 @@ from vppd.consensus.boundary import (
     Pending,
     Received,
     Record,
-    Send,
     Step,
     Timer,
 )

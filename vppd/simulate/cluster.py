@@ -74,6 +74,9 @@ class Outcome(msgspec.Struct, kw_only=True):
     violation: str | None = None
     events: int = 0
     heights: Height = 0
+    """What every node has decided."""
+    decided: Height = 0
+    """What some node has decided."""
     faults: Counter[str] = msgspec.field(default_factory=Counter)
     commit_us: list[int] = msgspec.field(default_factory=list)
     """Per height: first proposal sent → decision known at q replicas."""
@@ -246,17 +249,21 @@ class Cluster:
                 self.time_us, _, action = heapq.heappop(self._queue)
                 outcome.events += 1
                 action()
-            if not self._finished():
-                heights = [node.disk.decided for node in self.nodes]
-                raise Violation(
-                    f"no progress: {outcome.events} events, {self.time_us / 1e6:.1f} s, "
-                    f"heights {heights} of {self.setup.heights}"
-                )
+            self._require_progress()
         except Violation as violation:
             outcome.violation = str(violation)
         outcome.heights = min(node.disk.decided for node in self.nodes)
+        outcome.decided = max(node.disk.decided for node in self.nodes)
         outcome.trace = self._trace.hexdigest()
         return outcome
+
+    def _require_progress(self) -> None:
+        if not self._finished():
+            heights = [node.disk.decided for node in self.nodes]
+            raise Violation(
+                f"no progress: {self.outcome.events} events, {self.time_us / 1e6:.1f} s, "
+                f"heights {heights} of {self.setup.heights}"
+            )
 
     def _finished(self) -> bool:
         return self.time_us >= self.plan.heal_us and all(

@@ -73,12 +73,12 @@ def draw(rng: Random, sets: frozenset[FaultSet], n: int, span_us: int) -> Plan:
         )
     crashes: list[Crash] = []
     if "crash" in sets:
-        for _ in range(rng.randint(2, 10)):
-            crashes.append(
-                Crash(
-                    rng.randrange(span_us),
-                    rng.randrange(n),
-                    rng.choice((5_000, 100_000, 1_000_000, 4_000_000)),
-                )
+        crashes = [
+            Crash(
+                rng.randrange(span_us),
+                rng.randrange(n),
+                rng.choice((5_000, 100_000, 1_000_000, 4_000_000)),
             )
+            for _ in range(rng.randint(2, 10))
+        ]
     return Plan(network, tuple(sorted(crashes)), span_us)

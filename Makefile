@@ -1,0 +1,48 @@
+# Two commands do everything on a fresh machine with Python ≥ 3.11 and make: `make demo`, `make test`.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+JOBS   ?= 2
+
+.PHONY: help demo test check fmt lock simulate clean setup
+.DEFAULT_GOAL := help
+
+help:  ## Show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/.ready: requirements.lock pyproject.toml
+	@echo "Setting up $(VENV) (once) …"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "vppd needs Python 3.11 or newer; try: make PYTHON=python3.12 …" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+setup: $(VENV)/.ready
+
+demo: $(VENV)/.ready  ## A whole trading day: one operator, four DERs, real processes (about a minute)
+	@$(BIN)/vppd dev -n 5 --exit
+
+test: $(VENV)/.ready  ## Every test, in parallel, with coverage of the pure packages
+	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -q --cov --cov-report=
+	@$(BIN)/python -m coverage report --include='vppd/consensus/*,vppd/ledger/*,vppd/market/*' --fail-under=95
+
+check: $(VENV)/.ready  ## Lint, format, strict types, import rules
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest -q -p no:cacheprovider tests/test_architecture.py
+
+fmt: $(VENV)/.ready  ## Format
+	@$(BIN)/ruff check --fix --quiet .
+	@$(BIN)/ruff format --quiet .
+
+simulate: $(VENV)/.ready  ## 300 seeded clusters of 1 to 10 nodes with all faults
+	@for n in 1 2 3 4 5 6 7 8 9 10; do $(BIN)/vppd simulate --engine pbft -n $$n --seeds $$((n*30-29))..$$((n*30)) || exit 1; done
+
+lock: $(VENV)/.ready  ## Rewrite requirements.lock from pyproject.toml
+	@$(BIN)/python -m pip install --quiet uv
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --all-extras --group dev pyproject.toml -o requirements.lock
+
+clean:  ## Remove the environment and caches
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .coverage* demo

@@ -1,0 +1,137 @@
+"""Drives the machine on the event loop: drain, persist, release — one turn at a time.
+
+Everything that arrived in one turn of the event loop becomes one step and one synced transaction
+(group commit); whatever arrives during the write waits for the next. A failed write, or a ledger
+that disagrees with the plant, ends the process: see :class:`~vppd.errors.LocalFault`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from vppd.consensus.boundary import Timer
+from vppd.node.clock import now
+from vppd.node.machine import Committed, Effects, Frame, Machine, Turn
+from vppd.node.metrics import Metrics
+from vppd.store.chain import ChainStore, ExecutionRow
+
+HOUSEKEEPING_S = 0.25
+log = structlog.get_logger("vppd.node")
+
+
+class Driver:
+    """Owns the machine's time and disk.
+
+    Args:
+        machine: started by :meth:`run`.
+        store: where promises go.
+        transmit: queues a frame for its peers.
+        announce: tells subscribers about a decided and executed block.
+        metrics: phase times and counts.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        store: ChainStore,
+        transmit: Callable[[Frame], None],
+        announce: Callable[[Committed], None],
+        metrics: Metrics,
+    ) -> None:
+        self._machine = machine
+        self._store = store
+        self._transmit = transmit
+        self._announce = announce
+        self._metrics = metrics
+        self._awake = asyncio.Event()
+        self._timers: dict[Timer, asyncio.TimerHandle] = {}
+        self._loop = asyncio.get_running_loop()
+
+    def wake(self) -> None:
+        """Something has arrived at the machine."""
+        self._awake.set()
+
+    async def run(self, first: Turn) -> None:
+        """Until cancelled.
+
+        Args:
+            first: what :meth:`Machine.start` returned.
+
+        Raises:
+            LocalFault: a promise could not be written, or the ledger diverged.
+        """
+        machine = self._machine
+        tidy = self._loop.create_task(self._housekeeping())
+        try:
+            await self._take(first)
+            while True:
+                await self._awake.wait()
+                self._awake.clear()
+                while machine.has_work:
+                    await self._take(machine.turn(now()))
+        finally:
+            tidy.cancel()
+            for handle in self._timers.values():
+                handle.cancel()
+
+    async def _take(self, turn: Turn) -> None:
+        if turn.records:
+            with self._metrics.persist():
+                await self._store.persist(turn.records)
+        effects = self._machine.release(turn, now())
+        for frame in effects.frames:
+            self._transmit(frame)
+        for block in effects.committed:
+            self._keep(block)
+        self._set_timers(effects)
+        for fault in effects.faults:
+            log.warning(
+                "equivocation", signer=fault.signer, kind=fault.kind, height=fault.height
+            )
+        if self._machine.has_work:
+            self._awake.set()
+
+    def _keep(self, block: Committed) -> None:
+        decision, execution = block
+        self._store.put_execution(
+            ExecutionRow(
+                height=execution.height,
+                state_root=execution.state_root,
+                receipts_root=execution.receipts_root,
+                receipts=execution.receipts,
+                changes=execution.changes,
+                tx_ids=execution.tx_ids,
+                next_due_ms=execution.next_due_ms,
+            )
+        )
+        self._metrics.committed(block)
+        self._announce(block)
+        log.debug(
+            "decided",
+            height=decision.height,
+            digest=decision.digest.hex()[:16],
+            txs=len(decision.txs),
+        )
+
+    def _set_timers(self, effects: Effects) -> None:
+        for timer, delay_ms in effects.timers:
+            handle = self._timers.pop(timer, None)
+            if handle is not None:
+                handle.cancel()
+            if delay_ms is not None:
+                self._timers[timer] = self._loop.call_later(delay_ms / 1_000, self._ring, timer)
+
+    def _ring(self, timer: Timer) -> None:
+        self._timers.pop(timer, None)
+        self._machine.fire(timer)
+        self.wake()
+
+    async def _housekeeping(self) -> None:
+        while True:
+            await asyncio.sleep(HOUSEKEEPING_S)
+            self._machine.housekeeping(now().monotonic_ms)
+            if self._machine.has_work:
+                self.wake()

@@ -1,0 +1,128 @@
+"""Many seeds over many cores, summed up into one report."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from typing import Any
+
+import msgspec
+
+from vppd.simulate.cluster import Outcome, Setup, simulate
+
+
+class Report(msgspec.Struct, kw_only=True):
+    """What a batch of seeds showed; the JSON of ``vppd simulate -o json`` (docs/json.md)."""
+
+    engine: str
+    n: int
+    seeds: list[int]
+    """First and last seed, both included."""
+    violations: list[dict[str, Any]] = msgspec.field(default_factory=list)
+    """Per violation: seed, what, and the command that replays it."""
+    events: int = 0
+    events_per_s: int = 0
+    """Per core."""
+    faults: dict[str, int] = msgspec.field(default_factory=dict)
+    heights: int = 0
+    """Sum over the seeds of the heights every node decided."""
+    commit_ms: dict[str, float | None] = msgspec.field(default_factory=dict)
+    messages_per_height: float = 0.0
+    bytes_per_height: float = 0.0
+    view_changes: int = 0
+    transactions: int = 0
+    catch_ups: int = 0
+
+
+def percentile(ordered: Sequence[int], share: float) -> int:
+    """Nearest-rank percentile of a sorted, non-empty sequence."""
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def summary_ms(samples_us: Sequence[int]) -> dict[str, float | None]:
+    """Mean, p50 and p99 in milliseconds; ``None`` without samples."""
+    if not samples_us:
+        return {"mean": None, "p50": None, "p99": None}
+    ordered = sorted(samples_us)
+    return {
+        "mean": round(sum(ordered) / len(ordered) / 1_000, 3),
+        "p50": percentile(ordered, 0.50) / 1_000,
+        "p99": percentile(ordered, 0.99) / 1_000,
+    }
+
+
+def run_seeds(setup: Setup, seeds: Sequence[int], jobs: int | None = None) -> Iterator[Outcome]:
+    """One outcome per seed, in order, as they come.
+
+    Args:
+        setup: what to run.
+        seeds: which seeds.
+        jobs: processes; ``None`` for one per core.
+    """
+    workers = min(jobs or os.cpu_count() or 1, len(seeds))
+    if workers <= 1:
+        yield from map(partial(simulate, setup), seeds)
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(partial(simulate, setup), seeds, chunksize=max(1, len(seeds) // 64))
+
+
+class Tally:
+    """Sums outcomes into a :class:`Report`.
+
+    Args:
+        setup: what was run.
+        seeds: which seeds were meant to run.
+        replay: the command that replays a seed, with ``{seed}`` where its number goes.
+        jobs: processes that ran at once.
+    """
+
+    def __init__(self, setup: Setup, seeds: Sequence[int], replay: str, jobs: int) -> None:
+        self._started = time.perf_counter()
+        self._replay = replay
+        self._jobs = jobs
+        self._commit_us: list[int] = []
+        self._faults: Counter[str] = Counter()
+        self._messages = 0
+        self._bytes = 0
+        self._decided = 0
+        self.report = Report(engine=setup.engine, n=setup.n, seeds=[seeds[0], seeds[-1]])
+
+    def add(self, outcome: Outcome) -> None:
+        """Take one outcome."""
+        report = self.report
+        report.events += outcome.events
+        report.heights += outcome.heights
+        report.view_changes += outcome.view_changes
+        report.transactions += outcome.transactions
+        report.catch_ups += outcome.catch_ups
+        self._decided += outcome.decided
+        self._faults.update(outcome.faults)
+        self._commit_us += outcome.commit_us
+        self._messages += outcome.messages
+        self._bytes += outcome.bytes
+        if outcome.violation is not None:
+            report.violations.append(
+                {
+                    "seed": outcome.seed,
+                    "what": outcome.violation,
+                    "replay": self._replay.format(seed=outcome.seed),
+                }
+            )
+
+    def close(self) -> Report:
+        """The report."""
+        report = self.report
+        elapsed = max(time.perf_counter() - self._started, 1e-9)
+        report.events_per_s = round(report.events / elapsed / self._jobs)
+        report.faults = dict(sorted(self._faults.items()))
+        report.commit_ms = summary_ms(self._commit_us)
+        heights = max(1, self._decided)
+        report.messages_per_height = round(self._messages / heights, 2)
+        report.bytes_per_height = round(self._bytes / heights, 1)
+        return report
