@@ -2,37 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 from vppd.types import Digest, Micro, MicroPerKwh, Ppm, PublicKey, Role, Slot, TimeMs, Wh
 
 Engine = Literal["pbft"]
 """Engines this build can run; ``bncm`` and ``dpos`` share the core and follow."""
 MarketRules = Literal["production", "paper003", "literal003", "two-stage"]
+Count = Annotated[int, Meta(ge=1, lt=2**31)]
+Millis = Annotated[int, Meta(ge=1, lt=2**53)]
 
 
-class ConsensusRules(msgspec.Struct, frozen=True, kw_only=True):
+class ConsensusRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[consensus]``: limits and timers that decide what is valid."""
 
     engine: Engine = "pbft"
-    f: int | None = None
+    f: Annotated[int, Meta(ge=0)] | None = None
     """Byzantine replicas to tolerate; unset: the most, ⌊(n−1)/3⌋."""
-    view_timeout_ms: int = 2_000
-    view_timeout_max_ms: int = 10_000
-    idle_block_interval_ms: int = 60_000
+    view_timeout_ms: Millis = 2_000
+    view_timeout_max_ms: Millis = 10_000
+    idle_block_interval_ms: Millis = 60_000
     """An empty block after so long without one."""
-    epoch_blocks: int = 1_024
-    checkpoint_blocks: int = 128
-    max_block_bytes: int = 524_288
+    epoch_blocks: Count = 1_024
+    checkpoint_blocks: Count = 128
+    max_block_bytes: Count = 524_288
     """Sum of the transactions' bytes in one block."""
-    max_block_txs: int = 4_096
-    max_tx_bytes: int = 16_384
-    max_tx_ops: int = 64
-    max_tx_lifetime: int = 10_000
+    max_block_txs: Count = 4_096
+    max_tx_bytes: Count = 16_384
+    max_tx_ops: Count = 64
+    max_tx_lifetime: Count = 10_000
     """Furthest expiry a transaction may name, in heights from the block that carries it."""
-    clock_tolerance_ms: int = 500
+    clock_tolerance_ms: Millis = 500
     """How far a fresh block's time may lie ahead of a voter's clock."""
 
 

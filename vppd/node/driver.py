@@ -88,9 +88,7 @@ class Driver:
             self._keep(block)
         self._set_timers(effects)
         for fault in effects.faults:
-            log.warning(
-                "equivocation", signer=fault.signer, kind=fault.kind, height=fault.height
-            )
+            log.warning("equivocation", signer=fault.signer, kind=fault.kind, height=fault.height)
         if self._machine.has_work:
             self._awake.set()
 

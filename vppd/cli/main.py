@@ -1,0 +1,19 @@
+"""``vppd``: runs a command and turns what it raises into a text and an exit code."""
+
+from __future__ import annotations
+
+import sys
+
+from vppd.cli.tree import root
+from vppd.errors import UserError
+
+
+def run() -> None:
+    """Entry point of the ``vppd`` script; exits with a code of :class:`vppd.errors.Exit`."""
+    try:
+        root()(prog_name="vppd")
+    except UserError as err:
+        print(err, file=sys.stderr)
+        sys.exit(err.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)

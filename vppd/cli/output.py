@@ -1,0 +1,48 @@
+"""Data on stdout: aligned columns for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Annotated, TypeAlias
+
+import typer
+
+Row: TypeAlias = Mapping[str, str | int | None]
+
+
+class Output(StrEnum):
+    """Forms of data."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+OutputOption: TypeAlias = Annotated[
+    Output, typer.Option("-o", "--output", help="Form of the data on stdout.")
+]
+
+
+def print_rows(rows: Sequence[Row], output: Output) -> None:
+    """Print rows that share their keys: a table with the keys as headings, or a JSON array."""
+    if output is Output.JSON:
+        print_json(list(rows))
+    elif rows:
+        print("\n".join(table(rows)))
+
+
+def print_json(value: object) -> None:
+    """Print JSON, keys in the order they have."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def table(rows: Sequence[Row]) -> list[str]:
+    """Lines of an aligned table; nothing is cut off, since keys are there to be copied."""
+    cells = [[key.upper() for key in rows[0]]]
+    cells += [["-" if v is None else str(v) for v in row.values()] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in cells
+    ]

@@ -1,0 +1,339 @@
+"""A plant's files, one folder per node: `vppd testnet`, and the ground `vppd dev` stands on."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from vppd.cli.output import Output, OutputOption, print_json, table
+from vppd.config.genesis import (
+    AccountEntry,
+    ConsensusRules,
+    Genesis,
+    MarketRulesSection,
+    MeterEntry,
+    Tariff,
+    ValidatorEntry,
+)
+from vppd.config.genesis_file import parse_genesis, render_genesis
+from vppd.config.keys import create_key
+from vppd.config.node import Transport, is_loopback, render_node
+from vppd.config.peers import PORT_STEP, Peer, Peers, render_peers
+from vppd.config.values import format_address, parse_hours, parse_name
+from vppd.crypto import key_text
+from vppd.errors import Exit, UserError
+from vppd.types import Micro, PublicKey, Role
+
+BASE_PORT = 7440
+CHAIN_NAME = "vpp-demo"
+OPENING_BALANCE: Micro = 200_000_000
+CERTIFICATE_DAYS = 90
+
+TABLE_1: tuple[tuple[str, Micro, Micro], ...] = (
+    ("23:00-07:00", 380_000, 240_000),
+    ("07:00-11:00", 570_000, 380_000),
+    ("11:00-14:00", 860_000, 650_000),
+    ("14:00-18:00", 570_000, 380_000),
+    ("18:00-23:00", 800_000, 650_000),
+)
+"""Hours, retail price and feed-in price per kWh (paper P3, Table 1)."""
+
+
+class Member(msgspec.Struct, frozen=True, kw_only=True):
+    """One node of a testnet and where its files are."""
+
+    name: str
+    role: Role
+    home: Path
+    addr: str
+    key: PublicKey
+    meter: PublicKey | None
+    """Public key of ``home/meter.key``; ``None`` for an operator, who has no meter."""
+
+
+class Testnet(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything :func:`write_testnet` wrote; nodes in the order of their validator index."""
+
+    out: Path
+    genesis: Genesis
+    peers: Peers
+    nodes: tuple[Member, ...]
+
+
+def run_testnet(
+    nodes: Annotated[int, typer.Option("-n", "--nodes", help="Replicas in all.")],
+    out: Annotated[Path, typer.Option(help="Folder to write; new or empty.")],
+    operators: Annotated[int, typer.Option(help="How many of them are operators.")] = 1,
+    hosts: Annotated[str, typer.Option(help="Where they run, with commas.")] = "127.0.0.1",
+    base_port: Annotated[int, typer.Option(help="First port on each host.")] = BASE_PORT,
+    seed: Annotated[
+        int | None, typer.Option(help="Derive every key from this number; for tests only.")
+    ] = None,
+    chain_id: Annotated[str, typer.Option(help="What people call the plant.")] = CHAIN_NAME,
+    slot_seconds: Annotated[int, typer.Option(min=1, help="Chain time per slot.")] = 900,
+    market_slot_seconds: Annotated[
+        int, typer.Option(min=60, help="Market time per slot, whole minutes.")
+    ] = 900,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Write a plant and say how to start it."""
+    if market_slot_seconds % 60:
+        raise _no_plant(f"--market-slot-seconds {market_slot_seconds} is not whole minutes")
+    made = write_testnet(
+        out,
+        nodes,
+        operators=operators,
+        hosts=[host.strip() for host in hosts.split(",")],
+        base_port=base_port,
+        seed=seed,
+        chain_name=chain_id,
+        market=scaled_market(slot_seconds * 1_000, market_slot_seconds // 60),
+    )
+    rows = [
+        {"name": m.name, "role": str(m.role), "addr": m.addr, "id": key_text(m.key)}
+        for m in made.nodes
+    ]
+    if output is Output.JSON:
+        print_json(
+            {
+                "out": str(made.out),
+                "chain_id": made.genesis.name,
+                "genesis_sha256": made.genesis.digest.hex(),
+                "nodes": rows,
+            }
+        )
+    else:
+        first = made.nodes[0].home
+        print("\n".join(table(rows)))
+        print(f"\nA plant of {len(rows)} nodes, a folder each, in {made.out}. Next:")
+        print(f"  vppd config check --home {first}")
+        print(f"  vppd start --home {first}        and so on for each folder")
+        print(f"  vppd peers list --peers {first / 'peers.toml'}")
+    if seed is not None:
+        print(
+            f"warning: every key follows from the number {seed}; whoever knows it can sign as any "
+            "node. For tests only.",
+            file=sys.stderr,
+        )
+
+
+def table_1_tariffs() -> tuple[Tariff, ...]:
+    """The grid's prices of paper P3, Table 1."""
+    return tuple(
+        Tariff(
+            start_minute=parse_hours(hours)[0],
+            end_minute=parse_hours(hours)[1],
+            retail_price=retail,
+            feed_in_price=feed_in,
+        )
+        for hours, retail, feed_in in TABLE_1
+    )
+
+
+def scaled_market(slot_ms: int = 900_000, market_slot_minutes: int = 15) -> MarketRulesSection:
+    """A market with slots of ``slot_ms`` of chain time and the other times in proportion.
+
+    Orders open 96 slots ahead and close a third of a slot ahead; readings have four slots.
+
+    Args:
+        slot_ms: chain time per slot, at least 3 ms.
+        market_slot_minutes: market time per slot, which chooses the tariff.
+    """
+    return MarketRulesSection(
+        slot_ms=slot_ms,
+        market_slot_minutes=market_slot_minutes,
+        open_lead_ms=96 * slot_ms,
+        gate_lead_ms=slot_ms // 3,
+        metering_ms=4 * slot_ms,
+        tariffs=table_1_tariffs(),
+    )
+
+
+def write_testnet(
+    out: Path,
+    nodes: int,
+    *,
+    operators: int = 1,
+    hosts: Sequence[str] = ("127.0.0.1",),
+    base_port: int = BASE_PORT,
+    seed: int | None = None,
+    chain_name: str = CHAIN_NAME,
+    consensus: ConsensusRules | None = None,
+    market: MarketRulesSection | None = None,
+    balance: Micro = OPENING_BALANCE,
+    transport: Transport = "tls",
+) -> Testnet:
+    """Write keys, certificates, genesis.toml, peers.toml and an empty store for each node.
+
+    ``out/ca`` holds the certificate authority, ``out/op-0``, ``out/der-1`` … one complete home
+    folder each. Blocks on disk and runs an event loop of its own: from a coroutine, call it
+    through ``asyncio.to_thread``.
+
+    Args:
+        out: must not exist, or be empty.
+        nodes: replicas in all, at least 1.
+        operators: how many of them, the first ones, are operators; the others are DERs.
+        hosts: where they run, dealt in turn; nodes on one host lie ten ports apart.
+        base_port: port of the first node on each host.
+        seed: derive every key from it: the same seed, the same keys. Only for tests.
+        chain_name: what people call the plant.
+        consensus: ``None``: the defaults.
+        market: ``None``: quarter-hour slots; without tariffs those of P3, Table 1.
+        balance: opening balance of each account, micro-currency.
+        transport: ``"plain"`` writes no certificates; loopback only.
+
+    Raises:
+        UserError: E114, ``out`` holds something already; E117, numbers that make no plant; E120,
+            ``out`` cannot be written; E150, no library to issue certificates with.
+    """
+    names = _names(nodes, operators, hosts, base_port, chain_name)
+    _make_empty(out)
+    addresses = _addresses(nodes, hosts, base_port)
+    members: list[Member] = []
+    for (name, role), addr in zip(names, addresses, strict=True):
+        home = out / name
+        home.mkdir()
+        key = create_key(home / "node.key", _seed(seed, name, "node"))
+        meter = None
+        if role is Role.DER:
+            meter = create_key(home / "meter.key", _seed(seed, name, "meter")).public_key
+        members.append(
+            Member(name=name, role=role, home=home, addr=addr, key=key.public_key, meter=meter)
+        )
+    market = market or scaled_market()
+    if not market.tariffs:
+        market = msgspec.structs.replace(market, tariffs=table_1_tariffs())
+    genesis_text = render_genesis(
+        name=chain_name,
+        consensus=consensus or ConsensusRules(),
+        market=market,
+        validators=[ValidatorEntry(name=m.name, role=m.role, key=m.key) for m in members],
+        accounts=[AccountEntry(name=m.name, key=m.key, balance=balance) for m in members],
+        meters=[MeterEntry(key=m.meter, account=m.name) for m in members if m.meter is not None],
+    )
+    # Read back before it is written: a testnet never hands out a file that no node would start on.
+    genesis = parse_genesis(genesis_text.encode(), out / "genesis.toml")
+    peers = Peers(
+        chain_name=chain_name,
+        genesis_digest=genesis.digest,
+        peers=tuple(Peer(name=m.name, key=m.key, addr=m.addr) for m in members),
+    )
+    peers_text = render_peers(
+        chain_name=chain_name, genesis_digest=genesis.digest, peers=peers.peers
+    )
+    for member, host in zip(members, _dealt(hosts, nodes), strict=True):
+        (member.home / "genesis.toml").write_text(genesis_text)
+        (member.home / "peers.toml").write_text(peers_text)
+        (member.home / "node.toml").write_text(_node_text(member, host, transport))
+    if transport == "tls":
+        _write_certificates(out, chain_name, members, _dealt(hosts, nodes))
+    asyncio.run(_create_stores(members, genesis))
+    return Testnet(out=out, genesis=genesis, peers=peers, nodes=tuple(members))
+
+
+async def _create_stores(members: Sequence[Member], genesis: Genesis) -> None:
+    from vppd.store import ChainStore
+
+    for member in members:
+        await ChainStore.create(member.home / "chain.db", genesis.digest)
+
+
+def _write_certificates(
+    out: Path, chain_name: str, members: Sequence[Member], hosts: Sequence[str]
+) -> None:
+    from vppd.net import pki
+
+    pki.init_ca(out / "ca", chain_name)
+    for member, host in zip(members, hosts, strict=True):
+        pki.issue(out / "ca", member.name, member.home, CERTIFICATE_DAYS, (host,))
+
+
+def _names(
+    nodes: int, operators: int, hosts: Sequence[str], base_port: int, chain_name: str
+) -> list[tuple[str, Role]]:
+    """Name and role of each node, once the numbers make sense."""
+    per_host = -(-nodes // max(len(hosts), 1))
+    for wrong, why in (
+        (nodes < 1, f"a plant has at least one node, not {nodes}"),
+        (not 1 <= operators <= max(nodes, 1), f"{operators} of {nodes} nodes cannot be operators"),
+        (not hosts, "there is no host to run on"),
+        (len(set(hosts)) < len(hosts), "a host is listed twice"),
+        (
+            not 1 <= base_port <= 65_535 - PORT_STEP * per_host,
+            f"{per_host} nodes on a host do not fit the ports from {base_port} on",
+        ),
+    ):
+        if wrong:
+            raise _no_plant(why)
+    try:
+        parse_name(chain_name)
+    except ValueError as err:
+        raise _no_plant(str(err)) from err
+    return [
+        (f"op-{i}", Role.OPERATOR) if i < operators else (f"der-{i}", Role.DER)
+        for i in range(nodes)
+    ]
+
+
+def _no_plant(why: str) -> UserError:
+    return UserError(
+        "E117",
+        "these numbers make no plant",
+        facts={"why": why},
+        hint="vppd testnet -n 5 --operators 1 --out plant",
+        exit_code=Exit.USAGE,
+    )
+
+
+def _make_empty(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        taken = next(out.iterdir(), None)
+    except OSError as err:
+        raise UserError(
+            "E120",
+            "the folder cannot be used",
+            facts={"folder": str(out), "why": err.strerror or str(err)},
+            hint="--out names a folder that is new or empty",
+        ) from err
+    if taken is not None:
+        raise UserError(
+            "E114",
+            "the folder is not empty, and keys are never overwritten",
+            facts={"folder": str(out), "holds": taken.name},
+            hint="--out names a folder that is new or empty",
+        )
+
+
+def _dealt(hosts: Sequence[str], nodes: int) -> list[str]:
+    return [hosts[i % len(hosts)] for i in range(nodes)]
+
+
+def _addresses(nodes: int, hosts: Sequence[str], base_port: int) -> list[str]:
+    used: Counter[str] = Counter()
+    addresses = []
+    for host in _dealt(hosts, nodes):
+        addresses.append(format_address(host, base_port + PORT_STEP * used[host]))
+        used[host] += 1
+    return addresses
+
+
+def _node_text(member: Member, host: str, transport: Transport) -> str:
+    port = member.addr.rpartition(":")[2]
+    listen = member.addr if is_loopback(host) else f"0.0.0.0:{port}"
+    return render_node(role=member.role, name=member.name, listen=listen, transport=transport)
+
+
+def _seed(seed: int | None, name: str, what: str) -> bytes | None:
+    """A key seed of its own for each node and purpose; ``None`` asks for a random one."""
+    if seed is None:
+        return None
+    return hashlib.sha256(f"vppd testnet {seed} {name} {what}".encode()).digest()

@@ -1,0 +1,197 @@
+"""The command tree: one line per command, imported only when it is called."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from vppd import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Entry(NamedTuple):
+    """A command."""
+
+    path: str
+    """Words after ``vppd``."""
+    target: str
+    """``module:function``; the function's annotations are the options."""
+    help: str
+    """One sentence."""
+    examples: tuple[str, ...]
+    """Two or three lines to copy and paste."""
+
+
+COMMANDS = (
+    Entry(
+        "testnet",
+        "vppd.cli.testnet:run_testnet",
+        "Write keys, CA, genesis.toml and peers.toml for N nodes.",
+        (
+            "vppd testnet -n 5 --out plant",
+            "vppd testnet -n 7 --operators 2 --hosts 192.168.10.2,192.168.10.3 --out plant",
+        ),
+    ),
+    Entry(
+        "init",
+        "vppd.cli.init:init",
+        "Write key, node.toml and an empty store here; never overwrites.",
+        ("vppd init --role der --name der-4", "vppd init --role operator --home /var/lib/vppd"),
+    ),
+    Entry(
+        "config check",
+        "vppd.cli.config:check",
+        "Check a node's files by themselves and against each other.",
+        (
+            "vppd config check",
+            "vppd config check --home plant/der-1",
+            "vppd config check peers.toml",
+        ),
+    ),
+    Entry(
+        "key gen",
+        "vppd.cli.key:gen",
+        "Write a new secret key, mode 0600, and print its public key.",
+        ("vppd key gen", "vppd key gen --out meter.key"),
+    ),
+    Entry(
+        "key show",
+        "vppd.cli.key:show",
+        "Print the public key of a secret key file.",
+        ("vppd key show", "vppd key show meter.key -o json"),
+    ),
+    Entry(
+        "pki init",
+        "vppd.cli.pki:init",
+        "Create the plant's certificate authority.",
+        ("vppd pki init --dir ca", "vppd pki init --dir ca --name vpp-demo"),
+    ),
+    Entry(
+        "pki issue",
+        "vppd.cli.pki:issue",
+        "Issue a node's transport certificate.",
+        (
+            "vppd pki issue der-4 --hosts 192.168.10.6 --out der-4",
+            "vppd pki issue der-4 --dir ca --hosts der-4.local,192.168.10.6 --days 30 --out der-4",
+        ),
+    ),
+    Entry(
+        "pki show",
+        "vppd.cli.pki:show",
+        "Print what a certificate says.",
+        ("vppd pki show node.pem", "vppd pki show ca.pem -o json"),
+    ),
+    Entry(
+        "peers list",
+        "vppd.cli.peers:list_peers",
+        "List who listens where.",
+        ("vppd peers list", "vppd peers list --peers plant/der-1/peers.toml -o json"),
+    ),
+    Entry(
+        "peers add",
+        "vppd.cli.peers:add",
+        "Add an address to peers.toml; copy the file to every node afterwards.",
+        (
+            "vppd peers add obs-1 $(vppd key show) 192.168.10.9:7440",
+            "vppd peers add obs-1 ed25519:3yQ… 192.168.10.9:7440 --peers plant/der-1/peers.toml",
+        ),
+    ),
+    Entry(
+        "market clear",
+        "vppd.cli.clear:clear",
+        "Clear a book of orders from a file and print trades and remainders.",
+        ("vppd market clear book.json", "vppd market clear book.json --rules paper003 -o json"),
+    ),
+)
+
+GROUPS = {
+    "config": "Check this node's files.",
+    "key": "Secret keys of nodes and meters.",
+    "market": "Orders, trades and clearing.",
+    "peers": "Addresses of the plant's nodes.",
+    "pki": "Certificate authority and transport certificates.",
+}
+
+
+class LazyCommand(TyperCommand):
+    """Name and help of a command whose module is imported when it is called."""
+
+    def __init__(self, entry: Entry) -> None:
+        super().__init__(name=entry.path.rpartition(" ")[2], help=entry.help)
+        self._entry = entry
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any
+    ) -> Any:
+        """The context of the real command: from here on it is in charge."""
+        return load(self._entry).make_context(info_name, args, parent, **extra)
+
+
+def load(entry: Entry) -> Any:
+    """The command an entry stands for, with its module imported."""
+    module, _, function = entry.target.partition(":")
+    app = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
+    callback: Callable[..., None] = getattr(import_module(module), function)
+    name = entry.path.rpartition(" ")[2]
+    app.command(name, help=entry.help, epilog=_examples(entry.examples))(callback)
+    return typer.main.get_command(app)
+
+
+def root() -> TyperGroup:
+    """The whole tree, nothing of it imported yet."""
+    app = typer.Typer(
+        name="vppd",
+        help="Virtual power plant daemon: agree on trading plans, keep them, settle them.",
+        epilog=_examples(("vppd testnet -n 5 --out plant", "vppd config check --home plant/op-0")),
+        rich_markup_mode=None,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_options)
+    top = typer.main.get_group(app)
+    groups: dict[str, TyperGroup] = {}
+    for entry in COMMANDS:
+        group, _, _ = entry.path.rpartition(" ")
+        if not group:
+            top.add_command(LazyCommand(entry))
+            continue
+        if group not in groups:
+            examples = tuple(e.examples[0] for e in COMMANDS if e.path.startswith(group + " "))
+            groups[group] = TyperGroup(
+                name=group,
+                help=GROUPS[group],
+                epilog=_examples(examples[:3]),
+                rich_markup_mode=None,
+                no_args_is_help=True,
+            )
+            top.add_command(groups[group])
+        groups[group].add_command(LazyCommand(entry))
+    return top
+
+
+def _examples(lines: tuple[str, ...]) -> str:
+    # The \b keeps the formatter from joining the lines into a paragraph.
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"vppd {__version__}")
+        raise typer.Exit
+
+
+def _options(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Options before the command."""

@@ -1,0 +1,226 @@
+"""Talking to a node: submit, ask, subscribe — over its Unix socket, or its port with mutual TLS.
+
+One connection carries any number of requests at once; each has a number its answer repeats. The
+client believes the node about views; facts (receipts, blocks) it can check: :mod:`.proofs`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from vppd.codec import Malformed, encode
+from vppd.errors import PeerFault, UserError
+from vppd.net.frames import PUSH, REQUEST, RESPONSE, encode_frame
+from vppd.net.requests import (
+    Accepted,
+    Ask,
+    Committed,
+    DecidedView,
+    Document,
+    Failure,
+    FailureCode,
+    FindBlock,
+    Found,
+    GetDecided,
+    GetTx,
+    Request,
+    Result,
+    Submit,
+    Subscribe,
+    Subscribed,
+    TxStage,
+    TxState,
+    View,
+    decode_push,
+    decode_response,
+)
+from vppd.types import Digest, Height
+
+R = TypeVar("R")
+_HEADER = struct.Struct(">IB")
+MAX_FRAME = 1024 * 1024 + 128 * 1024
+PUSHES = 1_024
+"""Blocks a subscriber may lag behind before the oldest are dropped."""
+
+
+class RequestFailed(UserError):
+    """The node refused or could not serve a request."""
+
+    def __init__(self, failure: Failure) -> None:
+        self.reason = FailureCode(failure.code)
+        super().__init__("E350", f"the node says: {failure.text}")
+
+
+class Disconnected(PeerFault):
+    """The node closed the connection."""
+
+
+class Client:
+    """An open connection to one node. Use :func:`connect`."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._next = 0
+        self._waiting: dict[int, asyncio.Future[Result]] = {}
+        self._pushes: asyncio.Queue[Committed | None] = asyncio.Queue(PUSHES)
+        self._subscribed = False
+        self._watched: dict[Digest, asyncio.Event] = {}
+        self._task = asyncio.create_task(self._read())
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection is gone."""
+        return self._task.done()
+
+    async def close(self) -> None:
+        """Hang up; requests under way fail with :class:`Disconnected`."""
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+        self._writer.close()
+        with suppress(OSError):
+            await self._writer.wait_closed()
+
+    # ------------------------------------------------------------ requests
+
+    async def submit(self, raw: bytes) -> Digest:
+        """Hand over a signed transaction; returns its id once the node has *accepted* it.
+
+        Raises:
+            RequestFailed: refused, with the node's reason.
+            Disconnected: the node went away; it may or may not have taken the transaction.
+        """
+        return (await self._ask(Submit(raw), Accepted)).id
+
+    async def tx(self, tx_id: Digest) -> TxState:
+        """Where a transaction stands, with a proof once it is executed."""
+        return await self._ask(GetTx(tx_id), TxState)
+
+    async def wait(self, tx_id: Digest) -> TxState:
+        """Until the transaction is committed; any number of waits may be under way.
+
+        Raises:
+            Disconnected: the node went away meanwhile.
+        """
+        if not self._subscribed:
+            await self.subscribe()
+        committed = self._watched.setdefault(tx_id, asyncio.Event())
+        state = await self.tx(tx_id)
+        if state.stage != TxStage.COMMITTED:
+            await committed.wait()
+            state = await self.tx(tx_id)
+        self._watched.pop(tx_id, None)
+        return state
+
+    async def block(self, height: Height) -> DecidedView:
+        """A decided block."""
+        return await self._ask(GetDecided(height), DecidedView)
+
+    async def find(self, digest: Digest) -> Height:
+        """Height of the decided block with this digest."""
+        return (await self._ask(FindBlock(digest), Found)).height
+
+    async def view(self, name: str, argument: str = "") -> Any:
+        """A JSON view (docs/clients.md)."""
+        return json.loads((await self._ask(View(name, argument), Document)).json)
+
+    async def subscribe(self) -> Height:
+        """Ask for a push per decided block; returns the height after which they begin."""
+        self._subscribed = True
+        return (await self._ask(Subscribe(), Subscribed)).height
+
+    async def pushes(self) -> AsyncIterator[Committed]:
+        """Blocks as they are decided, after :meth:`subscribe`.
+
+        Raises:
+            Disconnected: the node went away.
+        """
+        while True:
+            block = await self._pushes.get()
+            if block is None:
+                raise Disconnected("the node closed the connection")
+            yield block
+
+    async def _ask(self, ask: Ask, kind: type[R]) -> R:
+        if self._task.done():
+            raise Disconnected("the node closed the connection")
+        self._next += 1
+        answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting[self._next] = answer
+        self._writer.write(encode_frame(REQUEST, encode(Request(self._next, ask))))
+        await self._writer.drain()
+        result = await answer
+        if isinstance(result, Failure):
+            raise RequestFailed(result)
+        if not isinstance(result, kind):
+            raise Malformed(f"asked for {kind.__name__}, the node sent {type(result).__name__}")
+        return result
+
+    # ------------------------------------------------------------ the connection
+
+    async def _read(self) -> None:
+        try:
+            while True:
+                length, type_ = _HEADER.unpack(await self._reader.readexactly(_HEADER.size))
+                if not 0 < length <= MAX_FRAME:
+                    raise Malformed(f"the node announces a frame of {length} bytes")
+                self._take(type_, await self._reader.readexactly(length - 1))
+        except (asyncio.IncompleteReadError, OSError):
+            pass
+        finally:
+            for answer in self._waiting.values():
+                if not answer.done():
+                    answer.set_exception(Disconnected("the node closed the connection"))
+            self._waiting.clear()
+            for committed in self._watched.values():
+                committed.set()  # whoever waits asks again, and learns that the line is dead
+            self._push(None)
+
+    def _take(self, type_: int, payload: bytes) -> None:
+        if type_ == RESPONSE:
+            response = decode_response(payload)
+            answer = self._waiting.pop(response.id, None)
+            if answer is not None and not answer.done():
+                answer.set_result(response.result)
+        elif type_ == PUSH:
+            block = decode_push(payload)
+            for tx_id in block.tx_ids if self._watched else ():
+                committed = self._watched.get(tx_id)
+                if committed is not None:
+                    committed.set()
+            self._push(block)
+
+    def _push(self, block: Committed | None) -> None:
+        if self._pushes.full():
+            self._pushes.get_nowait()
+        self._pushes.put_nowait(block)
+
+
+@asynccontextmanager
+async def connect(socket: Path) -> AsyncIterator[Client]:
+    """A client on a node's Unix socket.
+
+    Raises:
+        UserError: E351, nobody listens there.
+    """
+    try:
+        reader, writer = await asyncio.open_unix_connection(str(socket))
+    except OSError as err:
+        raise UserError(
+            "E351",
+            "no node answers here",
+            facts={"socket": str(socket), "why": err.strerror or str(err)},
+            hint="is it running? start it with: vppd start --home " + str(socket.parent),
+        ) from err
+    client = Client(reader, writer)
+    try:
+        yield client
+    finally:
+        await client.close()

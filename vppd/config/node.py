@@ -1,0 +1,211 @@
+"""node.toml: this machine; optional, since every key has a default that fits a node's folder."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import msgspec
+
+from vppd.config.keys import key_path
+from vppd.config.toml import bad_value, convert, parse, read_bytes
+from vppd.config.values import parse_address, parse_name, parse_size
+from vppd.errors import ConfigError
+from vppd.types import Role
+
+T = TypeVar("T")
+
+Transport = Literal["tls", "plain"]
+Synchronous = Literal["full", "normal", "off"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["auto", "json", "console"]
+
+
+class NodeTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[node]`` as written."""
+
+    role: Role | None = None
+    name: str | None = None
+    key: str = "node.key"
+
+
+class NetTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[net]`` as written."""
+
+    listen: str | None = None
+    transport: Transport = "tls"
+    ca: str = "ca.pem"
+    cert: str = "node.pem"
+    cert_key: str = "node-tls.key"
+    crl: str | None = None
+    socket: str = "vppd.sock"
+
+
+class HttpTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[http]`` as written."""
+
+    listen: str | None = None
+
+
+class StoreTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[store]`` as written."""
+
+    path: str = "chain.db"
+    synchronous: Synchronous = "full"
+    min_free: str = "512MiB"
+
+
+class LogTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[log]`` as written."""
+
+    level: LogLevel = "info"
+    format: LogFormat = "auto"
+
+
+class NodeFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """node.toml as written."""
+
+    schema: int
+    node: NodeTable = NodeTable()
+    net: NetTable = NetTable()
+    http: HttpTable = HttpTable()
+    store: StoreTable = StoreTable()
+    log: LogTable = LogTable()
+
+
+class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole file, decoded: paths are complete, sizes are bytes."""
+
+    role: Role | None
+    """What the file says the node is; ``None``: genesis knows."""
+    name: str | None
+    """What the file calls the node; ``None``: peers.toml knows."""
+    key_file: Path
+    listen: str | None
+    """``host:port`` to bind; ``None``: as peers.toml says."""
+    transport: Transport
+    ca: Path
+    cert: Path
+    cert_key: Path
+    crl: Path | None
+    socket: Path
+    """Unix socket for clients on this machine."""
+    http_listen: str | None
+    """Loopback ``host:port`` of /metrics, /livez and /readyz; ``None``: the port after listen's;
+    empty: no HTTP."""
+    store: Path
+    synchronous: Synchronous
+    min_free_bytes: int
+    """Free disk space below which the node stops signing."""
+    log_level: LogLevel
+    log_format: LogFormat
+
+
+def load_node(path: Path, *, bench: bool = False) -> NodeConfig:
+    """Read and check node.toml; relative paths in it start at its folder.
+
+    Args:
+        path: the file.
+        bench: whether unsafe settings are allowed because nothing of value is at stake.
+
+    Raises:
+        ConfigError: E100…E106, E115, E164, naming the file, the key and what to try.
+    """
+    hint = "vppd init writes one; without --config a node runs on the defaults"
+    return parse_node(read_bytes(path, hint=hint), path, bench=bench)
+
+
+def parse_node(data: bytes, path: Path, *, bench: bool = False) -> NodeConfig:
+    """The same for bytes at hand.
+
+    Raises:
+        ConfigError: E101…E106, E115, E164.
+    """
+    return _decode(convert(parse(data, path), NodeFile, path), path, bench=bench)
+
+
+def default_node(home: Path) -> NodeConfig:
+    """What a folder without node.toml means."""
+    return _decode(NodeFile(schema=1), home / "node.toml", bench=False)
+
+
+def _decode(file: NodeFile, path: Path, *, bench: bool) -> NodeConfig:
+    base = path.parent.absolute()
+    if file.node.name is not None:
+        _check(path, "node.name", parse_name, file.node.name)
+    if file.net.listen is not None:
+        _check(path, "net.listen", parse_address, file.net.listen)
+    if file.http.listen:
+        host, _ = _check(path, "http.listen", parse_address, file.http.listen)
+        if not is_loopback(host):
+            raise bad_value(
+                path,
+                "http.listen",
+                f"{host} is not this machine, and the page has no password",
+                'listen = "127.0.0.1:7441", with a reverse proxy in front to serve others',
+            )
+    if file.store.synchronous == "off" and not bench:
+        raise ConfigError(
+            "E115",
+            'synchronous = "off" is for benches: a power cut could make this node sign twice',
+            facts={"file": str(path), "key": "store.synchronous"},
+            hint='synchronous = "full"',
+        )
+    return NodeConfig(
+        role=file.node.role,
+        name=file.node.name,
+        key_file=key_path(file.node.key, base),
+        listen=file.net.listen,
+        transport=file.net.transport,
+        ca=base / file.net.ca,
+        cert=base / file.net.cert,
+        cert_key=base / file.net.cert_key,
+        crl=None if file.net.crl is None else base / file.net.crl,
+        socket=base / file.net.socket,
+        http_listen=file.http.listen,
+        store=base / file.store.path,
+        synchronous=file.store.synchronous,
+        min_free_bytes=_check(path, "store.min_free", parse_size, file.store.min_free),
+        log_level=file.log.level,
+        log_format=file.log.format,
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach ``host``."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def render_node(
+    *, role: Role, name: str, listen: str | None = None, transport: Transport = "tls"
+) -> str:
+    """node.toml for a node whose files lie beside it under their default names."""
+    lines = [
+        "# This machine. Every key has a default (docs/configuration.md); paths start here.",
+        "schema = 1",
+        "",
+        "[node]",
+        f'role = "{role}"',
+        f'name = "{name}"',
+        'key = "node.key"',
+    ]
+    net = [f'listen = "{listen}"'] if listen is not None else []
+    net += [f'transport = "{transport}"'] if transport != "tls" else []
+    if net:
+        lines += ["", "[net]", *net]
+    lines += ["", "[store]", 'synchronous = "full"', 'min_free = "512MiB"']
+    return "\n".join(lines) + "\n"
+
+
+def _check(path: Path, where: str, read: Callable[[str], T], text: str) -> T:
+    try:
+        return read(text)
+    except ValueError as err:
+        raise bad_value(
+            path, where, str(err), "docs/configuration.md shows each key's form"
+        ) from err
