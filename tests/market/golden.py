@@ -22,8 +22,8 @@ class Entry(NamedTuple):
 class Row(NamedTuple):
     """A row of Tables 6 and 7, cell by cell as printed."""
 
-    seller: int
-    buyer: int
+    seller: str
+    buyer: str
     sold: str
     bought: str
     turnover: str
@@ -34,7 +34,7 @@ class Row(NamedTuple):
     offer: str
     bid: str
     price: str
-    round: int
+    round: str
 
 
 class Literal(NamedTuple):
@@ -62,7 +62,7 @@ class Case(NamedTuple):
     literal: tuple[Literal, ...]
     literal_residuals: tuple[tuple[str, int], ...]
     """Order and Wh, in order of arrival."""
-    wrong_in_print: dict[tuple[int, int], tuple[str, str]]
+    wrong_in_print: dict[tuple[str, str], tuple[str, str]]
     """Seller and buyer of cells the paper has wrong under every rule: (printed, computed)."""
     money: dict[str, str]
     """Yuan: seller income and buyer cost with the market and with the grid alone."""
@@ -92,6 +92,11 @@ def wh(kwh: str) -> int:
     return int(whole) * 1_000 + int(part.ljust(3, "0"))
 
 
+def printed(table: str) -> tuple[Row, ...]:
+    """Rows of a table, one a line: the columns of :class:`Row` in their order."""
+    return tuple(Row(*line.split()) for line in table.strip().splitlines())
+
+
 T2 = Case(
     retail="0.38",
     feed_in="0.24",
@@ -104,15 +109,13 @@ T2 = Case(
         Entry("B6", "0.331", "0.356", "90.4", "0.706"),
     ),
     arrival=("S1", "B6", "B4", "B3", "B5", "S2"),
-    # fmt: off
-    rows=(
-        Row(1, 6, "282.5", "90.4", "90.4", "192.1", "0.846", "0.706", "0.545", "0.318", "0.331", "0.325", 1),  # noqa: E501 - a table
-        Row(1, 4, "192.1", "58.34", "58.34", "133.76", "0.846", "0.782", "0.520", "0.318", "0.320", "0.319", 1),  # noqa: E501
-        Row(1, 3, "133.76", "234.22", "133.76", "100.46", "0.846", "0.965", "0.467", "0.318", "0.318", "0.318", 1),  # noqa: E501
-        Row(2, 3, "324.2", "100.46", "100.46", "223.74", "0.724", "0.965", "0.429", "0.320", "0.318", "0.320", 1),  # noqa: E501
-        Row(2, 5, "223.74", "217.6", "217.6", "6.14", "0.724", "0.829", "0.466", "0.320", "0.318", "0.319", 1),  # noqa: E501
-    ),
-    # fmt: on
+    rows=printed("""
+        1 6 282.5 90.4 90.4 192.1 0.846 0.706 0.545 0.318 0.331 0.325 1
+        1 4 192.1 58.34 58.34 133.76 0.846 0.782 0.520 0.318 0.320 0.319 1
+        1 3 133.76 234.22 133.76 100.46 0.846 0.965 0.467 0.318 0.318 0.318 1
+        2 3 324.2 100.46 100.46 223.74 0.724 0.965 0.429 0.320 0.318 0.320 1
+        2 5 223.74 217.6 217.6 6.14 0.724 0.829 0.466 0.320 0.318 0.319 1
+    """),
     residual=("S2", "6.14", "0.240"),
     literal=(
         Literal(1, 6, 90_400, 325_086, 1),
@@ -122,7 +125,7 @@ T2 = Case(
         Literal(2, 5, 217_600, 323_392, 2),
     ),
     literal_residuals=(("S2", 6_140),),
-    wrong_in_print={(2, 3): ("0.320", "0.319")},
+    wrong_in_print={("2", "3"): ("0.320", "0.319")},
     money={
         "seller_income": "193.50",
         "seller_income_grid_only": "145.61",
@@ -143,15 +146,13 @@ T13 = Case(
         Entry("B4", "0.76", "0.78", "421.68", "0.753"),
     ),
     arrival=("B4", "S6", "S2", "S1", "S5", "B3"),
-    # fmt: off
-    rows=(
-        Row(6, 4, "31", "421.68", "31", "390.68", "0.657", "0.753", "0.466", "0.755", "0.760", "0.756", 1),  # noqa: E501 - a table
-        Row(2, 4, "319.26", "390.68", "319.26", "71.42", "0.755", "0.753", "0.501", "0.733", "0.760", "0.747", 1),  # noqa: E501
-        Row(1, 4, "318.7", "71.42", "71.42", "247.28", "0.823", "0.753", "0.522", "0.720", "0.760", "0.741", 1),  # noqa: E501
-        Row(1, 3, "247.28", "285.6", "247.28", "38.32", "0.823", "0.922", "0.472", "0.720", "0.736", "0.728", 2),  # noqa: E501
-        Row(5, 3, "75", "38.32", "38.32", "36.68", "0.763", "0.922", "0.453", "0.720", "0.736", "0.727", 2),  # noqa: E501
-    ),
-    # fmt: on
+    rows=printed("""
+        6 4 31 421.68 31 390.68 0.657 0.753 0.466 0.755 0.760 0.756 1
+        2 4 319.26 390.68 319.26 71.42 0.755 0.753 0.501 0.733 0.760 0.747 1
+        1 4 318.7 71.42 71.42 247.28 0.823 0.753 0.522 0.720 0.760 0.741 1
+        1 3 247.28 285.6 247.28 38.32 0.823 0.922 0.472 0.720 0.736 0.728 2
+        5 3 75 38.32 38.32 36.68 0.763 0.922 0.453 0.720 0.736 0.727 2
+    """),
     residual=("S5", "36.68", "0.650"),
     literal=(
         Literal(1, 4, 318_700, 740_888, 1),
@@ -160,7 +161,7 @@ T13 = Case(
         Literal(2, 3, 285_600, 701_363, 2),
     ),
     literal_residuals=(("S2", 5_680), ("S6", 31_000)),
-    wrong_in_print={(6, 4): ("0.756", "0.757")},
+    wrong_in_print={("6", "4"): ("0.756", "0.757")},
     money={
         "seller_income": "546.34",
         "seller_income_grid_only": "483.57",

@@ -86,7 +86,7 @@ def match(
     name: str, queue: list[Standing], round_: int, newcomer: Standing | None = None
 ) -> list[Met]:
     """Rules 1 to 4: best meets best while they cross; with a newcomer, it is its side's best."""
-    trades = []
+    trades: list[Met] = []
     while True:
         offer = best(name, queue, Side.OFFER, newcomer)
         bid = best(name, queue, Side.BID, newcomer)

@@ -46,7 +46,7 @@ def test_tables_6_and_7_come_out_cell_by_cell(case: Case) -> None:
     assert len(trades) == len(case.rows)
     for trade, row in zip(trades, case.rows, strict=True):
         seller, buyer = f"S{row.seller}", f"B{row.buyer}"
-        assert (trade.seller, trade.buyer, trade.round) == (seller, buyer, row.round)
+        assert (trade.seller, trade.buyer, str(trade.round)) == (seller, buyer, row.round)
         assert (left[seller], left[buyer]) == (wh(row.sold), wh(row.bought))
         assert trade.quantity_wh == wh(row.turnover)
         assert abs(left[seller] - left[buyer]) == wh(row.surplus)

@@ -121,7 +121,7 @@ def _genesis(home: Path) -> Genesis | None:
 
 
 def _create_store(home: Path, genesis: Genesis) -> None:
-    from vppd.store import ChainStore
+    from vppd.store.chain import ChainStore
 
     async def create() -> None:
         await ChainStore.create(home / "chain.db", genesis.digest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from vppd.cli.tree import root
@@ -11,9 +12,16 @@ from vppd.errors import UserError
 def run() -> None:
     """Entry point of the ``vppd`` script; exits with a code of :class:`vppd.errors.Exit`."""
     try:
-        root()(prog_name="vppd")
+        try:
+            root()(prog_name="vppd")
+        finally:
+            sys.stdout.flush()
     except UserError as err:
         print(err, file=sys.stderr)
         sys.exit(err.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:
+        # `vppd … | head`: the reader has seen enough. The interpreter flushes once more on exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

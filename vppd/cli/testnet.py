@@ -240,7 +240,7 @@ def write_testnet(
 
 
 async def _create_stores(members: Sequence[Member], genesis: Genesis) -> None:
-    from vppd.store import ChainStore
+    from vppd.store.chain import ChainStore
 
     for member in members:
         await ChainStore.create(member.home / "chain.db", genesis.digest)

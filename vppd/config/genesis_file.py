@@ -36,10 +36,12 @@ from vppd.config.values import (
 )
 from vppd.crypto import key_text, parse_key, sha256
 from vppd.errors import ConfigError
-from vppd.types import PPM, PublicKey, Role
+from vppd.types import PPM, Micro, PublicKey, Role
 
 BLOCK_BYTES_LIMIT = 2**20 - 2**16
 """A block with its header and certificate must fit a frame of 1 MiB (protocol.md, §3)."""
+AMOUNT_LIMIT: Micro = 2**62
+"""Money stays in a signed 64-bit integer, with room for one amount more."""
 OTHER_ENGINES = frozenset({"bncm", "dpos"})
 _MARKET = MarketRulesSection()
 _Offset = Annotated[int, Meta(ge=0, lt=2**53)]
@@ -160,7 +162,7 @@ class _Reader:
         validators = tuple(self._validators(file.validator))
         self._check_consensus(file.consensus, len(validators))
         market = self._market(file.market)
-        accounts = tuple(self._accounts(file.account, validators))
+        accounts = self._accounts(file.account, validators)
         meters = tuple(self._meters(file.meter, accounts))
         return Genesis(
             name=file.chain_id,
@@ -195,10 +197,10 @@ class _Reader:
 
     def _accounts(
         self, tables: tuple[AccountTable, ...], validators: tuple[ValidatorEntry, ...]
-    ) -> Iterator[AccountEntry]:
+    ) -> tuple[AccountEntry, ...]:
         self._distinct("account", "name", [t.name for t in tables])
         by_name = {v.name: v.key for v in validators}
-        keys: list[str] = []
+        accounts: list[AccountEntry] = []
         for i, table in enumerate(tables):
             where = f"account[{i}]"
             if table.id is not None:
@@ -207,15 +209,19 @@ class _Reader:
                 key = by_name[table.name]
             else:
                 raise self._unknown(f"{where}.name", "validator", table.name, by_name)
-            keys.append(key_text(key))
-            self._distinct("account", "id", keys)
-            yield AccountEntry(
-                name=self._name(table.name, f"{where}.name"),
-                key=key,
-                balance=self._decimal(table.balance, f"{where}.balance"),
-                credit=table.credit,
-                bus=table.bus,
+            accounts.append(
+                AccountEntry(
+                    name=self._name(table.name, f"{where}.name"),
+                    key=key,
+                    balance=self._decimal(table.balance, f"{where}.balance"),
+                    credit=table.credit,
+                    bus=table.bus,
+                )
             )
+        self._distinct("account", "id", [key_text(a.key) for a in accounts])
+        total = sum(account.balance for account in accounts)
+        self._ordered(("the sum of account.balance", total), ("what can be counted", AMOUNT_LIMIT))
+        return tuple(accounts)
 
     def _meters(
         self, tables: tuple[MeterTable, ...], accounts: tuple[AccountEntry, ...]
@@ -289,6 +295,13 @@ class _Reader:
             strictly=True,
         )
         max_price = self._decimal(table.max_price, "market.max_price")
+        self._ordered(
+            (
+                "market.max_quantity_wh · market.max_price",
+                table.max_quantity_wh * max_price // 1_000,
+            ),
+            ("what can be counted", AMOUNT_LIMIT),
+        )
         return MarketRulesSection(
             rules=table.rules,
             currency=table.currency,

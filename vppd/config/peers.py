@@ -200,14 +200,14 @@ def render_peers(*, chain_name: str, genesis_digest: Digest, peers: Iterable[Pee
 
 
 def _peer(path: Path, i: int, table: PeerTable) -> Peer:
-    where = f"peer[{i}]"
+    key = "name"
     try:
-        where, name = f"{where}.name", parse_name(table.name)
-        where, key = f"peer[{i}].id", parse_key(table.id)
-        where = f"peer[{i}].addr"
+        name = parse_name(table.name)
+        key = "id"
+        public_key = parse_key(table.id)
+        key = "addr"
         parse_address(table.addr)
     except ValueError as err:
-        raise bad_value(
-            path, where, str(err), 'addr = "192.168.10.2:7440", id = "ed25519:…"'
-        ) from err
-    return Peer(name=name, key=key, addr=table.addr)
+        hint = 'addr = "192.168.10.2:7440", id = "ed25519:…" as vppd key show prints it'
+        raise bad_value(path, f"peer[{i}].{key}", str(err), hint) from err
+    return Peer(name=name, key=public_key, addr=table.addr)

@@ -88,12 +88,15 @@ class Accepted(Message, frozen=True, tag=1):
 class TxProof(Message, frozen=True):
     """Everything needed to check a receipt without trusting the node.
 
-    The receipt is leaf ``index + 1`` of ``receipt_count`` under the receipts root; that root is in
-    the header at ``height + 1`` (with its certificate), or in f+1 equal ``replies`` for ``height``.
+    The transaction is leaf ``index`` under the transaction root of ``header``; its receipt is leaf
+    ``index + 1`` under the receipts root, which stands in the header at ``height + 1`` (with its
+    certificate, and naming ``header`` as its parent), or in f+1 equal ``replies`` for ``header``.
     """
 
-    receipt_count: U63
-    path: tuple[Bytes32, ...]
+    header: bytes
+    """Of the block that holds the transaction."""
+    tx_path: tuple[Bytes32, ...]
+    receipt_path: tuple[Bytes32, ...]
     next_header: bytes
     """Empty while the next block is not decided."""
     next_certificate: Certificate | None

@@ -61,7 +61,7 @@ from vppd.ledger.execution import Execution, Ledger
 from vppd.ledger.transaction import Transaction
 from vppd.net.gate import Gate, PeerMessage, header_of
 from vppd.node.mempool import Mempool
-from vppd.types import Digest, Height, ReplicaIndex, TimeMs
+from vppd.types import Digest, Height, PublicKey, ReplicaIndex, TimeMs
 
 
 class Frame(NamedTuple):
@@ -138,6 +138,13 @@ class Machine:
         self._head_digest: Digest = genesis.digest
         self._head_time_ms: TimeMs = 0
         self._frames: list[Frame] = []
+        self._recovered: list[Committed] = []
+        """Executed at the start; part of the first effects, so that the host stores them."""
+
+    @property
+    def key(self) -> PublicKey:
+        """This node's."""
+        return self._signer.public_key
 
     # ------------------------------------------------------------ inputs
 
@@ -161,8 +168,7 @@ class Machine:
         """
         if executed is not None:
             self._head_digest, self._head_time_ms = executed.digest(), executed.time_ms
-        for decision in missed:
-            self._execute(decision)
+        self._recovered = [Committed(decision, self._execute(decision)) for decision in missed]
         step = self.engine.start(now, log)
         self._inbox.append(self._applied())
         return Turn(step.persist, step)
@@ -231,7 +237,7 @@ class Machine:
             frames.append(Frame(send.to, TYPE_OF[type(signed)], encode(signed)))
             if send.to == ALL and isinstance(signed, Block | Prepare | Commit):
                 self._inbox.append(Received(self.own, signed))
-        committed: list[Committed] = []
+        committed, self._recovered = self._recovered, []
         dropped: list[Transaction] = []
         for decision in step.commit:
             execution = self._execute(decision)

@@ -220,7 +220,8 @@ class Cluster:
         self.plan: Plan = draw(self.rng, setup.faults, setup.n, span_us)
         self._arrived: dict[tuple[int, int], int] = {}
         self._proposed_us: dict[Height, int] = {}
-        self._decided_by: dict[Height, int] = {}
+        self._counted: Height = 0
+        self._decided_by: dict[Height, set[ReplicaIndex]] = {}
 
     # ------------------------------------------------------------ time
 
@@ -322,10 +323,14 @@ class Cluster:
             self.checkers.committed(node.index, block, machine.ledger)
             node.disk.executed_later(block.execution)
             height = block.decision.height
-            if node.index == 0:
+            if height > self._counted:
+                self._counted = height
                 self.outcome.transactions += len(block.execution.tx_ids)
-            count = self._decided_by[height] = self._decided_by.get(height, 0) + 1
-            if count == self.quorum.vote and height in self._proposed_us:
+            deciders = self._decided_by.setdefault(height, set())
+            first = node.index not in deciders
+            deciders.add(node.index)
+            enough = first and len(deciders) == self.quorum.vote
+            if enough and height in self._proposed_us:
                 self.outcome.commit_us.append(self.time_us - self._proposed_us[height])
         if effects.faults:
             raise Violation(f"node {node.index} found equivocation: {effects.faults[0]}")

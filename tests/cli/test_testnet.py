@@ -1,0 +1,174 @@
+"""``vppd testnet`` and ``write_testnet``: folders that a node starts in."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import stat
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Vppd
+from vppd.cli import testnet as writer
+from vppd.config.genesis import MarketRulesSection
+from vppd.config.home import load_home
+from vppd.config.keys import load_key
+from vppd.errors import UserError
+from vppd.store.chain import ChainStore
+from vppd.types import Role
+
+
+def write(out: Path, nodes: int = 4, **options: object) -> writer.Testnet:
+    settings: dict[str, object] = {"seed": 7, "transport": "plain"} | options
+    return writer.write_testnet(out, nodes, **settings)  # type: ignore[arg-type] # keywords
+
+
+def test_every_folder_is_a_whole_home(tmp_path: Path) -> None:
+    made = write(tmp_path / "plant", 5, operators=2)
+    assert [m.name for m in made.nodes] == ["op-0", "op-1", "der-2", "der-3", "der-4"]
+    for i, member in enumerate(made.nodes):
+        home = load_home(member.home)
+        assert (home.name, home.role, home.index) == (member.name, member.role, i)
+        assert home.genesis == made.genesis
+        assert home.peers == made.peers
+        assert home.signer.public_key == member.key
+        assert home.listen == member.addr == f"127.0.0.1:{7440 + 10 * i}"
+        assert home.node.store.exists()
+
+
+async def test_the_stores_are_empty_and_of_this_plant(tmp_path: Path) -> None:
+    made = await asyncio.to_thread(write, tmp_path / "plant")
+    for member in made.nodes:
+        store = await ChainStore.open(member.home / "chain.db", made.genesis.digest)
+        try:
+            assert (await store.resume()).log == ()
+        finally:
+            await store.close()
+
+
+def test_keys_are_secret(tmp_path: Path) -> None:
+    made = write(tmp_path / "plant")
+    keys = list((tmp_path / "plant").rglob("*.key"))
+    assert len(keys) == 4 + 3
+    assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in keys)
+    assert len({member.key for member in made.nodes}) == 4
+
+
+def test_ders_have_accounts_and_meters_and_the_operator_an_account(tmp_path: Path) -> None:
+    made = write(tmp_path / "plant")
+    accounts = {a.name: a for a in made.genesis.accounts}
+    assert [a.balance for a in accounts.values()] == [200_000_000] * 4
+    assert [m.account for m in made.genesis.meters] == ["der-1", "der-2", "der-3"]
+    for member, meter in zip(made.nodes[1:], made.genesis.meters, strict=True):
+        assert load_key(member.home / "meter.key").public_key == member.meter == meter.key
+    assert made.nodes[0].meter is None
+    assert not (made.nodes[0].home / "meter.key").exists()
+
+
+def test_the_tariffs_are_those_of_table_1(tmp_path: Path) -> None:
+    tariffs = write(tmp_path / "plant").genesis.market.tariffs
+    assert [(t.start_minute // 60, t.end_minute // 60) for t in tariffs] == [
+        (23, 7),
+        (7, 11),
+        (11, 14),
+        (14, 18),
+        (18, 23),
+    ]
+    assert [t.retail_price for t in tariffs] == [380_000, 570_000, 860_000, 570_000, 800_000]
+    assert [t.feed_in_price for t in tariffs] == [240_000, 380_000, 650_000, 380_000, 650_000]
+
+
+def test_a_seed_gives_the_same_plant_again_and_another_another(tmp_path: Path) -> None:
+    first, again = write(tmp_path / "a"), write(tmp_path / "b")
+    assert first.genesis.digest == again.genesis.digest
+    assert first.genesis.digest != write(tmp_path / "c", seed=8).genesis.digest
+    fresh = [write(tmp_path / name, seed=None).genesis.digest for name in "de"]
+    assert fresh[0] != fresh[1]
+
+
+def test_nodes_are_dealt_to_hosts_with_ports_in_steps(tmp_path: Path) -> None:
+    made = write(tmp_path / "plant", 5, hosts=["10.0.0.1", "10.0.0.2"], base_port=8000)
+    assert [m.addr for m in made.nodes] == [
+        "10.0.0.1:8000",
+        "10.0.0.2:8000",
+        "10.0.0.1:8010",
+        "10.0.0.2:8010",
+        "10.0.0.1:8020",
+    ]
+    assert load_home(made.nodes[2].home).listen == "0.0.0.0:8010", "a host may sit behind its name"
+
+
+def test_a_market_of_the_callers_own(tmp_path: Path) -> None:
+    market = writer.scaled_market(2_000, 60)
+    made = write(tmp_path / "plant", market=market)
+    assert made.genesis.market == market
+    assert market.gate_lead_ms < market.slot_ms
+    bare = write(tmp_path / "bare", market=MarketRulesSection(slot_ms=500))
+    assert bare.genesis.market.tariffs == market.tariffs
+    assert bare.genesis.market.slot_ms == 500
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "plant").mkdir()
+    (tmp_path / "plant" / "diary.txt").touch()
+    with pytest.raises(UserError, match="not empty") as caught:
+        write(tmp_path / "plant")
+    assert caught.value.code == "E114"
+    assert [p.name for p in (tmp_path / "plant").iterdir()] == ["diary.txt"]
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "plant").touch()
+    with pytest.raises(UserError) as caught:
+        write(tmp_path / "plant")
+    assert caught.value.code == "E120"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"nodes": 0},
+        {"operators": 0},
+        {"operators": 5},
+        {"hosts": []},
+        {"hosts": ["a", "a"]},
+        {"base_port": 65_530},
+        {"base_port": 0},
+        {"chain_name": "a plant"},
+    ],
+)
+def test_numbers_that_make_no_plant(tmp_path: Path, options: dict[str, object]) -> None:
+    with pytest.raises(UserError) as caught:
+        write(tmp_path / "plant", **options)  # type: ignore[arg-type] # keywords
+    assert caught.value.code == "E117"
+    assert not (tmp_path / "plant").exists()
+
+
+@pytest.mark.slow
+def test_the_command_writes_certificates_and_says_what_is_next(vppd: Vppd, tmp_path: Path) -> None:
+    ran = vppd("testnet", "-n", 4, "--out", "plant", "--slot-seconds", 2)
+    assert ran.code == 0
+    assert ran.err == ""
+    assert "vppd start --home plant/op-0" in ran.out
+    for name in ("op-0", "der-1", "der-2", "der-3"):
+        assert vppd("config", "check", "--home", tmp_path / "plant" / name).code == 0
+        assert vppd("pki", "show", tmp_path / "plant" / name / "node.pem").code == 0
+    assert load_home(tmp_path / "plant" / "op-0").genesis.market.slot_ms == 2_000
+    secrets = [*(tmp_path / "plant").rglob("*.key")]
+    assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in secrets)
+
+
+@pytest.mark.slow
+def test_a_seed_comes_with_a_warning_off_stdout(vppd: Vppd) -> None:
+    ran = vppd("testnet", "-n", 2, "--operators", 2, "--out", "plant", "--seed", 1, "-o", "json")
+    assert "whoever knows it can sign as any" in ran.err
+    data = json.loads(ran.out)
+    assert [node["role"] for node in data["nodes"]] == [Role.OPERATOR, Role.OPERATOR]
+    assert data["genesis_sha256"] == load_home(Path("plant/op-1")).genesis.digest.hex()
+
+
+def test_market_slots_are_whole_minutes(vppd: Vppd) -> None:
+    ran = vppd("testnet", "-n", 2, "--out", "plant", "--market-slot-seconds", 90)
+    assert ran.code == 2
+    assert ran.err.startswith("error[E117]")

@@ -1,0 +1,155 @@
+"""``vppd market``: place orders at this node, and look at the market on chain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+import typer
+
+from vppd.cli.online import HomeOption, genesis_of, node_config, with_client
+from vppd.cli.output import Output, OutputOption, print_json, print_rows
+from vppd.cli.tx import print_state
+from vppd.client.client import Client
+from vppd.config.keys import load_key
+from vppd.config.values import parse_decimal
+from vppd.crypto import key_text
+from vppd.errors import Exit, UserError
+from vppd.ledger.transaction import PlaceOrder, make_transaction
+from vppd.market.auction import Side
+from vppd.market.money import format_micro
+from vppd.net.requests import TxState
+from vppd.types import Digest, MicroPerKwh
+
+SlotOption: TypeAlias = Annotated[
+    int | None, typer.Option(min=0, help="Slot; default: the next one still open.")
+]
+QuantityArg: TypeAlias = Annotated[int, typer.Argument(metavar="WH", help="Energy in Wh.")]
+PriceArg: TypeAlias = Annotated[str, typer.Argument(metavar="PRICE", help="Per kWh, e.g. 0.52.")]
+WaitOption: TypeAlias = Annotated[bool, typer.Option("--wait", help="Until it is decided.")]
+KeyOption: TypeAlias = Annotated[
+    Path | None, typer.Option(help="The member's key; default: the node's.")
+]
+BusOption: TypeAlias = Annotated[int, typer.Option(min=0, help="Where in the grid.")]
+LIFETIME_BLOCKS = 1_000
+
+
+def bid(
+    quantity_wh: QuantityArg,
+    price: PriceArg,
+    reserve: Annotated[
+        str | None, typer.Option(help="The most you will pay at gate closure; default: the price.")
+    ] = None,
+    slot: SlotOption = None,
+    bus: BusOption = 0,
+    key: KeyOption = None,
+    wait: WaitOption = False,
+    home: HomeOption = Path(),
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Bid for energy delivered in a slot."""
+    _order(Side.BID, quantity_wh, price, reserve, slot, bus, key, home, output, wait=wait)
+
+
+def ask(
+    quantity_wh: QuantityArg,
+    price: PriceArg,
+    reserve: Annotated[
+        str | None,
+        typer.Option(help="The least you will take at gate closure; default: the price."),
+    ] = None,
+    slot: SlotOption = None,
+    bus: BusOption = 0,
+    key: KeyOption = None,
+    wait: WaitOption = False,
+    home: HomeOption = Path(),
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Offer energy delivered in a slot."""
+    _order(Side.OFFER, quantity_wh, price, reserve, slot, bus, key, home, output, wait=wait)
+
+
+def book(
+    slot: SlotOption = None, home: HomeOption = Path(), output: OutputOption = Output.TABLE
+) -> None:
+    """Print the resting orders of a slot, best first."""
+    _show("book", slot, home, output, "nothing rests in this slot's book")
+
+
+def trades(
+    slot: SlotOption = None, home: HomeOption = Path(), output: OutputOption = Output.TABLE
+) -> None:
+    """Print the trades of a slot."""
+    _show("trades", slot, home, output, "no trades in this slot")
+
+
+def _price(text: str, what: str) -> MicroPerKwh:
+    try:
+        return parse_decimal(text)
+    except ValueError as err:
+        raise UserError(
+            "E356",
+            f"the {what} is not a decimal number per kWh",
+            facts={"given": text, "why": str(err)},
+            hint="0.52, or 0.525001: at most six decimals",
+            exit_code=Exit.USAGE,
+        ) from err
+
+
+def _order(
+    side: Side,
+    quantity_wh: int,
+    price: str,
+    reserve: str | None,
+    slot: int | None,
+    bus: int,
+    key: Path | None,
+    home: Path,
+    output: Output,
+    *,
+    wait: bool,
+) -> None:
+    genesis = genesis_of(home)
+    signer = load_key(key or node_config(home).key_file)
+    limit = _price(price, "price")
+    worst = limit if reserve is None else _price(reserve, "reserve price")
+
+    async def work(client: Client) -> tuple[Digest, TxState | None]:
+        account = await client.view("account", key_text(signer.public_key))
+        target = await _open_slot(client) if slot is None else slot
+        op = PlaceOrder(target, side, quantity_wh, limit, worst, bus)
+        expiry = account["height"] + LIFETIME_BLOCKS
+        raw = make_transaction(signer, genesis.digest, account["nonce"], expiry, (op,))
+        tx_id = await client.submit(raw)
+        return tx_id, await client.wait(tx_id) if wait else None
+
+    tx_id, state = with_client(home, work)
+    print_state(tx_id, state, genesis, output)
+
+
+async def _open_slot(client: Client) -> int:
+    slot: int = (await client.view("market"))["open_slot"]
+    return slot
+
+
+def _show(name: str, slot: int | None, home: Path, output: Output, empty: str) -> None:
+    async def work(client: Client) -> list[dict[str, Any]]:
+        target = await _open_slot(client) if slot is None else slot
+        rows: list[dict[str, Any]] = await client.view(name, str(target))
+        return rows
+
+    rows = with_client(home, work)
+    if output is Output.JSON:
+        print_json(rows)
+    elif rows:
+        print_rows([_priced(row) for row in rows], output)
+    else:
+        print(empty)
+
+
+def _priced(row: dict[str, Any]) -> dict[str, Any]:
+    """Prices per kWh and amounts as decimals, for people."""
+    return {
+        name.removesuffix("_micro"): format_micro(value, 6) if name.endswith("_micro") else value
+        for name, value in row.items()
+    }

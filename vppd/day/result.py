@@ -1,0 +1,111 @@
+"""What the day came to: read from the stores after every process has stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from vppd.day.audit import AuditReport, audit_store
+from vppd.day.run import DayOptions, Played
+from vppd.simulate.runner import percentile
+
+
+class MemberBill(msgspec.Struct, frozen=True, kw_only=True):
+    """One member's day; money is signed micro-currency, negative = received."""
+
+    name: str
+    role: str
+    side: str
+    """``buyer`` (net import) or ``seller``; ``none`` without a meter."""
+    net_wh: int
+    """Import − export."""
+    paid_micro: int
+    paid_grid_only_micro: int
+    """What the same energy would have cost at the grid's prices alone."""
+
+
+class DayResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The JSON of ``vppd dev --exit -o json`` (docs/json.md)."""
+
+    n: int
+    engine: str
+    height: int
+    blocks: int
+    transactions: int
+    trades: int
+    traded_wh: int
+    members: list[MemberBill]
+    conserved: bool
+    """By an audit of the exported blocks that shares no code with the settlement."""
+    heights_by_node: dict[str, int]
+    head_hashes: dict[str, str]
+    commit_ms: dict[str, float | None]
+    view_changes: int
+    restarts: int
+    findings: list[str]
+    """What the audit objects to; empty if ``conserved``."""
+    out: str
+    """Where the plant's files are."""
+
+
+def commit_summary(samples: Sequence[float]) -> dict[str, float | None]:
+    """Mean, p50 and p99 in ms; ``None`` without samples."""
+    if not samples:
+        return {"mean": None, "p50": None, "p99": None}
+    ordered = sorted(samples)
+    micros = [round(ms * 1_000) for ms in ordered]
+    return {
+        "mean": round(sum(ordered) / len(ordered), 3),
+        "p50": percentile(micros, 0.50) / 1_000,
+        "p99": percentile(micros, 0.99) / 1_000,
+    }
+
+
+def result_of(options: DayOptions, played: Played) -> DayResult:
+    """Read every node's own store and audit the chain.
+
+    Args:
+        options: what was played.
+        played: the live part.
+    """
+    audits: dict[str, AuditReport] = {
+        member.name: audit_store(member.home / "chain.db", member.home / "genesis.toml")
+        for member in played.testnet.nodes
+    }
+    first = next(iter(audits.values()))
+    findings = [f"{name}: {what}" for name, audit in audits.items() for what in audit.findings]
+    heads = {name: audit.head for name, audit in audits.items()}
+    if len(set(heads.values())) != 1:
+        findings.append("the nodes' stores end in different blocks")
+    return DayResult(
+        n=len(played.testnet.nodes),
+        engine=options.engine,
+        height=first.height,
+        blocks=first.height,
+        transactions=first.transactions,
+        trades=first.trades,
+        traded_wh=first.traded_wh,
+        members=[_bill(row) for row in first.members],
+        conserved=not findings,
+        heights_by_node={name: audit.height for name, audit in audits.items()},
+        head_hashes=heads,
+        commit_ms=commit_summary([commit.ms for commit in played.commits]),
+        view_changes=max(status["view_changes"] for status in played.statuses),
+        restarts=played.restarts,
+        findings=findings,
+        out=str(options.out),
+    )
+
+
+def _bill(row: Any) -> MemberBill:
+    side = "none" if row.net_wh == 0 else "buyer" if row.net_wh > 0 else "seller"
+    return MemberBill(
+        name=row.name,
+        role=row.role,
+        side=side,
+        net_wh=row.net_wh,
+        paid_micro=row.paid_micro,
+        paid_grid_only_micro=row.paid_grid_only_micro,
+    )

@@ -1,0 +1,167 @@
+"""The state root: a Merkle tree of fixed shape over hash buckets (architecture.md, §5).
+
+Keys fall into 4,096 buckets by their SHA-256; 64 buckets make a shelf, 64 shelves the root. A block
+rehashes only the buckets it touched, their shelves and the root, each in one native call.
+
+* bucket = SHA-256(``0x10`` ‖ for each pair in key order: length ‖ key ‖ length ‖ value)
+* shelf  = SHA-256(``0x11`` ‖ 64 bucket hashes)
+* root   = SHA-256(``0x12`` ‖ 64 shelf hashes)
+
+Lengths are four bytes, big-endian.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from typing import Annotated, TypeAlias
+
+from msgspec import Meta
+
+from vppd.codec import Bytes32, Malformed, Message
+from vppd.crypto import sha256
+from vppd.types import Digest
+
+FAN_OUT = 64
+BUCKETS = FAN_OUT * FAN_OUT
+_BUCKET, _SHELF, _ROOT = b"\x10", b"\x11", b"\x12"
+_EMPTY = sha256(_BUCKET)
+
+Pair: TypeAlias = tuple[bytes, bytes]
+Others: TypeAlias = Annotated[
+    tuple[Bytes32, ...], Meta(min_length=FAN_OUT - 1, max_length=FAN_OUT - 1)
+]
+"""Hashes of the 63 other children of a node, in order."""
+
+
+class StateProof(Message, frozen=True):
+    """Everything between one key and the state root; proves its value, or that it has none."""
+
+    bucket: tuple[Pair, ...]
+    """All pairs in the key's bucket, in key order."""
+    buckets: Others
+    shelves: Others
+
+
+def bucket_of(key: bytes) -> int:
+    """Index of the bucket ``key`` falls into, 0…4095."""
+    return int.from_bytes(sha256(key)[:2]) >> 4
+
+
+def bucket_hash(pairs: Iterable[Pair]) -> Digest:
+    """Hash of a bucket with these pairs, given in key order."""
+    parts = [_BUCKET]
+    for key, value in pairs:
+        parts += (len(key).to_bytes(4), key, len(value).to_bytes(4), value)
+    return sha256(b"".join(parts))
+
+
+class Buckets:
+    """Keys, values and the tree above them."""
+
+    __slots__ = ("_buckets", "_hashes", "_shelves", "root")
+
+    def __init__(self) -> None:
+        self._buckets: list[dict[bytes, bytes]] = [{} for _ in range(BUCKETS)]
+        self._hashes = [_EMPTY] * BUCKETS
+        self._shelves = [_node(_SHELF, [_EMPTY] * FAN_OUT)] * FAN_OUT
+        self.root: Digest = _node(_ROOT, self._shelves)
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value of ``key``."""
+        return self._buckets[bucket_of(key)].get(key)
+
+    def entries(self) -> list[Pair]:
+        """Every key and its value, in key order."""
+        return sorted(pair for bucket in self._buckets for pair in bucket.items())
+
+    def apply(
+        self, writes: Iterable[tuple[bytes, bytes | None]]
+    ) -> tuple[tuple[bytes, bytes | None], ...]:
+        """Set (or, with ``None``, remove) keys and bring the root up to date.
+
+        Returns:
+            The writes that changed anything, in the order given.
+        """
+        changes: list[tuple[bytes, bytes | None]] = []
+        touched: set[int] = set()
+        for key, value in writes:
+            index = bucket_of(key)
+            bucket = self._buckets[index]
+            if bucket.get(key) == value:
+                continue
+            if value is None:
+                del bucket[key]
+            else:
+                bucket[key] = value
+            touched.add(index)
+            changes.append((key, value))
+        for index in touched:
+            self._hashes[index] = bucket_hash(sorted(self._buckets[index].items()))
+        for shelf in {index // FAN_OUT for index in touched}:
+            self._shelves[shelf] = _node(_SHELF, self._on_shelf(shelf))
+        if touched:
+            self.root = _node(_ROOT, self._shelves)
+        return tuple(changes)
+
+    def prove(self, key: bytes) -> StateProof:
+        """Proof of the value of ``key`` under the current root, or of its absence."""
+        index = bucket_of(key)
+        shelf, place = divmod(index, FAN_OUT)
+        return StateProof(
+            tuple(sorted(self._buckets[index].items())),
+            _without(self._on_shelf(shelf), place),
+            _without(self._shelves, shelf),
+        )
+
+    def _on_shelf(self, shelf: int) -> list[Digest]:
+        return self._hashes[shelf * FAN_OUT : (shelf + 1) * FAN_OUT]
+
+
+def check_bucket(
+    root: Digest,
+    index: int,
+    entries: Mapping[bytes, bytes] | Sequence[Pair],
+    siblings: tuple[Sequence[Digest], Sequence[Digest]],
+) -> bool:
+    """Whether these are all entries of bucket ``index`` under ``root``.
+
+    Args:
+        root: a state root.
+        index: 0…4095.
+        entries: keys and values; pairs stand in strictly ascending key order.
+        siblings: the 63 other buckets of the shelf, and the 63 other shelves.
+    """
+    pairs = sorted(entries.items()) if isinstance(entries, Mapping) else entries
+    ascending = all(a[0] < b[0] for a, b in pairwise(pairs))
+    if not ascending or not 0 <= index < BUCKETS or any(bucket_of(k) != index for k, _ in pairs):
+        return False
+    buckets, shelves = siblings
+    if len(buckets) != FAN_OUT - 1 or len(shelves) != FAN_OUT - 1:
+        return False
+    shelf, place = divmod(index, FAN_OUT)
+    shelf_hash = _node(_SHELF, _with(buckets, place, bucket_hash(pairs)))
+    return _node(_ROOT, _with(shelves, shelf, shelf_hash)) == root
+
+
+def verify_proof(root: Digest, key: bytes, proof: StateProof) -> bytes | None:
+    """The value of ``key`` in the state with this root; ``None``: it is not in that state.
+
+    Raises:
+        Malformed: the proof proves nothing about ``key`` under this root.
+    """
+    if not check_bucket(root, bucket_of(key), proof.bucket, (proof.buckets, proof.shelves)):
+        raise Malformed(f"the state proof for {key.hex()} does not lead to root {root.hex()[:16]}")
+    return dict(proof.bucket).get(key)
+
+
+def _node(domain: bytes, children: Sequence[Digest]) -> Digest:
+    return sha256(domain + b"".join(children))
+
+
+def _without(hashes: Sequence[Digest], place: int) -> tuple[Digest, ...]:
+    return (*hashes[:place], *hashes[place + 1 :])
+
+
+def _with(others: Sequence[Digest], place: int, own: Digest) -> list[Digest]:
+    return [*others[:place], own, *others[place:]]

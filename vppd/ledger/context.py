@@ -1,0 +1,87 @@
+"""What the rules of execution work on, and how they move money or give up."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from vppd.config.genesis import Genesis
+from vppd.ledger.receipts import GRID, ErrorCode, Event, Posted, Purse, Reason, SlotAdvanced
+from vppd.ledger.slots import Agenda, Phase
+from vppd.ledger.state import ACCOUNT, GRID_ACCOUNT, METER, SLOT, SlotRecord, State
+from vppd.market.auction import RULES, Book, Order
+from vppd.types import Micro, PublicKey, Slot, TimeMs
+
+
+class Failed(Exception):
+    """An operation breaks a rule; its whole transaction fails.
+
+    Args:
+        code: which rule.
+        detail: the integers :data:`~vppd.ledger.receipts.MEANING` promises for it.
+    """
+
+    def __init__(self, code: ErrorCode, *detail: int) -> None:
+        super().__init__(code.name)
+        self.code = code
+        self.detail = detail
+
+
+class Context:
+    """One chain's state and what is derived from it.
+
+    Args:
+        genesis: the chain.
+        state: at some height.
+    """
+
+    def __init__(self, genesis: Genesis, state: State) -> None:
+        self.state = state
+        self.market = genesis.market
+        self.rules = RULES[genesis.market.rules]
+        self.time_ms: TimeMs = 0
+        """Of the block being executed."""
+        self.events: list[Event] = []
+        """Of the receipt being made."""
+        self.opened: list[tuple[Slot, Phase]] = []
+        """Slots the transaction being executed has brought into the state."""
+        self.arrivals: list[tuple[Slot, Order[PublicKey]]] = []
+        """Orders of the transaction being executed; they meet the book when all of it holds, so
+        that a book never has to forget anything."""
+        self.books: dict[Slot, Book[PublicKey]] = {}
+        """Of open slots; what rests in them is in the state too."""
+        self.agenda = Agenda(genesis.market)
+        self.meters: dict[PublicKey, tuple[PublicKey, ...]] = {}
+        """An account's meters, in key order."""
+        for key, meter in state.scan(METER):
+            self.meters[meter.account] = (*self.meters.get(meter.account, ()), key)
+
+    def need_slot(self, slot: Slot, phase: Phase) -> SlotRecord:
+        """The record of ``slot``, which by block time is in ``phase``; made if there is none."""
+        record = self.state.get(SLOT, slot)
+        if record is None:
+            record = SlotRecord(phase, 0, 0)
+            self.state.put(SLOT, record, slot)
+            self.events.append(SlotAdvanced(slot, phase))
+            self.opened.append((slot, phase))
+        return record
+
+    def post(self, account: PublicKey, purse: Purse, delta: Micro, reason: Reason) -> None:
+        """Change a member's purse; nothing is said about a change of nothing."""
+        if delta == 0:
+            return
+        record = self.state.need(ACCOUNT, account)
+        if purse is Purse.BALANCE:
+            record = replace(record, balance=record.balance + delta)
+        else:
+            record = replace(record, escrow=record.escrow + delta)
+        self.state.put(ACCOUNT, record, account)
+        self.events.append(Posted(account, purse, delta, reason))
+
+    def charge(self, account: PublicKey, amount: Micro, reason: Reason) -> None:
+        """Move ``amount`` from a member's balance to the grid; negative: the other way."""
+        if amount == 0:
+            return
+        self.post(account, Purse.BALANCE, -amount, reason)
+        grid = self.state.need(GRID_ACCOUNT)
+        self.state.put(GRID_ACCOUNT, replace(grid, balance=grid.balance + amount))
+        self.events.append(Posted(GRID, Purse.GRID, amount, reason))

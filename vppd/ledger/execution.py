@@ -1,0 +1,367 @@
+"""Executing decided blocks: the one place where the state changes (architecture.md, wall 5).
+
+A block is executed in two parts: first what its time triggers, slot by slot, then its transactions
+in order. A transaction's operations succeed or fail together; a failure changes nothing but its
+sender's nonce. Nothing in a decided block can make execution fail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from msgspec.structs import replace
+
+from vppd.codec import Malformed
+from vppd.config.genesis import Genesis
+from vppd.crypto import sha256
+from vppd.errors import LocalFault
+from vppd.header import Header
+from vppd.ledger import views
+from vppd.ledger.buckets import Buckets, StateProof
+from vppd.ledger.context import Context, Failed
+from vppd.ledger.metering import take_reading
+from vppd.ledger.opening import opening_state
+from vppd.ledger.receipts import (
+    ErrorCode,
+    Purse,
+    Reason,
+    Receipt,
+    SlotAdvanced,
+    Status,
+    encode_receipt,
+    receipts_root,
+)
+from vppd.ledger.settling import close, correct, settle
+from vppd.ledger.slots import Phase
+from vppd.ledger.state import (
+    ACCOUNT,
+    GRID_ACCOUNT,
+    METER,
+    SETTLEMENT,
+    SLOT,
+    TRADE,
+    Account,
+    Meter,
+    SettlementRecord,
+    SlotRecord,
+    State,
+    TradeRecord,
+)
+from vppd.ledger.trading import close_gate, match_arrivals, place_order, restore_book
+from vppd.ledger.transaction import Op, PlaceOrder, Reading, Transfer, decode_transaction
+from vppd.market.auction import Book
+from vppd.merkle import EMPTY_ROOT
+from vppd.types import Digest, Height, Micro, PublicKey, Slot, TimeMs
+
+_I64_MIN, _I64_MAX = -(2**63), 2**63 - 1
+
+
+class Execution(NamedTuple):
+    """What executing one decided block did."""
+
+    height: Height
+    state_root: Digest
+    """After ``height``."""
+    receipts_root: Digest
+    receipts: tuple[bytes, ...]
+    """Index 0 is the block's own, then one per transaction."""
+    changes: tuple[tuple[bytes, bytes | None], ...]
+    """State keys, ascending, and their new values; ``None`` removes."""
+    tx_ids: tuple[Digest, ...]
+    """In the order of the block; SHA-256 of the raw bytes of what is no transaction."""
+    next_due_ms: TimeMs | None
+    """Block time at which there is something to do even without a transaction."""
+
+
+class Ledger:
+    """One chain's state after some height; :meth:`from_genesis` and :meth:`load` make one."""
+
+    __slots__ = ("_buckets", "_ctx", "genesis", "height", "receipts_root", "time_ms")
+
+    def __init__(
+        self,
+        genesis: Genesis,
+        state: State,
+        buckets: Buckets,
+        height: Height,
+        time_ms: TimeMs,
+        last_receipts_root: Digest,
+    ) -> None:
+        self.genesis = genesis
+        self.height: Height = height
+        """Last executed."""
+        self.time_ms: TimeMs = time_ms
+        """Of the block at ``height``; 0 at genesis."""
+        self.receipts_root: Digest = last_receipts_root
+        """Of the block at ``height``; that of no receipts at genesis."""
+        self._buckets = buckets
+        self._ctx = ctx = Context(genesis, state)
+        for slot, record in state.scan(SLOT):
+            phase = Phase(record.phase)
+            ctx.agenda.note(slot, phase)
+            if phase is Phase.OPEN:
+                ctx.books[slot] = restore_book(state, ctx.rules, slot)
+
+    @classmethod
+    def from_genesis(cls, genesis: Genesis) -> Ledger:
+        """The ledger at height 0.
+
+        Raises:
+            ConfigError: E124; the numbers in genesis cannot be executed.
+        """
+        state, buckets = opening_state(genesis), Buckets()
+        buckets.apply(state.seal())
+        return cls(genesis, state, buckets, 0, 0, EMPTY_ROOT)
+
+    @classmethod
+    def load(
+        cls,
+        genesis: Genesis,
+        height: Height,
+        entries: Iterable[tuple[bytes, bytes]],
+        header: Header | None = None,
+        last_receipts_root: Digest = EMPTY_ROOT,
+    ) -> Ledger:
+        """The ledger as it was after ``height``.
+
+        The state does not hold the receipts root and time of that block; a ledger that is to
+        execute the next one needs to be told.
+
+        Args:
+            genesis: the chain.
+            height: last executed.
+            entries: the whole state, as :meth:`entries` gave it.
+            header: of the block at ``height``; None at genesis.
+            last_receipts_root: of the block at ``height``.
+
+        Raises:
+            LocalFault: the header is another block's.
+            Malformed: an entry no ledger wrote.
+        """
+        if header is not None and header.height != height:
+            raise LocalFault(f"state of height {height} with the header of {header.height}")
+        pairs = tuple(entries)
+        buckets = Buckets()
+        buckets.apply(pairs)
+        time_ms = 0 if header is None else header.time_ms
+        return cls(genesis, State.load(pairs), buckets, height, time_ms, last_receipts_root)
+
+    # ------------------------------------------------------------ execution
+
+    def execute(self, header: Header, txs: Sequence[bytes]) -> Execution:
+        """Execute the decided block after this one.
+
+        Args:
+            header: its header; only height and time matter here.
+            txs: raw, in order.
+
+        Raises:
+            LocalFault: it is not the next block.
+        """
+        if header.height != self.height + 1:
+            raise LocalFault(f"block {header.height} handed to a ledger at height {self.height}")
+        ctx = self._ctx
+        ctx.time_ms = header.time_ms
+        receipts = [self._triggers()]
+        tx_ids: list[Digest] = []
+        for raw in txs:
+            tx_id, receipt = self._transaction(raw)
+            tx_ids.append(tx_id)
+            receipts.append(receipt)
+        encoded = tuple(map(encode_receipt, receipts))
+        changes = self._buckets.apply(ctx.state.seal())
+        self.height, self.time_ms = header.height, header.time_ms
+        self.receipts_root = receipts_root(encoded)
+        return Execution(
+            self.height,
+            self.state_root,
+            self.receipts_root,
+            encoded,
+            changes,
+            tuple(tx_ids),
+            self.next_due_ms,
+        )
+
+    def _triggers(self) -> Receipt:
+        """Every transition whose time has come, each once, before the block's transactions."""
+        ctx = self._ctx
+        ctx.events = []
+        for slot, phase in ctx.agenda.take_due(ctx.time_ms):
+            record = ctx.state.need(SLOT, slot)
+            ctx.state.put(SLOT, replace(record, phase=phase), slot)
+            ctx.events.append(SlotAdvanced(slot, phase))
+            match phase:
+                case Phase.GATE_CLOSED:
+                    close_gate(ctx, slot)
+                case Phase.SETTLED:
+                    settle(ctx, slot)
+                case Phase.CLOSED:
+                    close(ctx, slot)
+                case _:
+                    pass  # delivery begins and ends without anything to book
+        return Receipt(Status.OK, ErrorCode.NONE, (), tuple(ctx.events))
+
+    def _transaction(self, raw: bytes) -> tuple[Digest, Receipt]:
+        try:
+            tx = decode_transaction(raw)
+        except Malformed:
+            return sha256(raw), _failure(Status.REFUSED, ErrorCode.UNDECODABLE)
+        due = self.nonce(tx.sender)
+        if due is None:
+            return tx.id, _failure(Status.REFUSED, ErrorCode.UNKNOWN_ACCOUNT)
+        if tx.nonce != due:
+            return tx.id, _failure(Status.REFUSED, ErrorCode.BAD_NONCE, due)
+        self._use_nonce(tx.sender)
+        return tx.id, self._operations(tx.sender, tx.ops)
+
+    def _operations(self, sender: PublicKey, ops: Sequence[Op]) -> Receipt:
+        """All of them, or none."""
+        ctx = self._ctx
+        ctx.events, ctx.arrivals, ctx.opened = [], [], []
+        mark = ctx.state.mark()
+        for index, op in enumerate(ops):
+            try:
+                self._operation(sender, op)
+            except Failed as failed:
+                ctx.state.undo(mark)
+                return _failure(Status.FAILED, failed.code, index, *failed.detail)
+        match_arrivals(ctx)
+        for slot, phase in ctx.opened:
+            ctx.agenda.note(slot, phase)
+        return Receipt(Status.OK, ErrorCode.NONE, (), tuple(ctx.events))
+
+    def _operation(self, sender: PublicKey, op: Op) -> None:
+        ctx = self._ctx
+        is_meter = ctx.state.get(METER, sender) is not None
+        match op:
+            case Reading():
+                if not is_meter:
+                    raise Failed(ErrorCode.NOT_A_METER)
+                account = take_reading(ctx, sender, op)
+                correct(ctx, op.slot, account)
+                correct(ctx, op.slot + 1, account)
+            case _ if is_meter:
+                raise Failed(ErrorCode.NOT_AN_ACCOUNT)
+            case Transfer():
+                _transfer(ctx, sender, op)
+            case PlaceOrder():
+                place_order(ctx, sender, op)
+
+    def _use_nonce(self, sender: PublicKey) -> None:
+        state = self._ctx.state
+        meter = state.get(METER, sender)
+        if meter is not None:
+            state.put(METER, replace(meter, nonce=meter.nonce + 1), sender)
+        else:
+            account = state.need(ACCOUNT, sender)
+            state.put(ACCOUNT, replace(account, nonce=account.nonce + 1), sender)
+
+    # ------------------------------------------------------------ facts
+
+    @property
+    def chain_id(self) -> Digest:
+        """SHA-256 of the genesis file."""
+        return self.genesis.digest
+
+    @property
+    def state_root(self) -> Digest:
+        """After ``height``."""
+        return self._buckets.root
+
+    @property
+    def next_due_ms(self) -> TimeMs | None:
+        """Block time of the next transition of any slot."""
+        return self._ctx.agenda.next_due_ms()
+
+    def entries(self) -> list[tuple[bytes, bytes]]:
+        """The whole state, in key order."""
+        return self._buckets.entries()
+
+    def prove(self, key: bytes) -> StateProof:
+        """Proof of one state key under ``state_root``; keys come from :mod:`.state`'s tables."""
+        return self._buckets.prove(key)
+
+    def total_micro(self) -> Micro:
+        """All money: balances, escrows and the grid account. It never changes."""
+        state = self._ctx.state
+        members = sum(a.balance + a.escrow for _, a in state.scan(ACCOUNT))
+        return members + state.need(GRID_ACCOUNT).balance
+
+    def nonce(self, key: PublicKey) -> int | None:
+        """The next nonce of a member or a meter; ``None`` if the key is neither."""
+        state = self._ctx.state
+        sender = state.get(ACCOUNT, key) or state.get(METER, key)
+        return None if sender is None else sender.nonce
+
+    def account(self, key: PublicKey) -> Account | None:
+        """A member."""
+        return self._ctx.state.get(ACCOUNT, key)
+
+    def account_keys(self) -> list[PublicKey]:
+        """Every member's key, ascending."""
+        return [key for key, _ in self._ctx.state.scan(ACCOUNT)]
+
+    def meter(self, key: PublicKey) -> Meter | None:
+        """A registered meter."""
+        return self._ctx.state.get(METER, key)
+
+    def meters_of(self, account: PublicKey) -> tuple[PublicKey, ...]:
+        """Keys of a member's meters, ascending."""
+        return self._ctx.meters.get(account, ())
+
+    def slots(self) -> Iterator[tuple[Slot, SlotRecord]]:
+        """Slots in the state, ascending."""
+        return self._ctx.state.scan(SLOT)
+
+    def book(self, slot: Slot) -> Book[PublicKey] | None:
+        """The book of an open slot; not to be changed."""
+        return self._ctx.books.get(slot)
+
+    def trades(self, slot: Slot) -> Iterator[tuple[int, TradeRecord]]:
+        """Trades of a slot by number, until it closes."""
+        return self._ctx.state.scan(TRADE, slot)
+
+    def settlement(self, slot: Slot, account: PublicKey) -> SettlementRecord | None:
+        """A member's latest settlement of a slot, until it closes."""
+        return self._ctx.state.get(SETTLEMENT, slot, account)
+
+    # ------------------------------------------------------------ documents for people
+
+    def account_view(self, key: PublicKey) -> dict[str, Any]:
+        """A member or meter as a JSON document (docs/clients.md)."""
+        return views.account_view(self, key)
+
+    def slots_view(self) -> list[dict[str, Any]]:
+        """Slots and their phases."""
+        return views.slots_view(self)
+
+    def book_view(self, slot: Slot) -> dict[str, Any]:
+        """Resting orders of a slot."""
+        return views.book_view(self, slot)
+
+    def trades_view(self, slot: Slot) -> list[dict[str, Any]]:
+        """Trades of a slot."""
+        return views.trades_view(self, slot)
+
+    def settlement_view(self, slot: Slot, key: PublicKey) -> dict[str, Any]:
+        """A member's settlement of a slot."""
+        return views.settlement_view(self, slot, key)
+
+
+def _transfer(ctx: Context, sender: PublicKey, op: Transfer) -> None:
+    account = ctx.state.need(ACCOUNT, sender)
+    if ctx.state.get(ACCOUNT, op.to) is None:
+        raise Failed(ErrorCode.UNKNOWN_RECIPIENT)
+    if op.amount == 0:
+        raise Failed(ErrorCode.AMOUNT_OUT_OF_RANGE)
+    if account.balance < op.amount:
+        raise Failed(ErrorCode.INSUFFICIENT_FUNDS, op.amount - account.balance)
+    ctx.post(sender, Purse.BALANCE, -op.amount, Reason.TRANSFER)
+    ctx.post(op.to, Purse.BALANCE, op.amount, Reason.TRANSFER)
+
+
+def _failure(status: Status, code: ErrorCode, *detail: int) -> Receipt:
+    """Due times of absurd slots leave 64 bits; a receipt then says the furthest it can."""
+    clipped = tuple(min(max(number, _I64_MIN), _I64_MAX) for number in detail)
+    return Receipt(status, code, clipped, ())

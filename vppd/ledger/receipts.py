@@ -1,0 +1,233 @@
+"""Receipts: what executing a block and each of its transactions did (architecture.md, §5).
+
+Receipt 0 of a block is the block's own (what time triggered), then one per transaction. The Merkle
+root over the encoded receipts stands in the next header, so a receipt is proved by a path.
+
+Every change of a balance, an escrow or the grid account is a :class:`Posted`; per receipt they add
+up to zero, so an audit needs nothing else to re-add all money.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum, IntFlag
+from typing import TypeAlias
+
+from vppd.codec import I64, U8, U63, Bytes32, Decoder, Message, encode
+from vppd.merkle import merkle_root
+from vppd.types import Digest, PublicKey
+
+GRID: PublicKey = bytes(32)
+"""Stands for the grid account in events; no key pair has this public key (of small order)."""
+
+
+class Status(IntEnum):
+    """What became of a transaction."""
+
+    OK = 0
+    FAILED = 1
+    """Nothing changed but the sender's nonce."""
+    REFUSED = 2
+    """Nothing changed at all."""
+
+
+class ErrorCode(IntEnum):
+    """Why a transaction failed; numbers are stable."""
+
+    NONE = 0
+    UNDECODABLE = 1
+    UNKNOWN_ACCOUNT = 2
+    BAD_NONCE = 3
+    NOT_AN_ACCOUNT = 4
+    UNKNOWN_RECIPIENT = 5
+    AMOUNT_OUT_OF_RANGE = 6
+    INSUFFICIENT_FUNDS = 7
+    IN_DEBT = 8
+    SLOT_NOT_OPEN = 9
+    GATE_CLOSED = 10
+    QUANTITY_OUT_OF_RANGE = 11
+    PRICE_OUT_OF_RANGE = 12
+    RESERVE_ON_WRONG_SIDE = 13
+    NOT_A_METER = 14
+    READING_FROM_FUTURE = 15
+    SLOT_CLOSED = 16
+    REGISTER_BACKWARDS = 17
+    ENERGY_OUT_OF_RANGE = 18
+    DUPLICATE_READING = 19
+    BEFORE_FIRST_SLOT = 20
+
+
+MEANING: dict[ErrorCode, tuple[str, tuple[str, ...]]] = {
+    ErrorCode.NONE: ("It succeeded.", ()),
+    ErrorCode.UNDECODABLE: ("The bytes are not a transaction; REFUSED.", ()),
+    ErrorCode.UNKNOWN_ACCOUNT: ("The sender is neither a member nor a meter; REFUSED.", ()),
+    ErrorCode.BAD_NONCE: ("The nonce is not the sender's next one; REFUSED.", ("next_nonce",)),
+    ErrorCode.NOT_AN_ACCOUNT: ("A meter sends readings, it neither trades nor pays.", ()),
+    ErrorCode.UNKNOWN_RECIPIENT: ("Nobody has the account that is to be paid.", ()),
+    ErrorCode.AMOUNT_OUT_OF_RANGE: ("An amount is above zero.", ()),
+    ErrorCode.INSUFFICIENT_FUNDS: ("The balance does not cover it.", ("missing_micro",)),
+    ErrorCode.IN_DEBT: ("The balance is negative; no bid until it is not.", ("missing_micro",)),
+    ErrorCode.SLOT_NOT_OPEN: ("Orders for this slot are not taken yet.", ("opens_ms",)),
+    ErrorCode.GATE_CLOSED: ("Orders for this slot are no longer taken.", ("closed_ms",)),
+    ErrorCode.QUANTITY_OUT_OF_RANGE: (
+        "A quantity lies between 1 Wh and market.max_quantity_wh.",
+        ("max_wh",),
+    ),
+    ErrorCode.PRICE_OUT_OF_RANGE: ("A price is at most market.max_price.", ("max_price",)),
+    ErrorCode.RESERVE_ON_WRONG_SIDE: (
+        "A reserve price is at most the price in an offer, at least the price in a bid.",
+        ("price",),
+    ),
+    ErrorCode.NOT_A_METER: ("Only a registered meter sends readings.", ()),
+    ErrorCode.READING_FROM_FUTURE: ("The slot has not ended yet.", ("ends_ms",)),
+    ErrorCode.SLOT_CLOSED: ("The slot takes no corrections any more.", ("closed_ms",)),
+    ErrorCode.REGISTER_BACKWARDS: (
+        "A register lies below an earlier slot's or above a later slot's.",
+        ("neighbour_import_wh", "neighbour_export_wh"),
+    ),
+    ErrorCode.ENERGY_OUT_OF_RANGE: (
+        "A register moves by at most market.max_quantity_wh per slot.",
+        ("max_wh",),
+    ),
+    ErrorCode.DUPLICATE_READING: ("Exactly this reading is on chain already.", ("version",)),
+    ErrorCode.BEFORE_FIRST_SLOT: ("The meter counts from a later slot on.", ("first_slot",)),
+}
+"""For each code a sentence, and what the receipt's ``detail`` holds after the failed operation."""
+
+
+class Purse(IntEnum):
+    """Where money lies."""
+
+    BALANCE = 0
+    ESCROW = 1
+    """Set aside for bids; it pays for their trades and nothing else."""
+    GRID = 2
+    """The grid's account, negative when the grid has paid more than it got."""
+
+
+class Reason(IntEnum):
+    """Why money moved."""
+
+    TRANSFER = 1
+    RESERVE = 2
+    """Balance → escrow: a bid was placed."""
+    RELEASE = 3
+    """Escrow → balance at gate closure: what the bid's trades do not need."""
+    TRADE = 4
+    """Buyer's escrow → seller's balance at settlement."""
+    IMBALANCE = 5
+    """Between a member and the grid at settlement."""
+    CORRECTION = 6
+    """Between a member and the grid when a reading came late or was corrected."""
+
+
+class SettlementFlag(IntFlag):
+    """What is special about a settlement."""
+
+    ESTIMATED = 1
+    """The metered energy is unknown: the contracted quantities stand in for it."""
+    CORRECTED = 2
+    """Made or changed after the slot's deadline, by a late or corrected reading."""
+
+
+class Posted(Message, frozen=True, tag=1):
+    """A purse changed."""
+
+    account: Bytes32
+    """:data:`GRID` for the grid's."""
+    purse: U8
+    delta: I64
+    """Micro-currency."""
+    reason: U8
+
+
+class SlotAdvanced(Message, frozen=True, tag=2):
+    """A slot entered a phase (:class:`~vppd.ledger.slots.Phase`); once for each phase at most."""
+
+    slot: U63
+    phase: U8
+
+
+class OrderAccepted(Message, frozen=True, tag=3):
+    """An order went into the book."""
+
+    slot: U63
+    seq: U63
+    """Number of the order within its slot."""
+
+
+class Traded(Message, frozen=True, tag=4):
+    """An offer and a bid met; the contract is firm."""
+
+    slot: U63
+    seq: U63
+    """Number of the trade within its slot."""
+    offer: U63
+    bid: U63
+    seller: Bytes32
+    buyer: Bytes32
+    quantity_wh: U63
+    price: U63
+    amount: U63
+    """What the buyer will pay the seller, in micro-currency."""
+    round: U8
+
+
+class ReadingAccepted(Message, frozen=True, tag=5):
+    """A meter's registers at the end of a slot are on chain."""
+
+    meter: Bytes32
+    account: Bytes32
+    slot: U63
+    import_wh: U63
+    export_wh: U63
+    version: U63
+    """1, and one more with each correction."""
+
+
+class Settled(Message, frozen=True, tag=6):
+    """One member's slot was settled; ``(export − import) − (sold − bought) = imbalance``."""
+
+    slot: U63
+    account: Bytes32
+    version: U63
+    """1, and one more with each correction."""
+    import_wh: U63
+    export_wh: U63
+    sold_wh: U63
+    bought_wh: U63
+    imbalance_wh: I64
+    retail_price: U63
+    feed_in_price: U63
+    grid_amount: I64
+    """What the member owes the grid for the slot in all; a correction posts only the difference."""
+    flags: U8
+
+
+Event: TypeAlias = Posted | SlotAdvanced | OrderAccepted | Traded | ReadingAccepted | Settled
+
+
+class Receipt(Message, frozen=True):
+    """What a transaction, or a block's time triggers, did."""
+
+    status: U8
+    code: U8
+    """An :class:`ErrorCode`."""
+    detail: tuple[I64, ...]
+    """Of a failure: which operation, counted from 0, then what :data:`MEANING` says; of a refusal:
+    only the latter."""
+    events: tuple[Event, ...]
+    """In order; none of a failure."""
+
+
+decode_receipt = Decoder(Receipt)
+
+
+def receipts_root(receipts: Sequence[bytes]) -> Digest:
+    """RFC 6962 root over encoded receipts."""
+    return merkle_root(receipts)
+
+
+def encode_receipt(receipt: Receipt) -> bytes:
+    """The bytes that are leaves under the receipts root."""
+    return encode(receipt)

@@ -1,0 +1,278 @@
+"""The state: typed tables over one sorted space of keys.
+
+A key is a one-byte table prefix followed by fixed-width big-endian parts, so that the order of keys
+is the order of what they name. Records are immutable; a change replaces one. Changes are undone
+back to a mark (a failed transaction), or sealed into bytes (the end of a block).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from typing import Any, Generic, TypeVar
+
+from vppd.codec import I64, U8, U32, U63, Bytes32, Decoder, Malformed, Message, encode
+
+R = TypeVar("R", bound=Message)
+P = TypeVar("P", int, bytes)
+"""Type of a key's last part."""
+
+
+class Account(Message, frozen=True):
+    """A member."""
+
+    nonce: U63
+    balance: I64
+    """Micro-currency; below zero: a debt."""
+    escrow: U63
+    """Micro-currency set aside for bids."""
+    credit: U32
+    """Parts per million."""
+    bus: U32
+
+
+class Meter(Message, frozen=True):
+    """A registered meter, with the oldest registers that still matter."""
+
+    nonce: U63
+    account: Bytes32
+    slot: U63
+    """The two registers are those at the *start* of this slot; it moves on as slots close."""
+    import_wh: U63
+    export_wh: U63
+
+
+class SlotRecord(Message, frozen=True):
+    """A slot somebody has an order or a reading for."""
+
+    phase: U8
+    orders: U63
+    """Placed so far; the next order's number."""
+    trades: U63
+
+
+class OrderRecord(Message, frozen=True):
+    """An order, kept until its slot closes."""
+
+    account: Bytes32
+    side: U8
+    quantity_wh: U63
+    """As ordered."""
+    remaining_wh: U63
+    price: U63
+    reserve_price: U63
+    credit: U32
+    """The member's when it ordered."""
+    bus: U32
+    escrow: U63
+    """Set aside for this bid; from gate closure on exactly what its trades cost."""
+    cost: U63
+    """Sum of its trades' amounts, of a bid."""
+
+
+class TradeRecord(Message, frozen=True):
+    """A firm trade, kept until its slot closes."""
+
+    offer: U63
+    bid: U63
+    seller: Bytes32
+    buyer: Bytes32
+    quantity_wh: U63
+    price: U63
+    amount: U63
+    """What the buyer pays the seller, micro-currency."""
+    offer_price: U63
+    bid_price: U63
+    round: U8
+
+
+class Register(Message, frozen=True):
+    """A meter's registers at the end of a slot."""
+
+    import_wh: U63
+    export_wh: U63
+    version: U63
+
+
+class SettlementRecord(Message, frozen=True):
+    """One member's latest settlement of a slot (:class:`~vppd.ledger.receipts.Settled`)."""
+
+    version: U63
+    import_wh: U63
+    export_wh: U63
+    sold_wh: U63
+    bought_wh: U63
+    imbalance_wh: I64
+    grid_amount: I64
+    flags: U8
+
+
+class GridAccount(Message, frozen=True):
+    """What the grid has got from members less what it has paid them."""
+
+    balance: I64
+
+
+class Table(Generic[R, P]):
+    """One kind of record and how its keys are written.
+
+    Args:
+        number: the prefix byte.
+        layout: ``struct`` formats of the key's parts, separated by spaces.
+        record: the kind.
+    """
+
+    __slots__ = ("_group", "_layout", "decode", "number")
+
+    def __init__(self, number: int, layout: str, record: type[R]) -> None:
+        head, _, _ = layout.rpartition(" ")
+        self.number = number
+        self.decode = Decoder(record)
+        self._layout = struct.Struct(f">B {layout}")
+        self._group = struct.Struct(f">B {head}")
+
+    def key(self, *parts: int | bytes) -> bytes:
+        """The key of one record."""
+        return self._layout.pack(self.number, *parts)
+
+    def group(self, *first: int | bytes) -> bytes:
+        """What the keys begin with whose parts, but for the last, are these."""
+        return self._group.pack(self.number, *first)
+
+    def group_of(self, key: bytes) -> bytes:
+        """What all keys of the group of ``key`` begin with."""
+        return key[: self._group.size]
+
+    def last_part(self, key: bytes) -> P:
+        """What tells ``key`` from the others of its group.
+
+        Raises:
+            Malformed: no key of this table.
+        """
+        try:
+            part: P = self._layout.unpack(key)[-1]
+        except struct.error as err:
+            raise Malformed(f"{key.hex()} is no key of state table {self.number}: {err}") from err
+        return part
+
+
+ACCOUNT: Table[Account, bytes] = Table(1, "32s", Account)
+METER: Table[Meter, bytes] = Table(2, "32s", Meter)
+SLOT: Table[SlotRecord, int] = Table(3, "Q", SlotRecord)
+ORDER: Table[OrderRecord, int] = Table(4, "Q Q", OrderRecord)
+"""By slot and number."""
+TRADE: Table[TradeRecord, int] = Table(5, "Q Q", TradeRecord)
+"""By slot and number."""
+REGISTER: Table[Register, int] = Table(6, "32s Q", Register)
+"""By meter and slot."""
+SETTLEMENT: Table[SettlementRecord, bytes] = Table(7, "Q 32s", SettlementRecord)
+"""By slot and account."""
+GRID_ACCOUNT: Table[GridAccount, int] = Table(8, "", GridAccount)
+"""One record."""
+
+TABLES: dict[int, Table[Any, Any]] = {
+    table.number: table
+    for table in (ACCOUNT, METER, SLOT, ORDER, TRADE, REGISTER, SETTLEMENT, GRID_ACCOUNT)
+}
+
+
+class State:
+    """All records, with the changes made since the last :meth:`seal`."""
+
+    __slots__ = ("_groups", "_records", "_undo")
+
+    def __init__(self) -> None:
+        self._records: dict[bytes, Message] = {}
+        self._groups: dict[bytes, dict[bytes, None]] = {}
+        self._undo: list[tuple[bytes, Message | None]] = []
+
+    @classmethod
+    def load(cls, entries: Iterable[tuple[bytes, bytes]]) -> State:
+        """The state that once was sealed into these keys and values.
+
+        Raises:
+            Malformed: a key of no table, or a value that is not its table's record.
+        """
+        state = cls()
+        for key, value in entries:
+            table = TABLES.get(key[0]) if key else None
+            if table is None:
+                raise Malformed(f"{key.hex()} is a key of no state table")
+            table.last_part(key)
+            state._set(key, table.decode(value))
+        return state
+
+    def get(self, table: Table[R, P], *parts: int | bytes) -> R | None:
+        """One record; ``None`` if there is none."""
+        # Sound because put() is the only way in, and it takes a table's own kind.
+        found: Any = self._records.get(table.key(*parts))
+        record: R | None = found
+        return record
+
+    def need(self, table: Table[R, P], *parts: int | bytes) -> R:
+        """One record that the rules say is there.
+
+        Raises:
+            KeyError: it is not; a mistake of ours.
+        """
+        found: Any = self._records[table.key(*parts)]
+        record: R = found
+        return record
+
+    def put(self, table: Table[R, P], record: R, *parts: int | bytes) -> None:
+        """Add or replace a record."""
+        self._write(table.key(*parts), record)
+
+    def remove(self, table: Table[R, P], *parts: int | bytes) -> None:
+        """Remove a record, if there is one."""
+        key = table.key(*parts)
+        if key in self._records:
+            self._write(key, None)
+
+    def scan(self, table: Table[R, P], *first: int | bytes) -> Iterator[tuple[P, R]]:
+        """Records of one group in key order, each with the last part of its key.
+
+        The record just yielded may be replaced or removed meanwhile.
+
+        Args:
+            table: which table.
+            first: all parts but the last.
+        """
+        for key in sorted(self._groups.get(table.group(*first), ())):
+            found: Any = self._records[key]
+            record: R = found
+            yield table.last_part(key), record
+
+    def mark(self) -> int:
+        """A point to go back to with :meth:`undo`."""
+        return len(self._undo)
+
+    def undo(self, mark: int) -> None:
+        """Take back every change made since ``mark``."""
+        while len(self._undo) > mark:
+            self._set(*self._undo.pop())
+
+    def seal(self) -> tuple[tuple[bytes, bytes | None], ...]:
+        """Written keys since the last seal with their values as bytes, in key order.
+
+        ``None`` means removed. A key may have got back its old value.
+        """
+        touched = sorted({key for key, _ in self._undo})
+        self._undo.clear()
+        records = self._records
+        return tuple((key, encode(records[key]) if key in records else None) for key in touched)
+
+    def _write(self, key: bytes, record: Message | None) -> None:
+        self._undo.append((key, self._records.get(key)))
+        self._set(key, record)
+
+    def _set(self, key: bytes, record: Message | None) -> None:
+        group = TABLES[key[0]].group_of(key)
+        if record is not None:
+            self._records[key] = record
+            self._groups.setdefault(group, {})[key] = None
+        elif self._records.pop(key, None) is not None:
+            members = self._groups[group]
+            del members[key]
+            if not members:
+                del self._groups[group]

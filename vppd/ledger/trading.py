@@ -1,0 +1,178 @@
+"""Orders on chain: what may enter a book, what a bid sets aside, what gate closure does.
+
+A bid reserves what it can cost at worst, so trades are firm and never a credit risk (market.md,
+§0); only an imbalance can leave a debt.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from vppd.ledger.context import Context, Failed
+from vppd.ledger.receipts import ErrorCode, OrderAccepted, Purse, Reason, Traded
+from vppd.ledger.slots import Phase, due_ms, phase_at
+from vppd.ledger.state import ACCOUNT, ORDER, SLOT, TRADE, OrderRecord, State, TradeRecord
+from vppd.ledger.transaction import PlaceOrder
+from vppd.market.auction import Book, Order, Rules, Side, Trade
+from vppd.market.tariff import tariff_for
+from vppd.types import Micro, MicroPerKwh, PublicKey, Slot, Wh
+
+_WH_PER_KWH = 1_000
+
+
+def place_order(ctx: Context, sender: PublicKey, op: PlaceOrder) -> None:
+    """Take an order into its slot; it meets the others in :func:`match_arrivals`.
+
+    Raises:
+        Failed: the slot is not open, a number is out of range, or a bid is not covered.
+    """
+    _check_open(ctx, op.slot)
+    _check_numbers(ctx, op)
+    account = ctx.state.need(ACCOUNT, sender)
+    escrow = 0
+    if op.side == Side.BID:
+        escrow = bid_escrow(ctx.rules, op.quantity_wh, op.price, op.reserve_price)
+        missing = escrow - account.balance
+        if account.balance < 0:
+            raise Failed(ErrorCode.IN_DEBT, missing)
+        if missing > 0:
+            raise Failed(ErrorCode.INSUFFICIENT_FUNDS, missing)
+        ctx.post(sender, Purse.BALANCE, -escrow, Reason.RESERVE)
+        ctx.post(sender, Purse.ESCROW, escrow, Reason.RESERVE)
+    slot = ctx.need_slot(op.slot, Phase.OPEN)
+    seq = slot.orders
+    record = OrderRecord(
+        sender,
+        op.side,
+        op.quantity_wh,
+        op.quantity_wh,
+        op.price,
+        op.reserve_price,
+        account.credit,
+        op.bus,
+        escrow,
+        0,
+    )
+    ctx.state.put(SLOT, replace(slot, orders=seq + 1), op.slot)
+    ctx.state.put(ORDER, record, op.slot, seq)
+    ctx.events.append(OrderAccepted(op.slot, seq))
+    ctx.arrivals.append((op.slot, _order(seq, record)))
+
+
+def bid_escrow(
+    rules: Rules, quantity_wh: Wh, price: MicroPerKwh, reserve_price: MicroPerKwh
+) -> Micro:
+    """What a bid costs at most before each of its trades is rounded; itself rounded up."""
+    worst = max(price, reserve_price) + rules.tolerance
+    return -(-quantity_wh * worst // _WH_PER_KWH)
+
+
+def match_arrivals(ctx: Context) -> None:
+    """The orders of a transaction that holds enter their books, in order (market.md, rule 4)."""
+    for slot, order in ctx.arrivals:
+        book = ctx.books.get(slot)
+        if book is None:
+            book = ctx.books[slot] = Book(ctx.rules)
+        for trade in book.submit(order):
+            _record(ctx, slot, trade)
+
+
+def close_gate(ctx: Context, slot: Slot) -> None:
+    """Gate closure: the last rounds, firm contracts, and escrow nobody needs goes back.
+
+    Each trade's amount is rounded by itself, so a bid's trades may cost a few micro more than was
+    set aside for it; then the balance gives what is missing.
+    """
+    tariff = tariff_for(ctx.market, slot)
+    book = ctx.books.pop(slot, None)
+    if book is not None:
+        for trade in book.close(tariff.retail_price, tariff.feed_in_price).trades:
+            _record(ctx, slot, trade)
+    for seq, order in ctx.state.scan(ORDER, slot):
+        unused = order.escrow - order.cost
+        if unused != 0:
+            ctx.post(order.account, Purse.ESCROW, -unused, Reason.RELEASE)
+            ctx.post(order.account, Purse.BALANCE, unused, Reason.RELEASE)
+            ctx.state.put(ORDER, replace(order, escrow=order.cost), slot, seq)
+
+
+def restore_book(state: State, rules: Rules, slot: Slot) -> Book[PublicKey]:
+    """The book of an open slot as its orders in the state make it."""
+    resting = (
+        (_order(seq, record), record.remaining_wh)
+        for seq, record in state.scan(ORDER, slot)
+        if record.remaining_wh > 0
+    )
+    return Book.restore(rules, resting)
+
+
+def _order(seq: int, record: OrderRecord) -> Order[PublicKey]:
+    return Order(
+        seq,
+        record.account,
+        Side(record.side),
+        record.quantity_wh,
+        record.price,
+        record.reserve_price,
+        record.credit,
+        seq,
+    )
+
+
+def _record(ctx: Context, slot: Slot, trade: Trade[PublicKey]) -> None:
+    state, amount, quantity = ctx.state, trade.amount, trade.quantity_wh
+    slot_record = state.need(SLOT, slot)
+    seq = slot_record.trades
+    state.put(SLOT, replace(slot_record, trades=seq + 1), slot)
+    offer = state.need(ORDER, slot, trade.offer_id)
+    bid = state.need(ORDER, slot, trade.bid_id)
+    sold = replace(offer, remaining_wh=offer.remaining_wh - quantity)
+    bought = replace(bid, remaining_wh=bid.remaining_wh - quantity, cost=bid.cost + amount)
+    state.put(ORDER, sold, slot, trade.offer_id)
+    state.put(ORDER, bought, slot, trade.bid_id)
+    record = TradeRecord(
+        trade.offer_id,
+        trade.bid_id,
+        trade.seller,
+        trade.buyer,
+        quantity,
+        trade.price,
+        amount,
+        trade.offer_price,
+        trade.bid_price,
+        trade.round,
+    )
+    state.put(TRADE, record, slot, seq)
+    ctx.events.append(
+        Traded(
+            slot,
+            seq,
+            trade.offer_id,
+            trade.bid_id,
+            trade.seller,
+            trade.buyer,
+            quantity,
+            trade.price,
+            amount,
+            trade.round,
+        )
+    )
+
+
+def _check_open(ctx: Context, slot: Slot) -> None:
+    phase = phase_at(ctx.market, slot, ctx.time_ms)
+    if phase is None:
+        raise Failed(ErrorCode.SLOT_NOT_OPEN, due_ms(ctx.market, slot, Phase.OPEN))
+    if phase is not Phase.OPEN:
+        raise Failed(ErrorCode.GATE_CLOSED, due_ms(ctx.market, slot, Phase.GATE_CLOSED))
+
+
+def _check_numbers(ctx: Context, op: PlaceOrder) -> None:
+    market = ctx.market
+    if not 1 <= op.quantity_wh <= market.max_quantity_wh:
+        raise Failed(ErrorCode.QUANTITY_OUT_OF_RANGE, market.max_quantity_wh)
+    if max(op.price, op.reserve_price) > market.max_price:
+        raise Failed(ErrorCode.PRICE_OUT_OF_RANGE, market.max_price)
+    concession = op.reserve_price - op.price
+    if concession > 0 if op.side == Side.OFFER else concession < 0:
+        raise Failed(ErrorCode.RESERVE_ON_WRONG_SIDE, op.price)

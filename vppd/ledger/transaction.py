@@ -1,0 +1,215 @@
+"""Transactions: what a member or a meter signs (architecture.md, §5).
+
+On the wire ``[body: bin, sig: bin64]``. The body is ``[version, sender, nonce, expiry_height,
+ops]``, its SHA-256 is the transaction's id, and the signature covers a domain tag, the chain id and
+the id: never an encoding. Bodies travel and are hashed as received.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Final, Literal, NamedTuple, TypeAlias
+
+from msgspec import Meta
+
+from vppd.codec import U32, U63, Bytes32, Bytes64, Decoder, Malformed, Message, encode
+from vppd.config.genesis import ConsensusRules
+from vppd.crypto import DOMAIN, Signer, Verify, sha256
+from vppd.errors import PeerFault
+from vppd.types import Digest, Height, PublicKey, Signature
+
+VERSION: Final = 1
+TAG_TRANSACTION = b"T"
+SideByte: TypeAlias = Annotated[int, Meta(ge=0, le=1)]
+"""A :class:`~vppd.market.auction.Side`."""
+
+
+class InvalidTransaction(PeerFault):
+    """A transaction that may not stand in a block; the text says why."""
+
+
+class Transfer(Message, frozen=True, tag=1):
+    """Pays another member out of the sender's balance."""
+
+    to: Bytes32
+    """Account key."""
+    amount: U63
+    """Micro-currency, above zero."""
+
+
+class PlaceOrder(Message, frozen=True, tag=2):
+    """Offers or bids for energy delivered in one slot."""
+
+    slot: U63
+    side: SideByte
+    quantity_wh: U63
+    price: U63
+    """Micro-currency per kWh."""
+    reserve_price: U63
+    """The worst acceptable price: at most ``price`` in an offer, at least in a bid."""
+    bus: U32
+    """Where in the grid."""
+
+
+class Reading(Message, frozen=True, tag=3):
+    """A meter's cumulative registers at the end of a slot; its sender is the meter's key."""
+
+    slot: U63
+    import_wh: U63
+    """Energy taken from the grid since ever (OBIS 1.8.0)."""
+    export_wh: U63
+    """Energy given to the grid since ever (OBIS 2.8.0)."""
+
+
+Op: TypeAlias = Transfer | PlaceOrder | Reading
+"""What a transaction does; tags 4 and up are free."""
+
+
+class Body(Message, frozen=True):
+    """The part that is hashed."""
+
+    version: Literal[1]
+    sender: Bytes32
+    nonce: U63
+    expiry_height: U63
+    ops: Annotated[tuple[Op, ...], Meta(min_length=1)]
+
+
+class Envelope(Message, frozen=True):
+    """The part that travels."""
+
+    body: bytes
+    sig: Bytes64
+
+
+class Transaction(NamedTuple):
+    """A decoded transaction, with the bytes it came in."""
+
+    raw: bytes
+    id: Digest
+    """SHA-256 of the body."""
+    sender: PublicKey
+    """An account's key, or a meter's."""
+    nonce: int
+    """The sender's transactions so far."""
+    expiry_height: Height
+    """Last height at which it may be decided."""
+    ops: tuple[Op, ...]
+    """In order; they succeed or fail together."""
+    sig: Signature
+
+
+_decode_envelope = Decoder(Envelope)
+_decode_body = Decoder(Body)
+
+
+def open_envelope(raw: bytes) -> Envelope:
+    """Body and signature, not looked into.
+
+    Raises:
+        Malformed: not an envelope, or not its shortest encoding (which would give one transaction
+            many faces).
+    """
+    envelope = _decode_envelope(raw)
+    if encode(envelope) != raw:
+        raise Malformed("a transaction's envelope is not in its shortest encoding")
+    return envelope
+
+
+def transaction_id(raw: bytes) -> Digest:
+    """SHA-256 of the body inside ``raw``, which is not decoded.
+
+    Raises:
+        Malformed: not an envelope.
+    """
+    return sha256(open_envelope(raw).body)
+
+
+def decode_transaction(raw: bytes) -> Transaction:
+    """The transaction in ``raw``; nothing but its shape is checked.
+
+    Raises:
+        Malformed: not a transaction of a version and with operations this build knows.
+    """
+    envelope = open_envelope(raw)
+    body = _decode_body(envelope.body)
+    return Transaction(
+        raw,
+        sha256(envelope.body),
+        body.sender,
+        body.nonce,
+        body.expiry_height,
+        body.ops,
+        envelope.sig,
+    )
+
+
+def sign_bytes(chain_id: Digest, tx_id: Digest) -> bytes:
+    """What a sender signs: ``"VPPD1" ‖ "T" ‖ chain_id(32) ‖ id(32)``."""
+    return DOMAIN + TAG_TRANSACTION + chain_id + tx_id
+
+
+def make_transaction(
+    signer: Signer, chain_id: Digest, nonce: int, expiry_height: Height, ops: Iterable[Op]
+) -> bytes:
+    """A signed transaction, as it travels.
+
+    Args:
+        signer: the account's or the meter's key.
+        chain_id: SHA-256 of the genesis file.
+        nonce: the sender's next one.
+        expiry_height: last height at which it may be decided.
+        ops: at least one.
+    """
+    body = encode(Body(VERSION, signer.public_key, nonce, expiry_height, tuple(ops)))
+    return encode(Envelope(body, signer.sign(sign_bytes(chain_id, sha256(body)))))
+
+
+def signature_of(tx: Transaction, chain_id: Digest) -> tuple[PublicKey, bytes, Signature]:
+    """Arguments for :data:`~vppd.crypto.Verify`, so that callers can check many at once."""
+    return tx.sender, sign_bytes(chain_id, tx.id), tx.sig
+
+
+def precheck(raw: bytes, height: Height, rules: ConsensusRules) -> Transaction:
+    """Everything about a transaction for block ``height`` that needs neither state nor ed25519.
+
+    Raises:
+        InvalidTransaction: too large, not a transaction, too many operations, or an expiry
+            outside ``height … height + max_tx_lifetime``.
+    """
+    if len(raw) > rules.max_tx_bytes:
+        raise InvalidTransaction(
+            f"transaction of {len(raw)} bytes, at most {rules.max_tx_bytes} are allowed"
+        )
+    try:
+        tx = decode_transaction(raw)
+    except Malformed as err:
+        raise InvalidTransaction(str(err)) from err
+    if len(tx.ops) > rules.max_tx_ops:
+        raise InvalidTransaction(
+            f"transaction with {len(tx.ops)} operations, at most {rules.max_tx_ops} are allowed"
+        )
+    if tx.expiry_height < height:
+        raise InvalidTransaction(
+            f"transaction expired at height {tx.expiry_height}, the next block is {height}"
+        )
+    if tx.expiry_height > height + rules.max_tx_lifetime:
+        raise InvalidTransaction(
+            f"transaction expires at height {tx.expiry_height}, more than "
+            f"{rules.max_tx_lifetime} beyond block {height}"
+        )
+    return tx
+
+
+def check_stateless(
+    raw: bytes, chain_id: Digest, height: Height, rules: ConsensusRules, verify: Verify
+) -> Transaction:
+    """The transaction, if it may stand in block ``height`` of this chain.
+
+    Raises:
+        InvalidTransaction: as :func:`precheck`, or its signature does not hold.
+    """
+    tx = precheck(raw, height, rules)
+    if not verify(*signature_of(tx, chain_id)):
+        raise InvalidTransaction(f"transaction {tx.id.hex()[:16]}: signature does not hold")
+    return tx

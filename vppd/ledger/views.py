@@ -1,0 +1,145 @@
+"""The ledger as JSON documents for people (docs/clients.md): units in the names, keys as text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from vppd.crypto import key_text
+from vppd.ledger.receipts import SettlementFlag
+from vppd.ledger.slots import Phase, due_ms
+from vppd.market.auction import Book, Side
+from vppd.market.tariff import tariff_for
+from vppd.types import PublicKey, Slot
+
+if TYPE_CHECKING:
+    from vppd.ledger.execution import Ledger
+
+
+def phase_name(phase: int) -> str:
+    """``open``, ``gate_closed``, ``delivering``, ``metered``, ``settled``, ``closed``."""
+    return Phase(phase).name.lower()
+
+
+def member_name(ledger: Ledger, key: PublicKey) -> str:
+    """What genesis calls a member, or its key."""
+    for entry in ledger.genesis.accounts:
+        if entry.key == key:
+            return entry.name
+    return key_text(key)
+
+
+def account_view(ledger: Ledger, key: PublicKey) -> dict[str, Any]:
+    """Money and standing of a member, or the member a meter belongs to.
+
+    Raises:
+        LookupError: neither.
+    """
+    meter = ledger.meter(key)
+    if meter is not None:
+        return {
+            "kind": "meter",
+            "account": member_name(ledger, meter.account),
+            "known_before_slot": meter.slot,
+            "import_wh": meter.import_wh,
+            "export_wh": meter.export_wh,
+        }
+    account = ledger.account(key)
+    if account is None:
+        raise LookupError(f"no account or meter {key_text(key)} on this chain")
+    return {
+        "kind": "account",
+        "name": member_name(ledger, key),
+        "balance_micro": account.balance,
+        "escrow_micro": account.escrow,
+        "credit_ppm": account.credit,
+        "bus": account.bus,
+        "meters": [key_text(meter_key) for meter_key in ledger.meters_of(key)],
+    }
+
+
+def slots_view(ledger: Ledger) -> list[dict[str, Any]]:
+    """Slots somebody has an order or a reading for, until they close."""
+    market = ledger.genesis.market
+    return [
+        {
+            "slot": slot,
+            "phase": phase_name(record.phase),
+            "start_ms": market.slot_start(slot),
+            "orders": record.orders,
+            "trades": record.trades,
+            "next_phase_ms": due_ms(market, slot, Phase(record.phase + 1)),
+        }
+        for slot, record in ledger.slots()
+    ]
+
+
+def book_view(ledger: Ledger, slot: Slot) -> dict[str, Any]:
+    """Resting orders of a slot, best first; nothing rests where no book is open."""
+    book = ledger.book(slot)
+    return {
+        "slot": slot,
+        "open": book is not None,
+        "offers": [] if book is None else _rows(ledger, book, Side.OFFER),
+        "bids": [] if book is None else _rows(ledger, book, Side.BID),
+    }
+
+
+def _rows(ledger: Ledger, book: Book[PublicKey], side: Side) -> list[dict[str, Any]]:
+    return [
+        {
+            "order_id": order.id,
+            "agent": member_name(ledger, order.agent),
+            "quantity_wh": order.quantity_wh,
+            "remaining_wh": left,
+            "price_micro": order.price,
+            "reserve_price_micro": order.reserve_price,
+            "credit_ppm": order.credit,
+        }
+        for order, left in book.rows(side)
+    ]
+
+
+def trades_view(ledger: Ledger, slot: Slot) -> list[dict[str, Any]]:
+    """Trades of a slot in the order made, until it closes."""
+    return [
+        {
+            "slot": slot,
+            "trade_id": seq,
+            "seller": member_name(ledger, trade.seller),
+            "buyer": member_name(ledger, trade.buyer),
+            "offer_id": trade.offer,
+            "bid_id": trade.bid,
+            "quantity_wh": trade.quantity_wh,
+            "price_micro": trade.price,
+            "amount_micro": trade.amount,
+            "round": trade.round,
+        }
+        for seq, trade in ledger.trades(slot)
+    ]
+
+
+def settlement_view(ledger: Ledger, slot: Slot, key: PublicKey) -> dict[str, Any]:
+    """A member's latest settlement of a slot.
+
+    Raises:
+        LookupError: not settled, closed, or nothing to settle.
+    """
+    record = ledger.settlement(slot, key)
+    if record is None:
+        raise LookupError(f"no settlement of slot {slot} for {member_name(ledger, key)}")
+    tariff = tariff_for(ledger.genesis.market, slot)
+    return {
+        "slot": slot,
+        "account": member_name(ledger, key),
+        "version": record.version,
+        "import_wh": record.import_wh,
+        "export_wh": record.export_wh,
+        "sold_wh": record.sold_wh,
+        "bought_wh": record.bought_wh,
+        "imbalance_wh": record.imbalance_wh,
+        "retail_price_micro": tariff.retail_price,
+        "feed_in_price_micro": tariff.feed_in_price,
+        "grid_amount_micro": record.grid_amount,
+        "estimated": bool(record.flags & SettlementFlag.ESTIMATED),
+        "corrected": bool(record.flags & SettlementFlag.CORRECTED),
+    }

@@ -1,0 +1,271 @@
+"""The hello: who is on the other side of a fresh connection (docs/adr/0004).
+
+Both sides say ``HELLO``, then each signs what both have said, together with the fingerprints of
+both TLS certificates (zeros without TLS) and sends that as ``PROOF``. A recorded proof is worthless
+because of the nonces; a relay that terminates TLS shows at least one side another certificate than
+the one that was signed. No I/O, no clock, no chance in here: frames in, frames out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import IntEnum
+from typing import Annotated, NamedTuple
+
+import msgspec
+from msgspec import Meta
+
+from vppd.codec import U8, Bytes32, Bytes64, Decoder, Message, encode
+from vppd.crypto import DOMAIN, Signer, key_text, verify
+from vppd.errors import PeerFault
+from vppd.net.frames import HELLO, PROOF, REFUSE, encode_frame
+from vppd.types import ZERO_DIGEST, Digest, PublicKey, ReplicaIndex
+
+VERSION = 1
+REASON_BYTES = 256
+_TAG = b"H"
+
+
+class Kind(IntEnum):
+    """What somebody wants to be on a connection."""
+
+    VALIDATOR = 0
+    OBSERVER = 1
+    CLIENT = 2
+
+
+class Hello(Message, frozen=True):
+    """``HELLO``: the first frame of either side."""
+
+    version: U8
+    chain_id: Bytes32
+    kind: Annotated[int, Meta(ge=0, le=2)]
+    """A :class:`Kind`."""
+    key: Bytes32
+    nonce: Bytes32
+    """Fresh for each connection."""
+    name: Annotated[str, Meta(max_length=64)]
+    """What the sender calls itself; for people only."""
+
+
+class Proof(Message, frozen=True):
+    """``PROOF``: the second frame of either side."""
+
+    sig: Bytes64
+
+
+class Refuse(Message, frozen=True):
+    """``REFUSE``: the last frame, so that the other side's operator sees why."""
+
+    reason: Annotated[str, Meta(max_length=REASON_BYTES)]
+
+
+class _Versioned(msgspec.Struct, frozen=True, array_like=True):
+    """The field that a hello of every version begins with."""
+
+    version: int
+
+
+_decode_version = Decoder(_Versioned)
+_decode_hello = Decoder(Hello)
+_decode_proof = Decoder(Proof)
+_decode_refuse = Decoder(Refuse)
+
+
+class Refusal(PeerFault):
+    """The other side is not let in; the text is what both operators get to read."""
+
+
+class WrongVersion(Refusal):
+    """Speaks another version of the protocol."""
+
+
+class WrongChain(Refusal):
+    """Belongs to another plant, or another genesis of this one."""
+
+
+class UnknownValidator(Refusal):
+    """Claims to be a validator with a key that is none's."""
+
+
+class WrongPeer(Refusal):
+    """A validator, but not the one that was dialled at this address."""
+
+
+class OwnKey(Refusal):
+    """Shows our own key: our own address, or a second live copy of this node."""
+
+
+class BadProof(Refusal):
+    """Could not sign for its key on this very connection."""
+
+
+class OutOfTurn(Refusal):
+    """A frame that does not belong here in the hello."""
+
+
+class Full(Refusal):
+    """No room left for this kind of connection."""
+
+
+class RefusedByPeer(PeerFault):
+    """The other side has refused us and said why."""
+
+
+class PeerIdentity(NamedTuple):
+    """Who is on the other side, proven."""
+
+    kind: Kind
+    key: PublicKey
+    name: str
+    index: ReplicaIndex | None
+    """Set for a validator."""
+
+
+class Channel(NamedTuple):
+    """The certificates of the connection below; zeros without TLS."""
+
+    own: Digest = ZERO_DIGEST
+    peer: Digest = ZERO_DIGEST
+
+
+PLAIN = Channel()
+
+
+class Self(NamedTuple):
+    """What this side says about itself."""
+
+    kind: Kind
+    name: str
+    signer: Signer
+    chain_id: Digest
+
+
+def proof_bytes(
+    chain_id: Digest,
+    own: tuple[PublicKey, bytes, Digest],
+    peer: tuple[PublicKey, bytes, Digest],
+) -> bytes:
+    """What a proof signs; either triple is key, nonce and TLS fingerprint, the signer's first."""
+    (key, nonce, seal), (peer_key, peer_nonce, peer_seal) = own, peer
+    return DOMAIN + _TAG + chain_id + key + peer_key + nonce + peer_nonce + seal + peer_seal
+
+
+def refuse_frame(reason: str) -> bytes:
+    """A ``REFUSE`` frame with as much of ``reason`` as fits."""
+    short = reason.encode()[:REASON_BYTES].decode(errors="ignore")
+    return encode_frame(REFUSE, encode(Refuse(short)))
+
+
+def refusal_reason(payload: bytes) -> str:
+    """The text of a ``REFUSE``, fit to be printed.
+
+    Raises:
+        Malformed: not a refusal.
+    """
+    reason = _decode_refuse(payload).reason
+    return "".join(c if c.isprintable() else "?" for c in reason)
+
+
+class Handshake:
+    """One side of one hello.
+
+    Args:
+        me: what we say.
+        validators: index of each validator by key.
+        nonce: 32 bytes, never used before.
+        channel: certificates of the connection below.
+        expected: key of whom we dialled; ``None``: whoever comes.
+    """
+
+    def __init__(
+        self,
+        me: Self,
+        validators: Mapping[PublicKey, ReplicaIndex],
+        nonce: bytes,
+        channel: Channel = PLAIN,
+        expected: PublicKey | None = None,
+    ) -> None:
+        self._me = me
+        self._validators = validators
+        self._nonce = nonce
+        self._channel = channel
+        self._expected = expected
+        self._hello: Hello | None = None
+        self.peer: PeerIdentity | None = None
+        """Set once the other side has proven itself."""
+
+    def start(self) -> bytes:
+        """The frame to send first."""
+        me = self._me
+        hello = Hello(VERSION, me.chain_id, me.kind, me.signer.public_key, self._nonce, me.name)
+        return encode_frame(HELLO, encode(hello))
+
+    def receive(self, type_: int, payload: bytes) -> bytes:
+        """Take a frame; returns what to send in answer, possibly nothing.
+
+        Raises:
+            Refusal: the other side is not let in; tell it with :func:`refuse_frame`.
+            RefusedByPeer: it does not let us in.
+            Malformed: not that message.
+        """
+        if type_ == REFUSE:
+            raise RefusedByPeer(f"refused by the other side: {refusal_reason(payload)}")
+        if type_ == HELLO and self._hello is None:
+            self._hello = self._checked_hello(payload)
+            return encode_frame(PROOF, encode(Proof(self._sign(self._hello))))
+        if type_ == PROOF and self._hello is not None and self.peer is None:
+            self.peer = self._checked_proof(self._hello, payload)
+            return b""
+        raise OutOfTurn(f"frame type {type_} out of turn in the hello")
+
+    @property
+    def claimed(self) -> PublicKey | None:
+        """The key the other side has shown; nothing is proven by it."""
+        return None if self._hello is None else self._hello.key
+
+    def _checked_hello(self, payload: bytes) -> Hello:
+        version = _decode_version(payload).version
+        if version != VERSION:
+            raise WrongVersion(f"wrong version: theirs {version}, ours {VERSION}")
+        hello = _decode_hello(payload)
+        if hello.chain_id != self._me.chain_id:
+            # Theirs and ours as the refusing side sees them; the other operator knows both anyway.
+            theirs, ours = hello.chain_id.hex()[:8], self._me.chain_id.hex()[:8]
+            raise WrongChain(f"wrong chain: theirs {theirs}…, ours {ours}…")
+        if hello.key == self._me.signer.public_key:
+            raise OwnKey(
+                "our own key on the other side: our own address, or two live copies of one node"
+            )
+        if hello.kind == Kind.VALIDATOR and hello.key not in self._validators:
+            raise UnknownValidator(f"no validator of this plant has the key {key_text(hello.key)}")
+        if self._expected is not None and hello.key != self._expected:
+            raise WrongPeer(
+                f"dialled the node with {key_text(self._expected)}, {key_text(hello.key)} answers"
+            )
+        return hello
+
+    def _sign(self, hello: Hello) -> bytes:
+        signer = self._me.signer
+        return signer.sign(
+            proof_bytes(
+                self._me.chain_id,
+                (signer.public_key, self._nonce, self._channel.own),
+                (hello.key, hello.nonce, self._channel.peer),
+            )
+        )
+
+    def _checked_proof(self, hello: Hello, payload: bytes) -> PeerIdentity:
+        signed = proof_bytes(
+            self._me.chain_id,
+            (hello.key, hello.nonce, self._channel.peer),
+            (self._me.signer.public_key, self._nonce, self._channel.own),
+        )
+        if not verify(hello.key, signed, _decode_proof(payload).sig):
+            raise BadProof(
+                "bad proof: not signed by that key for this connection; somebody may sit in between"
+            )
+        kind = Kind(hello.kind)
+        index = self._validators[hello.key] if kind is Kind.VALIDATOR else None
+        name = "".join(c if c.isprintable() else "?" for c in hello.name)
+        return PeerIdentity(kind, hello.key, name, index)

@@ -1,0 +1,401 @@
+"""One connection: frames in, frames out, the hello before anything else, and every wait bounded.
+
+A link knows bytes and deadlines. Who may connect, and what frames mean, its :class:`Owner` knows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, Protocol, cast
+
+from vppd.errors import PeerFault
+from vppd.net.frames import HEADER_BYTES, OPENING_CAPS, REFUSE, FrameParser
+from vppd.net.hello import (
+    PLAIN,
+    Channel,
+    Handshake,
+    PeerIdentity,
+    RefusedByPeer,
+    refusal_reason,
+    refuse_frame,
+)
+from vppd.net.outgoing import Outgoing, SlowReader
+from vppd.net.tls import explain, peer_fingerprint
+from vppd.types import Digest
+
+WRITE_BUFFER = 256 * 1024
+"""Bytes handed to the transport ahead of the other side's reading; the rest waits in the queue."""
+_TYPE_AT = 4
+_RTT_AT = 68
+"""Offset of ``tcpi_rtt`` (u32, microseconds) in Linux's ``struct tcp_info``."""
+
+
+class Deadlines(NamedTuple):
+    """How long anything may take, in seconds."""
+
+    handshake: float = 5.0
+    """TLS, and after it the hello."""
+    frame: float = 10.0
+    """From the first byte of a frame to its last."""
+    idle: float = 10.0
+    """Silence on a link to a validator, whose status comes each second."""
+    linger: float = 1.0
+    """For the other side to read why it is refused."""
+
+
+class Terms(NamedTuple):
+    """What holds on a link once it is up."""
+
+    caps: Mapping[int, int]
+    """Types taken, with the largest payload of each."""
+    idle: float | None
+    """Seconds of silence allowed; ``None``: any."""
+
+
+class Traffic:
+    """Counts of one link, by frame type."""
+
+    __slots__ = ("bytes_in", "bytes_out", "dropped", "frames_in", "frames_out")
+
+    def __init__(self) -> None:
+        self.frames_in: Counter[int] = Counter()
+        self.frames_out: Counter[int] = Counter()
+        self.bytes_in: Counter[int] = Counter()
+        """Whole frames, header included."""
+        self.bytes_out: Counter[int] = Counter()
+        self.dropped = 0
+        """Transaction frames not sent because the other side reads too slowly."""
+
+    def add(self, other: Traffic) -> None:
+        """Count what another link has counted."""
+        self.frames_in += other.frames_in
+        self.frames_out += other.frames_out
+        self.bytes_in += other.bytes_in
+        self.bytes_out += other.bytes_out
+        self.dropped += other.dropped
+
+
+class Owner(Protocol):
+    """Who keeps the links."""
+
+    def link_up(self, link: Link) -> Terms:
+        """The other side is proven (or local); what holds from now on.
+
+        Raises:
+            Refusal: there is no room for it.
+        """
+        ...
+
+    def link_frame(self, link: Link, type_: int, payload: bytes) -> None:
+        """A frame on a link that is up.
+
+        Raises:
+            PeerFault: the link is cut with this reason.
+        """
+        ...
+
+    def link_down(self, link: Link, why: str) -> None:
+        """Nothing comes or goes any more; called once, for links that never were up as well."""
+        ...
+
+    def link_gone(self, link: Link) -> None:
+        """Its socket is closed too; called once, after ``link_down``."""
+        ...
+
+    def link_broken(self, err: Exception) -> None:
+        """A handler failed with something that is not the other side's fault."""
+        ...
+
+
+class Link(asyncio.Protocol):
+    """One connection.
+
+    Args:
+        owner: who is told.
+        opening: makes the hello for the channel; ``None``: local socket, up at once.
+        own_fingerprint: of our certificate; ``None`` without TLS.
+        remote: where the other side is, for people.
+        deadlines: how long anything may take.
+    """
+
+    def __init__(
+        self,
+        owner: Owner,
+        opening: Callable[[Channel], Handshake] | None,
+        own_fingerprint: Digest | None,
+        remote: str,
+        deadlines: Deadlines = Deadlines(),
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._owner = owner
+        self._opening = opening
+        self._own_fingerprint = own_fingerprint
+        self._deadlines = deadlines
+        self._handshake: Handshake | None = None
+        self._parser = FrameParser({})
+        self._outgoing = Outgoing()
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._wake_at = 0.0
+        self._idle: float | None = None
+        self._opened_at = 0.0
+        self._heard_at = 0.0
+        self._frame_since: float | None = None
+        self._flushing = False
+        self._paused = False
+        self.remote = remote
+        self.peer: PeerIdentity | None = None
+        """Who is on the other side, once proven; stays ``None`` on the local socket."""
+        self.up = False
+        self.closed = False
+        """Nothing is taken or sent any more."""
+        self.traffic = Traffic()
+
+    # ------------------------------------------------------------ for the owner
+
+    def send(self, frame: bytes) -> bool:
+        """Queue a whole frame; all frames of one turn of the event loop leave in one write.
+
+        Returns:
+            Whether it will be sent; a slow reader gets no gossip, and is cut when that does not
+            suffice (``link_down`` comes from within this call then).
+        """
+        if self.closed:
+            return False
+        try:
+            queued = self._outgoing.put(frame)
+        except SlowReader as err:
+            self.abort(str(err))
+            return False
+        self.traffic.dropped = self._outgoing.dropped
+        if queued:
+            type_ = frame[_TYPE_AT]
+            self.traffic.frames_out[type_] += 1
+            self.traffic.bytes_out[type_] += len(frame)
+            self._schedule_flush()
+        return queued
+
+    def cut(self, reason: str) -> None:
+        """Close, and tell the other side why."""
+        if self.closed:
+            return
+        self._close(reason)
+        transport = self._transport
+        if transport is None or self._paused:
+            self._abort_transport()
+            return
+        # Closing at once with bytes unread would reset the connection, and the reset would
+        # overtake the reason. The other side closes when it has read it.
+        transport.write(refuse_frame(reason))
+        self._timer = self._loop.call_later(self._deadlines.linger, self._abort_transport)
+
+    def abort(self, reason: str) -> None:
+        """Close without a word."""
+        if not self.closed:
+            self._close(reason)
+        self._abort_transport()
+
+    def pause_reading(self) -> None:
+        """Take nothing more from the other side for now; what has arrived still comes."""
+        self._frame_since = None
+        if self._transport is not None and self._transport.is_reading():
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Undo :meth:`pause_reading`."""
+        if self._transport is not None and not self.closed and not self._transport.is_reading():
+            self._transport.resume_reading()
+
+    def rtt_us(self) -> int | None:
+        """Round trip as the kernel's TCP measures it, in microseconds, where it says so."""
+        sock = self._transport.get_extra_info("socket") if self._transport is not None else None
+        option = getattr(socket, "TCP_INFO", None)
+        if sock is None or option is None or sock.family == socket.AF_UNIX:
+            return None
+        try:
+            info = sock.getsockopt(socket.IPPROTO_TCP, option, _RTT_AT + 4)
+        except OSError:
+            return None
+        return int(struct.unpack_from("=I", info, _RTT_AT)[0])
+
+    # ------------------------------------------------------------ for the event loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Connected, TLS included."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=WRITE_BUFFER)
+        self._opened_at = self._heard_at = self._loop.time()
+        if self.closed:  # cut while TLS was under way
+            self._transport.abort()
+            return
+        try:
+            if self._opening is None:
+                self._come_up()
+            else:
+                self._handshake = self._opening(self._channel())
+                self._parser.caps = OPENING_CAPS
+                self.send(self._handshake.start())
+        except PeerFault as err:
+            self.cut(str(err))
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of any length."""
+        if self.closed:
+            return
+        self._heard_at = self._loop.time()
+        complete = False
+        try:
+            for type_, payload in self._parser.feed(data):
+                complete = True
+                self.traffic.frames_in[type_] += 1
+                self.traffic.bytes_in[type_] += len(payload) + HEADER_BYTES
+                self._take(type_, payload)
+                if self.closed:
+                    return
+        except RefusedByPeer as err:
+            self._close(str(err))
+            self._close_transport()
+        except PeerFault as err:
+            self.cut(str(err))
+        except Exception as err:  # noqa: BLE001 - whatever it is, the node must learn of it and stop
+            self._owner.link_broken(err)
+        if not self._parser.partial:
+            self._frame_since = None
+        elif complete or self._frame_since is None:
+            self._frame_since = self._heard_at
+            self._watch()
+
+    def eof_received(self) -> bool:
+        """The other side has closed."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        if not self.closed:
+            self._close(self._loss(exc))
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._transport = None
+        self._owner.link_gone(self)
+
+    def pause_writing(self) -> None:
+        """The transport holds enough."""
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        """The other side has read."""
+        self._paused = False
+        self._schedule_flush()
+
+    # ------------------------------------------------------------ inside
+
+    def _channel(self) -> Channel:
+        assert self._transport is not None
+        if self._own_fingerprint is None:
+            return PLAIN
+        connection = self._transport.get_extra_info("ssl_object")
+        return Channel(self._own_fingerprint, peer_fingerprint(connection))
+
+    def _take(self, type_: int, payload: bytes) -> None:
+        if type_ == REFUSE:
+            raise RefusedByPeer(f"refused by the other side: {refusal_reason(payload)}")
+        if self._handshake is None:
+            self._owner.link_frame(self, type_, payload)
+            return
+        answer = self._handshake.receive(type_, payload)
+        if answer:
+            self.send(answer)
+        if self._handshake.peer is not None:
+            self.peer = self._handshake.peer
+            self._handshake = None
+            self._come_up()
+            self._watch()
+
+    def _come_up(self) -> None:
+        terms = self._owner.link_up(self)
+        self.up = True
+        self._parser.caps = terms.caps
+        self._idle = terms.idle
+
+    def _loss(self, exc: Exception | None) -> str:
+        if exc is not None:
+            return explain(exc)
+        if self.up:
+            return "closed by the other side"
+        if self._own_fingerprint is not None and self._heard_at == self._opened_at:
+            # TLS 1.3: a refused client learns of it only after its own handshake is over.
+            return "closed right after TLS; it may have refused our certificate, its log says why"
+        return "closed by the other side during the hello"
+
+    def _schedule_flush(self) -> None:
+        if not self._flushing and not self._paused and self._outgoing:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        if self.closed or self._paused or self._transport is None:
+            return
+        self._transport.writelines(self._outgoing.take(WRITE_BUFFER))
+        self._schedule_flush()
+
+    def _watch(self) -> None:
+        """See to it that the timer fires by the next deadline; it may fire before."""
+        due = self._due()
+        if self.closed or due is None:
+            return
+        at, _ = due
+        if self._timer is None or at < self._wake_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._wake_at = at
+            self._timer = self._loop.call_at(at, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        due = self._due()
+        if due is None:
+            return
+        at, why = due
+        # The loop may fire early by its clock's resolution; what is asked for is then due as well.
+        if at <= max(self._loop.time(), self._wake_at):
+            self.cut(why)
+        else:
+            self._watch()
+
+    def _due(self) -> tuple[float, str] | None:
+        """The next deadline, and what its passing means."""
+        limits = self._deadlines
+        if not self.up:
+            why = f"too slow: the hello is not over after {limits.handshake:g} s"
+            return self._opened_at + limits.handshake, why
+        waits = []
+        if self._frame_since is not None:
+            why = f"too slow: a frame is not complete after {limits.frame:g} s"
+            waits.append((self._frame_since + limits.frame, why))
+        if self._idle is not None:
+            waits.append((self._heard_at + self._idle, f"silent for {self._idle:g} s"))
+        return min(waits, default=None)
+
+    def _close(self, why: str) -> None:
+        self.closed = True
+        self._outgoing.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._owner.link_down(self, why)
+
+    def _close_transport(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+            self._timer = self._loop.call_later(self._deadlines.linger, self._abort_transport)
+
+    def _abort_transport(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()

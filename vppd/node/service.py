@@ -1,0 +1,200 @@
+"""What the node answers: clients' requests, and peers' requests for blocks.
+
+Data comes from the store and the ledger; nothing here waits for, or speaks to, the consensus core
+(architecture.md, §4), but for a submitted transaction, which goes into the mempool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import assert_never
+
+import msgspec
+
+from vppd.codec import encode
+from vppd.consensus.messages import CAP, BlockBody, Blocks, Type
+from vppd.errors import PeerFault
+from vppd.header import decode_header
+from vppd.merkle import merkle_path
+from vppd.net.requests import (
+    Accepted,
+    Ask,
+    Committed,
+    DecidedView,
+    Document,
+    Failure,
+    FailureCode,
+    FindBlock,
+    Found,
+    GetDecided,
+    GetTx,
+    Response,
+    Result,
+    Submit,
+    Subscribe,
+    Subscribed,
+    TxProof,
+    TxStage,
+    TxState,
+    View,
+    decode_request,
+)
+from vppd.node import machine as executed
+from vppd.node.clock import now
+from vppd.node.machine import Machine
+from vppd.node.mempool import Refused
+from vppd.node.replies import Replies
+from vppd.node.views import UnknownView, Views
+from vppd.store.chain import ChainStore
+from vppd.types import Digest, Height
+
+BLOCKS_BYTES = CAP[Type.BLOCKS] - 64 * 1024
+"""Room left in an answer for the last block's certificate and framing."""
+
+
+class Service:
+    """Answers for one node.
+
+    Args:
+        machine: mempool and ledger.
+        store: decided blocks and receipts.
+        replies: roots signed by replicas.
+        views: JSON for people.
+        wake: called after a transaction was taken.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        store: ChainStore,
+        replies: Replies,
+        views: Views,
+        wake: Callable[[], None],
+    ) -> None:
+        self._machine = machine
+        self._store = store
+        self._replies = replies
+        self._views = views
+        self._wake = wake
+
+    # ------------------------------------------------------------ clients
+
+    async def answer(self, payload: bytes) -> tuple[Response, bool]:
+        """One request's response, and whether the asker is to get pushes from now on.
+
+        Raises:
+            Malformed: not a request; the connection is not worth keeping.
+        """
+        request = decode_request(payload)
+        result = await self._serve(request.ask)
+        return Response(request.id, result), isinstance(result, Subscribed)
+
+    async def _serve(self, ask: Ask) -> Result:
+        match ask:
+            case Submit(raw):
+                return self._submit(raw)
+            case GetTx(tx_id):
+                return await self._tx(tx_id)
+            case GetDecided(height):
+                return await self._decided(height)
+            case FindBlock(digest):
+                return await self._find(digest)
+            case Subscribe():
+                return Subscribed(self._machine.ledger.height)
+            case View(name, argument):
+                return await self._view(name, argument)
+            case _:  # pragma: no cover
+                assert_never(ask)
+
+    def _submit(self, raw: bytes) -> Result:
+        try:
+            tx = self._machine.submit(raw, now().monotonic_ms, own=True)
+        except Refused as err:
+            return Failure(FailureCode.REFUSED, str(err))
+        except PeerFault as err:
+            return Failure(FailureCode.INVALID, str(err))
+        self._wake()
+        return Accepted(tx.id)
+
+    async def _tx(self, tx_id: Digest) -> Result:
+        location = await self._store.tx_location(tx_id)
+        if location is None:
+            waiting = self._machine.mempool.get(tx_id)
+            if waiting is None:
+                return TxState(TxStage.UNKNOWN)
+            return TxState(TxStage.ACCEPTED, waiting.raw)
+        height, index = location
+        block = await self._store.block(height)
+        execution = await self._store.execution(height)
+        if block is None or execution is None:
+            return TxState(TxStage.ACCEPTED)
+        receipts = execution.receipts
+        following = await self._store.block(height + 1)
+        proof = TxProof(
+            block.header,
+            merkle_path(block.txs, index),
+            merkle_path(receipts, index + 1),
+            following.header if following is not None else b"",
+            following.certificate if following is not None else None,
+            self._replies.proving(height),
+        )
+        return TxState(
+            TxStage.COMMITTED, block.txs[index], height, index, receipts[index + 1], proof
+        )
+
+    async def _decided(self, height: Height) -> Result:
+        block = await self._store.block(height)
+        if block is None:
+            top = self._machine.ledger.height
+            return Failure(FailureCode.NOT_FOUND, f"no block {height}; the last one is {top}")
+        execution = await self._store.execution(height)
+        receipts = execution.receipts if execution is not None else ()
+        return DecidedView(block.header, block.txs, block.certificate, receipts)
+
+    async def _find(self, digest: Digest) -> Result:
+        record = await self._store.body(digest)
+        if record is not None:
+            block = await self._store.block(record.height)
+            if block is not None and decode_header(block.header).digest() == digest:
+                return Found(record.height)
+        return Failure(FailureCode.NOT_FOUND, f"no decided block {digest.hex()}")
+
+    async def _view(self, name: str, argument: str) -> Result:
+        try:
+            document = await self._views.render(name, argument)
+        except UnknownView as err:
+            return Failure(FailureCode.UNKNOWN_VIEW, str(err))
+        except LookupError as err:
+            return Failure(FailureCode.NOT_FOUND, str(err.args[0]))
+        return Document(msgspec.json.encode(document))
+
+    # ------------------------------------------------------------ peers
+
+    async def blocks_from(self, first: Height) -> Blocks | None:
+        """Answer to ``get_blocks``; ``None``: nothing there."""
+        blocks = await self._store.blocks_from(first, BLOCKS_BYTES)
+        return Blocks(blocks) if blocks else None
+
+    async def body(self, digest: Digest) -> BlockBody | Blocks | None:
+        """Answer to ``get_block``: an undecided body, or the decided block it became."""
+        record = await self._store.body(digest)
+        if record is None:
+            return None
+        if len(record.proposal_sig) != 64:
+            return await self.blocks_from(record.height)
+        epoch = decode_header(record.header).epoch
+        return BlockBody(
+            epoch, record.view, record.height, digest, record.header, record.txs,
+            record.proposal_sig,
+        )  # fmt: skip
+
+
+def committed_push(block: executed.Committed) -> bytes:
+    """The payload that subscribers get for a block."""
+    decision, execution = block
+    return encode(
+        Committed(
+            decision.height, decision.digest, decision.header, execution.tx_ids,
+            execution.receipts,
+        )
+    )  # fmt: skip

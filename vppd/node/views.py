@@ -1,0 +1,146 @@
+"""JSON for people: where the node stands, who is missing, and what the market holds.
+
+Keys are documented in docs/clients.md. Numbers are integers with the unit in the name; keys and
+digests are text.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from vppd import __version__
+from vppd.crypto import key_text, parse_key
+from vppd.ledger.execution import Ledger
+from vppd.node.clock import now
+from vppd.node.machine import Machine
+from vppd.node.metrics import Metrics
+from vppd.types import PublicKey
+
+
+class UnknownView(Exception):
+    """There is no such view; the text lists those there are."""
+
+
+class Views:
+    """Renders views of one node.
+
+    Args:
+        machine: engine, mempool and ledger.
+        metrics: timings.
+        peers: rows about the other nodes, from the network.
+        name: of this node.
+        home: where its disk is.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        metrics: Metrics,
+        peers: Callable[[], list[dict[str, Any]]],
+        name: str,
+        home: Path,
+    ) -> None:
+        self._machine = machine
+        self._metrics = metrics
+        self._peers = peers
+        self._name = name
+        self._home = home
+        self._render: dict[str, Callable[[str], Any]] = {
+            "status": lambda _: self.status(),
+            "account": self.account,
+            "accounts": lambda _: [self._account(key) for key in self._ledger.account_keys()],
+            "slots": lambda _: self._ledger.slots_view(),
+            "book": lambda slot: self._ledger.book_view(_slot(slot)),
+            "trades": lambda slot: self._ledger.trades_view(_slot(slot)),
+            "timings": lambda _: [list(timing) for timing in metrics.timings],
+        }
+
+    @property
+    def _ledger(self) -> Ledger:
+        return self._machine.ledger
+
+    async def render(self, name: str, argument: str) -> Any:
+        """The view ``name`` as plain data.
+
+        Raises:
+            UnknownView: no such view.
+            LookupError: no such account, slot …; its first argument says which.
+        """
+        render = self._render.get(name)
+        if render is None:
+            raise UnknownView(f"no view {name!r}; there are {', '.join(self._render)}")
+        return render(argument)
+
+    def status(self) -> dict[str, Any]:
+        """Where this node stands."""
+        machine = self._machine
+        engine = machine.engine.status()
+        names = [member.name for member in machine.validators.members]
+        quorum = machine.validators.quorum
+        return {
+            "name": self._name,
+            "version": __version__,
+            "chain": machine.genesis.name,
+            "chain_id": machine.genesis.digest.hex(),
+            "role": "observer" if machine.own is None else str(self._role()),
+            "key": key_text(machine.key),
+            "engine": engine.engine,
+            "n": quorum.n,
+            "f": quorum.f,
+            "quorum": quorum.vote,
+            "byzantine_tolerance": engine.byzantine_tolerance,
+            "quorum_slack": engine.quorum_slack,
+            "epoch": engine.epoch,
+            "view": engine.view,
+            "leader": names[engine.leader],
+            "height": engine.decided,
+            "head": engine.head.hex(),
+            "executed": self._ledger.height,
+            "voting": engine.voting,
+            "view_changes": engine.view_changes,
+            "evidence": engine.evidence,
+            "mempool_txs": len(machine.mempool),
+            "mempool_bytes": machine.mempool.size_bytes,
+            "unix_ms": now().unix_ms,
+            "disk_free_bytes": shutil.disk_usage(self._home).free,
+            "peers": self._peers(),
+        }
+
+    def _role(self) -> str:
+        own = self._machine.own
+        return "observer" if own is None else str(self._machine.validators.members[own].role)
+
+    def account(self, text: str) -> dict[str, Any]:
+        """A member's or meter's account, by name or key."""
+        return self._account(self._key(text))
+
+    def _key(self, text: str) -> PublicKey:
+        for entry in self._machine.genesis.accounts:
+            if entry.name == text:
+                return entry.key
+        try:
+            return parse_key(text)
+        except ValueError as err:
+            raise LookupError(f"no account {text!r}: neither a member's name nor a key") from err
+
+    def _account(self, key: PublicKey) -> dict[str, Any]:
+        nonce = self._ledger.nonce(key)
+        if nonce is None:
+            raise LookupError(f"no account or meter {key_text(key)} on this chain")
+        view = self._ledger.account_view(key)
+        waiting = self._machine.mempool.waiting(key)
+        return {
+            "key": key_text(key),
+            "nonce": nonce + waiting,
+            "height": self._ledger.height,
+            **view,
+        }
+
+
+def _slot(text: str) -> int:
+    if not text.isdecimal():
+        raise LookupError(f"{text!r} is not a slot number")
+    return int(text)

@@ -1,0 +1,385 @@
+"""The chain store: what a node has promised, what was decided, and what executing it did.
+
+One SQLite database, one writer. Promises go through :meth:`ChainStore.persist`, one synced
+transaction per call. Executions promise nothing, since a decided block can be executed again: they
+wait in memory and ride in the next ``persist``, or go by themselves after :data:`FLUSH_S` without
+one. So a block costs the syncs of its promises and not one more.
+
+Reads have a connection of their own and never wait for the writer. Executions still waiting are
+answered from memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Self, TypeVar
+
+from vppd.codec import Malformed
+from vppd.consensus.boundary import BodyRecord, Record
+from vppd.consensus.messages import Certificate, DecidedBlock
+from vppd.errors import LocalFault, UserError
+from vppd.store import reader
+from vppd.store.connection import SqliteThread
+from vppd.store.lock import StoreLock
+from vppd.store.rows import ExecutionRow, Resume, StoredExecution, TxLocation
+from vppd.store.safety import SafetyRow
+from vppd.store.schema import (
+    MISTYPED,
+    SYNCHRONOUS,
+    Synchronous,
+    busy,
+    identify,
+    lay_out,
+    opening,
+    require_file,
+)
+from vppd.store.writer import Writer, transaction
+from vppd.types import Digest, Height
+
+__all__ = ["ChainStore", "ExecutionRow", "Resume", "StoredExecution", "Synchronous", "TxLocation"]
+
+T = TypeVar("T")
+
+FLUSH_S = 0.1
+"""How long an execution waits for a ``persist`` to ride in."""
+
+
+class ChainStore:
+    """One node's ``chain.db``; made by :meth:`create`, used after :meth:`open`, once per process.
+
+    Every method may raise :class:`~vppd.errors.LocalFault`: the disk failed, or what it returned
+    is damaged. After a failed write the store refuses all further ones, and the node must stop.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        lock: StoreLock,
+        writing: SqliteThread,
+        reading: SqliteThread,
+        writer: Writer,
+        executed: Height,
+        *,
+        seeded: bool,
+    ) -> None:
+        self._path = path
+        self._lock = lock
+        self._writing = writing
+        self._reading = reading
+        self._writer = writer
+        self._decided = writer.decided
+        self._executed = executed
+        self._seeded = seeded
+        self._queue: list[ExecutionRow] = []
+        """Not yet handed to the writer."""
+        self._unsaved: dict[Height, ExecutionRow] = {}
+        """Not yet on disk: the queue, and what the writer is busy with."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._flushing: asyncio.Task[None] | None = None
+        self._closed = False
+
+    # ------------------------------------------------------------ making, opening, closing
+
+    @classmethod
+    async def create(cls, path: Path, chain_id: Digest) -> None:
+        """Make an empty store with an empty safety record; never overwrites.
+
+        Args:
+            path: the database file to make.
+            chain_id: SHA-256 of the genesis file.
+
+        Raises:
+            UserError: E255, there is one already; E254, E256, it cannot be made.
+        """
+        await asyncio.to_thread(_create, path, chain_id)
+
+    @classmethod
+    async def open(cls, path: Path, chain_id: Digest, synchronous: Synchronous = "full") -> Self:
+        """Open an existing store and take its lock.
+
+        Before it returns, the log is checkpointed and emptied and the safety record is written
+        again, synced: after a failed sync a page can be readable in the cache and not be on disk
+        (protocol.md, §4, Start 2).
+
+        Args:
+            path: the database file.
+            chain_id: SHA-256 of the genesis file.
+            synchronous: ``full``, but for benches.
+
+        Raises:
+            UserError: E250, there is none; E251, of another chain; E252, by a newer vppd; E253,
+                damaged; E254, in use; E256, cannot be opened.
+        """
+        lock = await asyncio.to_thread(_claim, path)
+        opened: list[SqliteThread] = []
+        try:
+            with opening(path):
+                writing = await SqliteThread.open(path, "rw")
+                opened.append(writing)
+                writer = await writing.run(lambda c: _prepare(c, path, chain_id, synchronous))
+                reading = await SqliteThread.open(path, "ro")
+                opened.append(reading)
+                executed, seeded = await reading.run(
+                    lambda c: (reader.executed(c), reader.seeded(c))
+                )
+        except BaseException:
+            for connection in opened:
+                await connection.close()
+            lock.release()
+            raise
+        return cls(path, lock, writing, reading, writer, executed, seeded=seeded)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Write what waits, empty the log into the database, let go; a second call does nothing.
+
+        After a failed write nothing more is written.
+
+        Raises:
+            LocalFault: what waited could not be written; the store is closed all the same.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        self._disarm()
+        try:
+            if not self._writer.broken:
+                await self._flush()
+            await self._reading.close()
+            if not self._writer.broken:
+                await self._writing.run(_checkpoint)
+        finally:
+            await self._reading.close()
+            await self._writing.close()
+            self._lock.release()
+
+    # ------------------------------------------------------------ writing
+
+    async def persist(self, records: Sequence[Record]) -> None:
+        """Make records durable: one synced transaction; returns when the disk has it.
+
+        Slots of the safety record are replaced, a body is written once, decisions are appended
+        height by height and remove the bodies that lost. Executions that wait go with them.
+
+        Raises:
+            LocalFault: not durable, or not allowed; nothing of it was written.
+        """
+        if records:
+            await self._write(records)
+
+    def put_execution(self, row: ExecutionRow) -> None:
+        """Keep an execution; readable at once, written with the next ``persist`` or soon.
+
+        Raises:
+            LocalFault: not the next height, not decided, the state of genesis is missing, or the
+                store has failed.
+        """
+        if self._writer.broken or self._closed:
+            raise LocalFault(f"{self._path} takes no more writes")
+        if not self._seeded:
+            raise LocalFault(f"{self._path} has no state of genesis yet: seed_state comes first")
+        if row.height != self._executed + 1 or row.height > self._decided:
+            raise LocalFault(
+                f"execution {row.height} after {self._executed}, decided is {self._decided}"
+            )
+        self._executed = row.height
+        self._queue.append(row)
+        self._unsaved[row.height] = row
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(FLUSH_S, self._flush_soon)
+
+    async def seed_state(self, entries: Iterable[tuple[bytes, bytes]]) -> None:
+        """Store the state of genesis, once, before the first execution; later calls do nothing.
+
+        Raises:
+            LocalFault: not durable.
+        """
+        if not self._seeded:
+            pairs = list(entries)
+            await self._on_writer(lambda c: self._writer.seed(c, pairs))
+            self._seeded = True
+
+    async def _write(self, records: Sequence[Record]) -> None:
+        rows, self._queue = self._queue, []
+        self._disarm()
+        await self._on_writer(lambda c: self._writer.write(c, records, rows))
+        self._decided = self._writer.decided
+        for row in rows:
+            del self._unsaved[row.height]
+
+    async def _on_writer(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        try:
+            await self._writing.run(work)
+        except Exception as err:
+            raise LocalFault(f"{self._path}: not written: {err}") from err
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _flush_soon(self) -> None:
+        self._timer = None
+        self._flushing = asyncio.get_running_loop().create_task(self._flush_idle())
+
+    async def _flush_idle(self) -> None:
+        try:
+            await self._write(())
+        except LocalFault:
+            # Nobody waits for this write. The writer is broken now, so whoever promises next
+            # hears of it before anything leaves.
+            return
+
+    async def _flush(self) -> None:
+        """Write the executions that wait; returns when those already under way are written too."""
+        if self._flushing is not None:
+            await self._flushing
+        if self._unsaved:
+            await self._write(())
+
+    # ------------------------------------------------------------ reading
+
+    async def resume(self) -> Resume:
+        """What a restart finds; the log of a fresh store is empty.
+
+        Raises:
+            UserError: E253, damaged.
+        """
+        with opening(self._path):
+            return await self._reading.run(reader.resume)
+
+    async def decided(self) -> Height:
+        """Highest durable decision; 0: none."""
+        return self._decided
+
+    async def executed(self) -> Height:
+        """Highest execution, waiting ones included; 0: none."""
+        return self._executed
+
+    async def block(self, height: Height) -> DecidedBlock | None:
+        """The decided block at ``height``."""
+        return await self._read(lambda c: reader.block(c, height))
+
+    async def blocks_from(self, first: Height, max_bytes: int) -> tuple[DecidedBlock, ...]:
+        """Decided blocks from ``first`` on, as many as a ``Blocks`` message of ``max_bytes`` holds.
+
+        At least one, if there is one.
+        """
+        return await self._read(lambda c: reader.blocks_from(c, first, max_bytes))
+
+    async def body(self, digest: Digest) -> BodyRecord | None:
+        """A body by digest, decided or not."""
+        return await self._read(lambda c: reader.body(c, digest))
+
+    async def certificate(self, height: Height) -> Certificate | None:
+        """What decided ``height``."""
+        return await self._read(lambda c: reader.certificate(c, height))
+
+    async def execution(self, height: Height) -> StoredExecution | None:
+        """What executing ``height`` gave, waiting ones included."""
+        row = self._unsaved.get(height)
+        if row is not None:
+            return StoredExecution(
+                height, row.state_root, row.receipts_root, row.receipts, row.next_due_ms
+            )
+        return await self._read(lambda c: reader.execution(c, height))
+
+    async def tx_location(self, tx_id: Digest) -> TxLocation | None:
+        """Where a transaction was executed first, waiting executions included."""
+        waiting = tuple(self._unsaved.values())
+        found = await self._read(lambda c: reader.tx_location(c, tx_id))
+        if found is not None:
+            return found
+        for row in waiting:
+            if tx_id in row.tx_ids:
+                return TxLocation(row.height, row.tx_ids.index(tx_id))
+        return None
+
+    async def state_entries(self) -> tuple[tuple[bytes, bytes], ...]:
+        """All keys and values of the state after :meth:`executed`, ascending by key.
+
+        Writes the executions that wait first: this is for starting up and for snapshots.
+        """
+        await self._flush()
+        return await self._read(lambda c: tuple(reader.state_entries(c)))
+
+    async def size_bytes(self) -> int:
+        """Bytes on disk, with the log."""
+        files = (self._path, self._path.with_name(self._path.name + "-wal"))
+        return await self._read(lambda _: sum(os.stat(f).st_size for f in files if f.exists()))
+
+    async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            return await self._reading.run(work)
+        except (sqlite3.Error, OSError, Malformed, *MISTYPED) as err:
+            # Malformed blames a peer; what our own disk returns is our own fault.
+            raise LocalFault(f"{self._path}: not readable: {err}") from err
+
+
+def _claim(path: Path) -> StoreLock:
+    require_file(path)
+    return StoreLock(path)
+
+
+def _create(path: Path, chain_id: Digest) -> None:
+    lock = StoreLock(path)
+    try:
+        with opening(path):
+            try:
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
+            except FileExistsError as err:
+                raise UserError(
+                    "E255",
+                    "there is a chain store already",
+                    facts={"store": str(path)},
+                    hint="a store is never overwritten: it holds what this node has promised",
+                ) from err
+            connection = sqlite3.connect(path, isolation_level=None)
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = FULL")
+                with transaction(connection):
+                    lay_out(connection, chain_id)
+                    SafetyRow().save(connection)
+                _checkpoint(connection)
+            finally:
+                connection.close()
+            folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+    finally:
+        lock.release()
+
+
+def _prepare(
+    connection: sqlite3.Connection, path: Path, chain_id: Digest, synchronous: Synchronous
+) -> Writer:
+    """Recognise the file and bring it into the state §4, Start (2) asks for."""
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA cell_size_check = ON")
+    identify(connection, path, chain_id)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS['full']}")
+    if not _checkpoint(connection):
+        raise busy(path, "it is being read, so that its log cannot be emptied")
+    writer = Writer(reader.decided(connection), SafetyRow.load(connection))
+    writer.renew_safety(connection)
+    connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS[synchronous]}")
+    return writer
+
+
+def _checkpoint(connection: sqlite3.Connection) -> bool:
+    """Move the log into the database and empty it; false when a reader is in the way."""
+    blocked, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    return not blocked

@@ -1,0 +1,78 @@
+"""One SQLite connection on a thread of its own; a whole transaction costs one hop to it.
+
+aiosqlite's public methods run one statement per hop between event loop and thread; a vote with
+its body would take four, on the critical path of every block. ``Connection._execute`` is the
+queue underneath them, and takes any function. It is private, so this module is the only one that
+knows it, and tests/store/test_connection.py fails by name if a new aiosqlite changes it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
+
+import aiosqlite
+
+T = TypeVar("T")
+
+BUSY_S = 5.0
+"""How long a statement waits for a lock of another process (a checkpoint, a backup)."""
+
+
+def uri(path: Path, mode: Literal["ro", "rw"]) -> str:
+    """Names a database that must exist: SQLite creates files only in mode ``rwc``."""
+    return f"{path.absolute().as_uri()}?mode={mode}"
+
+
+class SqliteThread:
+    """Runs functions on the thread that owns a connection, one after the other.
+
+    Args:
+        connection: opened and not yet used.
+    """
+
+    __slots__ = ("_connection", "_queue")
+
+    def __init__(self, connection: aiosqlite.Connection) -> None:
+        self._connection = connection
+        self._queue: Callable[..., Awaitable[Any]] = connection._execute
+
+    @classmethod
+    async def open(cls, path: Path, mode: Literal["ro", "rw"]) -> Self:
+        """Connect to an existing database; transactions are begun by hand.
+
+        Raises:
+            sqlite3.Error: it cannot be opened.
+        """
+        failures: list[sqlite3.Error] = []
+
+        def connect() -> sqlite3.Connection:
+            try:
+                return sqlite3.connect(
+                    uri(path, mode), uri=True, isolation_level=None, timeout=BUSY_S
+                )
+            except sqlite3.Error as err:
+                failures.append(err)
+                return sqlite3.connect(":memory:")
+
+        # When connecting fails, aiosqlite lets go of its thread without waiting for it, and that
+        # thread may then report to a loop that is closed. So connecting does not fail, for it.
+        connection = await aiosqlite.Connection(connect, iter_chunk_size=64)
+        if failures:
+            await connection.close()
+            raise failures[0]
+        return cls(connection)
+
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """What ``work`` returns or raises, called with the connection on its thread.
+
+        A caller that is cancelled stops waiting; ``work`` runs to its end all the same.
+        """
+        result: T = await self._queue(work, self._connection._conn)
+        return result
+
+    async def close(self) -> None:
+        """Finish what is queued, disconnect, end the thread."""
+        await self._connection.close()

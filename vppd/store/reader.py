@@ -1,0 +1,190 @@
+"""Everything that reads: plain functions over a connection, one query each where possible."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+
+from vppd.codec import Malformed
+from vppd.consensus.boundary import BodyRecord, DecisionRecord, Record
+from vppd.consensus.messages import Certificate, DecidedBlock
+from vppd.crypto import sha256
+from vppd.header import decode_header
+from vppd.merkle import merkle_root
+from vppd.store.rows import (
+    Resume,
+    StoredExecution,
+    TxLocation,
+    decode_certificate,
+    decode_list,
+)
+from vppd.store.safety import SafetyRow, digest_of
+from vppd.types import Digest, Height
+
+_BLOCKS_BYTES = 1 + 5
+"""MessagePack around a list of blocks: the message's array, the list's array."""
+_BLOCK_BYTES = 1 + 3
+"""Around one block's stored parts: its array, the header's length."""
+
+
+def decided(connection: sqlite3.Connection) -> Height:
+    """Highest decision; 0: none."""
+    return _height(connection, "SELECT coalesce(max(height), 0) FROM decisions")
+
+
+def executed(connection: sqlite3.Connection) -> Height:
+    """Highest execution; 0: none."""
+    return _height(connection, "SELECT coalesce(max(height), 0) FROM executions")
+
+
+def _height(connection: sqlite3.Connection, query: str) -> Height:
+    height: int = connection.execute(query).fetchone()[0]
+    return height
+
+
+def seeded(connection: sqlite3.Connection) -> bool:
+    """Whether the state of genesis is there."""
+    query = "SELECT 1 FROM meta WHERE key = 'genesis_state'"
+    return connection.execute(query).fetchone() is not None
+
+
+def body(connection: sqlite3.Connection, digest: Digest) -> BodyRecord | None:
+    """A body by digest, decided or not.
+
+    Raises:
+        Malformed: damaged.
+    """
+    row = connection.execute(
+        "SELECT height, view, header, txs, proposal_sig FROM bodies WHERE digest = ?", (digest,)
+    ).fetchone()
+    if row is None:
+        return None
+    height, view, header, encoded, proposal_sig = row
+    txs = _intact(digest, header, encoded)
+    return BodyRecord(digest, height, view, header, txs, proposal_sig)
+
+
+def _intact(digest: Digest, header: bytes, encoded: bytes) -> tuple[bytes, ...]:
+    """The transactions of a body that is still what its digest says.
+
+    SQLite keeps no checksum over its pages, and a rotten body would be voted on, executed, or
+    sent to a peer that takes us for a liar.
+
+    Raises:
+        Malformed: damaged.
+    """
+    txs = decode_list(encoded)
+    if sha256(header) != digest or merkle_root(txs) != decode_header(header).tx_root:
+        raise Malformed(f"the body {digest.hex()[:16]} is damaged")
+    return txs
+
+
+def block(connection: sqlite3.Connection, height: Height) -> DecidedBlock | None:
+    """The decided block at ``height``.
+
+    Raises:
+        Malformed: damaged.
+    """
+    found = blocks_from(connection, height, 0)
+    return found[0] if found and found[0].certificate.height == height else None
+
+
+def blocks_from(
+    connection: sqlite3.Connection, first: Height, max_bytes: int
+) -> tuple[DecidedBlock, ...]:
+    """Consecutive decided blocks whose ``Blocks`` message stays within ``max_bytes``, or one.
+
+    Raises:
+        Malformed: damaged.
+    """
+    rows = connection.execute(
+        "SELECT digest, header, txs, certificate FROM decisions JOIN bodies USING (digest) "
+        "WHERE decisions.height >= ? ORDER BY decisions.height",
+        (first,),
+    )
+    found: list[DecidedBlock] = []
+    room = max_bytes - _BLOCKS_BYTES
+    for digest, header, txs, certificate in rows:
+        room -= _BLOCK_BYTES + len(header) + len(txs) + len(certificate)
+        if found and room < 0:
+            break
+        made = DecidedBlock(header, _intact(digest, header, txs), decode_certificate(certificate))
+        found.append(made)
+        if room <= 0:
+            break
+    return tuple(found)
+
+
+def certificate(connection: sqlite3.Connection, height: Height) -> Certificate | None:
+    """What decided ``height``.
+
+    Raises:
+        Malformed: damaged.
+    """
+    row = connection.execute(
+        "SELECT certificate FROM decisions WHERE height = ?", (height,)
+    ).fetchone()
+    return None if row is None else decode_certificate(row[0])
+
+
+def execution(connection: sqlite3.Connection, height: Height) -> StoredExecution | None:
+    """What executing ``height`` gave.
+
+    Raises:
+        Malformed: damaged.
+    """
+    row = connection.execute(
+        "SELECT state_root, receipts_root, receipts, next_due_ms FROM executions WHERE height = ?",
+        (height,),
+    ).fetchone()
+    if row is None:
+        return None
+    state_root, receipts_root, receipts, next_due_ms = row
+    return StoredExecution(height, state_root, receipts_root, decode_list(receipts), next_due_ms)
+
+
+def tx_location(connection: sqlite3.Connection, tx_id: Digest) -> TxLocation | None:
+    """Where a transaction was executed first."""
+    row = connection.execute(
+        "SELECT height, position FROM transactions WHERE id = ?", (tx_id,)
+    ).fetchone()
+    return None if row is None else TxLocation(*row)
+
+
+def state_entries(connection: sqlite3.Connection) -> Iterator[tuple[bytes, bytes]]:
+    """All keys and values of the state, ascending by key."""
+    yield from connection.execute("SELECT key, value FROM state ORDER BY key")
+
+
+def resume(connection: sqlite3.Connection) -> Resume:
+    """The log for ``Engine.start``: what a replica must know to go on where it stopped.
+
+    Raises:
+        Malformed: damaged.
+    """
+    slots = SafetyRow.load(connection).records
+    height = decided(connection)
+    last = connection.execute(
+        "SELECT digest, certificate FROM decisions WHERE height = ?", (height,)
+    ).fetchone()
+    decisions: list[Record] = []
+    wanted: dict[Digest, None] = {}
+    if last is not None:
+        digest, encoded = last
+        row = DecisionRecord(height, digest, decode_certificate(encoded))
+        if (row.certificate.height, row.certificate.digest) != (height, digest):
+            raise Malformed(f"the certificate of height {height} is for another block")
+        if body(connection, digest) is None:
+            raise Malformed(f"the body of decided height {height} is missing")
+        decisions.append(row)
+        wanted[digest] = None
+    for slot in slots:
+        referred = digest_of(slot)
+        if referred is not None:
+            wanted[referred] = None
+    bodies: list[Record] = []
+    for digest in wanted:
+        found = body(connection, digest)
+        if found is not None:
+            bodies.append(found)
+    return Resume((*bodies, *decisions, *slots), height, executed(connection))

@@ -1,0 +1,57 @@
+"""What goes into the store and comes out of it, beside the records of the core's log."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from vppd.codec import Decoder
+from vppd.consensus.boundary import Record
+from vppd.consensus.messages import Certificate
+from vppd.types import Digest, Height, TimeMs
+
+decode_list = Decoder(tuple[bytes, ...])
+"""Transactions of a body, receipts of an execution."""
+decode_certificate = Decoder(Certificate)
+
+
+class Resume(NamedTuple):
+    """What a restart finds."""
+
+    log: tuple[Record, ...]
+    """For ``Engine.start``: bodies first, then the last decision, then the safety record."""
+    decided: Height
+    executed: Height
+
+
+class ExecutionRow(NamedTuple):
+    """What executing one decided block did."""
+
+    height: Height
+    state_root: Digest
+    """After ``height``."""
+    receipts_root: Digest
+    receipts: tuple[bytes, ...]
+    """Index 0 is the block's own, then one per transaction."""
+    changes: tuple[tuple[bytes, bytes | None], ...]
+    """State keys and their new values; ``None`` removes."""
+    tx_ids: tuple[Digest, ...]
+    """In the order of the block."""
+    next_due_ms: TimeMs | None
+
+
+class StoredExecution(NamedTuple):
+    """An execution as kept: its changes have gone into the state, its ids into the index."""
+
+    height: Height
+    state_root: Digest
+    receipts_root: Digest
+    receipts: tuple[bytes, ...]
+    next_due_ms: TimeMs | None
+
+
+class TxLocation(NamedTuple):
+    """Where a transaction was executed first."""
+
+    height: Height
+    position: int
+    """In the block, from 0; its receipt is at ``position + 1``."""

@@ -1,0 +1,373 @@
+"""Checks a stored chain from genesis, trusting nothing but the genesis file.
+
+What was signed is checked against the signatures, what was hashed against the hashes, and what
+was computed is computed again.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from enum import StrEnum
+from pathlib import Path
+from typing import NamedTuple
+
+from vppd.codec import Malformed, encode
+from vppd.config.genesis import Genesis
+from vppd.consensus.boundary import Applied
+from vppd.consensus.certificate import check_certificate
+from vppd.consensus.chain import Head, follows
+from vppd.consensus.messages import CertificateKind
+from vppd.consensus.signing import TAG_PROPOSAL, sign_bytes
+from vppd.consensus.validators import Validator, ValidatorSet
+from vppd.crypto import Verify, verify
+from vppd.errors import PeerFault
+from vppd.header import Header, decode_header
+from vppd.ledger.block import check_body
+from vppd.ledger.execution import Execution, Ledger
+from vppd.ledger.transaction import check_stateless, transaction_id
+from vppd.store import reader
+from vppd.store.connection import uri
+from vppd.store.rows import TxLocation, decode_certificate, decode_list
+from vppd.store.safety import SafetyRow
+from vppd.store.schema import identify, opening, require_file
+from vppd.types import Digest, Height, TimeMs
+
+
+class Part(StrEnum):
+    """Which part of the stored chain is wrong."""
+
+    DECISION = "decision"
+    BODY = "body"
+    HEADER = "header"
+    CERTIFICATE = "certificate"
+    RECEIPTS = "receipts"
+    STATE = "state"
+    INDEX = "transaction index"
+    SAFETY = "safety record"
+
+
+class Failure(NamedTuple):
+    """The first thing that is wrong."""
+
+    height: Height
+    part: Part
+    what: str
+
+    def __str__(self) -> str:
+        return f"height {self.height}: {self.part}: {self.what}"
+
+
+class VerifyReport(NamedTuple):
+    """What was checked and what came out of it."""
+
+    first: Height
+    last: Height
+    """Highest height that is in order; ``first − 1`` if none is."""
+    transactions: int
+    """Checked with their signatures."""
+    executed: Height
+    """Height whose receipts and state were compared last; 0: none."""
+    failure: Failure | None
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything in the range is in order."""
+        return self.failure is None
+
+
+class _Bad(Exception):
+    """Unwinds to the report."""
+
+    def __init__(self, height: Height, part: Part, what: str) -> None:
+        super().__init__(what)
+        self.failure = Failure(height, part, what)
+
+
+class _Stored(NamedTuple):
+    """A decided height as stored."""
+
+    height: Height
+    digest: Digest
+    certificate: bytes
+    body_height: Height
+    view: int
+    header: bytes
+    txs: bytes
+    proposal_sig: bytes
+
+
+def verify_chain(
+    path: Path,
+    genesis: Genesis,
+    first: Height = 1,
+    last: Height | None = None,
+    progress: Callable[[Height, Height], None] | None = None,
+    *,
+    verifier: Verify = verify,
+) -> VerifyReport:
+    """Check heights ``first`` to ``last`` of a store; reads only, also beside a running daemon.
+
+    Per height: header, body, transactions with their signatures, certificate, and, as far as the
+    store has executed, receipts, roots and transaction index against executing it again. Below
+    ``first`` only what executing needs is checked: headers and bodies against their hashes. If
+    the range reaches the last execution, the state is compared entry by entry.
+
+    All of it is one snapshot of the database, so the daemon's log grows until this returns.
+
+    Args:
+        path: the database file.
+        genesis: decides the chain, the validators and the opening state.
+        first: lowest height to report on.
+        last: highest; default: the last decision.
+        progress: called with each height done and the last one.
+        verifier: the signature check.
+
+    Returns:
+        The report; its failure is the first one met, in ascending height.
+
+    Raises:
+        UserError: E250–E256, as opening the store.
+    """
+    require_file(path)
+    with opening(path), closing(sqlite3.connect(uri(path, "ro"), uri=True)) as connection:
+        connection.isolation_level = None
+        connection.execute("BEGIN")
+        identify(connection, path, genesis.digest)
+        return _Check(connection, genesis, verifier).run(first, last, progress)
+
+
+class _Check:
+    """One pass from genesis upwards."""
+
+    def __init__(self, connection: sqlite3.Connection, genesis: Genesis, verifier: Verify) -> None:
+        self._connection = connection
+        self._genesis = genesis
+        self._verify = verifier
+        members = (Validator(v.key, v.role, v.name) for v in genesis.validators)
+        self._validators = ValidatorSet.of(0, members, genesis.consensus.f)
+        self._ledger = Ledger.from_genesis(genesis)
+        self._parent: Digest = genesis.digest
+        self._parent_time_ms: TimeMs = 0
+        self._executed = reader.executed(connection)
+        self._compared = 0
+        self._transactions = 0
+        self._indexed = 0
+
+    def run(
+        self, first: Height, last: Height | None, progress: Callable[[Height, Height], None] | None
+    ) -> VerifyReport:
+        decided = reader.decided(self._connection)
+        end = decided if last is None else min(last, decided)
+        done = first - 1
+        failure: Failure | None = None
+        try:
+            if self._executed == 0 and reader.seeded(self._connection):
+                self._check_state(0)
+            for stored in self._rows(end):
+                height = stored.height
+                header, txs = self._contents(stored)
+                if height >= first:
+                    self._check_header(header, stored)
+                    self._check_transactions(height, txs)
+                    self._check_certificate(stored)
+                self._execute(height, header, txs, report=height >= first)
+                if height == self._executed:
+                    self._check_state(height)
+                done = max(done, height)
+                if progress is not None:
+                    progress(height, end)
+            if end == decided:
+                self._check_rest(decided)
+        except _Bad as bad:
+            failure = bad.failure
+        return VerifyReport(first, done, self._transactions, self._compared, failure)
+
+    def _rows(self, end: Height) -> Iterator[_Stored]:
+        """Decided heights from 1 on, without a gap."""
+        rows = self._connection.execute(
+            "SELECT d.height, d.digest, d.certificate, b.height, b.view, b.header, b.txs, "
+            "b.proposal_sig FROM decisions d LEFT JOIN bodies b ON b.digest = d.digest "
+            "WHERE d.height <= ? ORDER BY d.height",
+            (end,),
+        )
+        expected = 1
+        for row in rows:
+            if row[0] != expected:
+                raise _Bad(expected, Part.DECISION, f"missing; the next one is {row[0]}")
+            if row[3] is None:
+                raise _Bad(expected, Part.BODY, f"no body with digest {row[1].hex()[:16]}")
+            yield _Stored(*row)
+            expected += 1
+
+    def _contents(self, stored: _Stored) -> tuple[Header, tuple[bytes, ...]]:
+        """Header and transactions, as far as hashes vouch for them."""
+        height = stored.height
+        with _blamed(height, Part.HEADER):
+            header = decode_header(stored.header)
+        if header.digest() != stored.digest:
+            raise _Bad(height, Part.HEADER, "its SHA-256 is not the digest that was decided")
+        if header.height != height:
+            raise _Bad(height, Part.HEADER, f"it says height {header.height}")
+        if stored.body_height != height:
+            raise _Bad(height, Part.BODY, f"its row says height {stored.body_height}")
+        with _blamed(height, Part.BODY):
+            txs = decode_list(stored.txs)
+            _require_canonical(txs, stored.txs)
+            check_body(header, txs, self._genesis.consensus)
+        return header, txs
+
+    def _check_header(self, header: Header, stored: _Stored) -> None:
+        height, validators, ledger = stored.height, self._validators, self._ledger
+        head = Head(height - 1, self._parent, self._parent_time_ms, None)
+        applied = Applied(height - 1, ledger.state_root, ledger.receipts_root)
+        wrong = follows(header, head, applied, validators.epoch, validators.digest)
+        if not wrong and header.chain_id != self._genesis.digest:
+            wrong = "another chain id"
+        if not wrong and header.proposer not in validators.index:
+            wrong = "its proposer is no validator"
+        if wrong:
+            raise _Bad(height, Part.HEADER, wrong)
+        self._check_proposal(header, stored)
+
+    def _check_proposal(self, header: Header, stored: _Stored) -> None:
+        """The proposal's signature, where the block came with one: some leader's, of that view."""
+        if not stored.proposal_sig:
+            return
+        message = sign_bytes(
+            TAG_PROPOSAL,
+            self._genesis.digest,
+            header.epoch,
+            stored.view,
+            stored.height,
+            stored.digest,
+        )
+        keys = [header.proposer, *self._validators.index]
+        if not any(self._verify(key, message, stored.proposal_sig) for key in keys):
+            raise _Bad(
+                stored.height,
+                Part.BODY,
+                f"the proposal's signature for view {stored.view} is no validator's",
+            )
+
+    def _check_transactions(self, height: Height, txs: Sequence[bytes]) -> None:
+        rules = self._genesis.consensus
+        for position, raw in enumerate(txs):
+            with _blamed(height, Part.BODY, f"transaction {position}: "):
+                check_stateless(raw, self._genesis.digest, height, rules, self._verify)
+        self._transactions += len(txs)
+
+    def _check_certificate(self, stored: _Stored) -> None:
+        height = stored.height
+        with _blamed(height, Part.CERTIFICATE):
+            certificate = decode_certificate(stored.certificate)
+            _require_canonical(certificate, stored.certificate)
+            if certificate.kind != CertificateKind.COMMIT:
+                raise Malformed(f"kind {certificate.kind} decides nothing")
+            if certificate.height != height:
+                raise Malformed(f"it is for height {certificate.height}")
+            if certificate.digest != stored.digest:
+                raise Malformed("it is for another block")
+            check_certificate(certificate, self._validators, self._genesis.digest, self._verify)
+
+    def _execute(
+        self, height: Height, header: Header, txs: Sequence[bytes], *, report: bool
+    ) -> None:
+        execution = self._ledger.execute(header, txs)
+        self._parent, self._parent_time_ms = header.digest(), header.time_ms
+        if height <= self._executed:
+            self._check_index(height, execution, report=report)
+            if report:
+                self._check_execution(height, execution)
+
+    def _check_execution(self, height: Height, execution: Execution) -> None:
+        row = self._connection.execute(
+            "SELECT state_root, receipts_root, receipts, next_due_ms FROM executions "
+            "WHERE height = ?",
+            (height,),
+        ).fetchone()
+        if row is None:
+            raise _Bad(height, Part.RECEIPTS, "no execution is stored")
+        state_root, receipts_root, receipts, next_due_ms = row
+        if receipts != encode(execution.receipts):
+            raise _Bad(height, Part.RECEIPTS, "not what executing the block again gives")
+        if receipts_root != execution.receipts_root:
+            raise _Bad(height, Part.RECEIPTS, "their stored root is not that of the receipts")
+        if state_root != execution.state_root:
+            raise _Bad(height, Part.STATE, "the stored root is not what executing again gives")
+        if next_due_ms != execution.next_due_ms:
+            raise _Bad(
+                height, Part.STATE, f"next due at {next_due_ms}, should be {execution.next_due_ms}"
+            )
+        self._compared = height
+
+    def _check_index(self, height: Height, execution: Execution, *, report: bool) -> None:
+        """Each transaction is found where it was executed first."""
+        for position, tx_id in enumerate(execution.tx_ids):
+            found = reader.tx_location(self._connection, tx_id)
+            if found == (height, position):
+                self._indexed += 1
+            elif report and not self._was_executed(found, tx_id, before=(height, position)):
+                where = (
+                    "missing" if found is None else f"said to be {found.position} of {found.height}"
+                )
+                raise _Bad(height, Part.INDEX, f"transaction {position} is {where}")
+
+    def _was_executed(
+        self, found: TxLocation | None, tx_id: Digest, before: tuple[Height, int]
+    ) -> bool:
+        """A transaction decided twice stays where it was first."""
+        if found is None or found >= before:
+            return False
+        block = reader.block(self._connection, found.height)
+        if block is None or found.position >= len(block.txs):
+            return False
+        with suppress(PeerFault):
+            return transaction_id(block.txs[found.position]) == tx_id
+        return False
+
+    def _check_state(self, height: Height) -> None:
+        """The state table against the ledger, entry by entry."""
+        stored = reader.state_entries(self._connection)
+        for key, value in self._ledger.entries():
+            entry = next(stored, None)
+            if entry != (key, value):
+                raise _Bad(height, Part.STATE, f"the entry {key.hex()} is missing or different")
+        surplus = next(stored, None)
+        if surplus is not None:
+            raise _Bad(height, Part.STATE, f"the entry {surplus[0].hex()} should not be there")
+
+    def _check_rest(self, decided: Height) -> None:
+        """What belongs to no single height: nothing beyond the chain, nothing left over."""
+        if self._executed > decided:
+            raise _Bad(decided + 1, Part.RECEIPTS, "an execution of a block that is not decided")
+        rows: int = self._connection.execute("SELECT count(*) FROM executions").fetchone()[0]
+        if rows != self._executed:
+            raise _Bad(self._executed, Part.RECEIPTS, f"{rows} executions up to this height")
+        rows = self._connection.execute("SELECT count(*) FROM transactions").fetchone()[0]
+        if rows != self._indexed:
+            raise _Bad(
+                self._executed, Part.INDEX, f"{rows} entries for {self._indexed} transactions"
+            )
+        with _blamed(decided, Part.SAFETY):
+            SafetyRow.load(self._connection)
+
+
+@contextmanager
+def _blamed(height: Height, part: Part, where: str = "") -> Iterator[None]:
+    """What a peer would be blamed for is, in one's own store, damage at that height."""
+    try:
+        yield
+    except PeerFault as err:
+        raise _Bad(height, part, f"{where}{err}") from err
+
+
+def _require_canonical(value: object, stored: bytes) -> None:
+    """Stored encodings are this build's own, so any other bytes have been touched.
+
+    Raises:
+        Malformed: they are others.
+    """
+    if encode(value) != stored:
+        raise Malformed("not encoded as it was written")

@@ -1,0 +1,153 @@
+"""Everything that writes: one function, one transaction, on the connection's thread.
+
+Decided rows are guarded twice: here, with an error that says what is wrong, and by the triggers
+of schema.sql against everything else that may ever open the file.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import assert_never
+
+from vppd.codec import encode
+from vppd.consensus.boundary import (
+    BodyRecord,
+    DecisionRecord,
+    PreparedRecord,
+    ProposalRecord,
+    Record,
+    ViewRecord,
+    VoteRecord,
+)
+from vppd.errors import LocalFault
+from vppd.store.rows import ExecutionRow
+from vppd.store.safety import SafetyRow
+from vppd.types import Height
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """All of it, durable, or nothing."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        with suppress(sqlite3.Error):  # what failed first is what matters
+            connection.execute("ROLLBACK")
+        raise
+
+
+class Writer:
+    """What the write connection's thread knows; nothing else touches it while that runs.
+
+    A transaction that failed leaves the disk behind what this process believes, so the first
+    failure is the last: every later call is refused.
+
+    Args:
+        decided: highest decision on disk.
+        safety: the safety record on disk.
+    """
+
+    __slots__ = ("_safety", "broken", "decided")
+
+    def __init__(self, decided: Height, safety: SafetyRow) -> None:
+        self.decided = decided
+        self.broken = False
+        self._safety = safety
+
+    @contextmanager
+    def _transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
+        if self.broken:
+            raise LocalFault("an earlier write failed, nothing more is written")
+        try:
+            with transaction(connection):
+                yield
+        except BaseException:
+            self.broken = True
+            raise
+
+    def renew_safety(self, connection: sqlite3.Connection) -> None:
+        """Write the safety record again, changed, so that it must reach the disk (§4, Start)."""
+        with self._transaction(connection):
+            self._safety.reopened()
+            self._safety.save(connection)
+
+    def seed(self, connection: sqlite3.Connection, entries: Iterable[tuple[bytes, bytes]]) -> None:
+        """The state of genesis."""
+        with self._transaction(connection):
+            connection.executemany("INSERT INTO state (key, value) VALUES (?, ?)", entries)
+            connection.execute("INSERT INTO meta (key, value) VALUES ('genesis_state', 1)")
+
+    def write(
+        self,
+        connection: sqlite3.Connection,
+        records: Sequence[Record],
+        executions: Sequence[ExecutionRow],
+    ) -> None:
+        """One transaction: records first, since an execution may need its decision."""
+        with self._transaction(connection):
+            decided = self.decided
+            promised = False
+            for record in records:
+                match record:
+                    case BodyRecord():
+                        if record.height > decided:
+                            _insert_body(connection, record)
+                    case DecisionRecord():
+                        _insert_decision(connection, record, decided)
+                        decided = record.height
+                    case ViewRecord() | VoteRecord() | ProposalRecord() | PreparedRecord():
+                        self._safety.put(record)
+                        promised = True
+                    case _:  # pragma: no cover
+                        assert_never(record)
+            if promised:
+                self._safety.save(connection)
+            for row in executions:
+                _insert_execution(connection, row)
+        self.decided = decided
+
+
+def _insert_body(connection: sqlite3.Connection, body: BodyRecord) -> None:
+    """Once; a trigger ignores a digest that is there."""
+    connection.execute(
+        "INSERT INTO bodies (digest, height, view, header, txs, proposal_sig) "
+        "VALUES (?, ?, ?, ?, ?, ?)",
+        (body.digest, body.height, body.view, body.header, encode(body.txs), body.proposal_sig),
+    )
+
+
+def _insert_decision(connection: sqlite3.Connection, row: DecisionRecord, decided: Height) -> None:
+    if row.height != decided + 1:
+        raise LocalFault(f"decision {row.height} after {decided}")
+    if (row.certificate.height, row.certificate.digest) != (row.height, row.digest):
+        raise LocalFault(f"decision {row.height} with a certificate for another block")
+    connection.execute(
+        "INSERT INTO decisions (height, digest, certificate) VALUES (?, ?, ?)",
+        (row.height, row.digest, encode(row.certificate)),
+    )
+    connection.execute(
+        "DELETE FROM bodies WHERE height = ? AND digest <> ?", (row.height, row.digest)
+    )
+
+
+def _insert_execution(connection: sqlite3.Connection, row: ExecutionRow) -> None:
+    connection.execute(
+        "INSERT INTO executions (height, state_root, receipts_root, receipts, next_due_ms) "
+        "VALUES (?, ?, ?, ?, ?)",
+        (row.height, row.state_root, row.receipts_root, encode(row.receipts), row.next_due_ms),
+    )
+    connection.executemany(
+        "INSERT INTO transactions (id, height, position) VALUES (?, ?, ?)",
+        [(tx_id, row.height, index) for index, tx_id in enumerate(row.tx_ids)],
+    )
+    connection.executemany(
+        "REPLACE INTO state (key, value) VALUES (?, ?)",
+        [change for change in row.changes if change[1] is not None],
+    )
+    connection.executemany(
+        "DELETE FROM state WHERE key = ?", [(key,) for key, value in row.changes if value is None]
+    )
