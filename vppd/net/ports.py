@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
 import socket
 import stat
 from collections import Counter
@@ -151,7 +150,7 @@ class Pending:
         peer_hosts: addresses that peers are known to come from.
     """
 
-    def __init__(self, peer_hosts: set[str]) -> None:
+    def __init__(self, peer_hosts: frozenset[str]) -> None:
         self._peer_hosts = peer_hosts
         self._by_host: Counter[str] = Counter()
         self._strangers = 0
@@ -215,8 +214,8 @@ class Listener:
             try:
                 conn, address = await loop.sock_accept(self._sock)
             except OSError as err:
-                if err.errno in {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}:
-                    log.warning("accept_failed", why=os.strerror(err.errno))
+                if err.errno != errno.ECONNABORTED:  # gone before it was accepted
+                    log.warning("accept_failed", why=err.strerror)
                     await asyncio.sleep(_RETRY_SECONDS)
                 continue
             self._accepted(conn, address[0] if isinstance(address, tuple) else "")

@@ -34,6 +34,7 @@ from vppd.consensus.messages import (
 )
 from vppd.errors import PeerFault
 from vppd.ledger.execution import Ledger
+from vppd.ledger.transaction import InvalidTransaction
 from vppd.net.gate import decode_message
 from vppd.node.machine import Effects, Frame, Machine, Turn
 from vppd.node.mempool import Refused
@@ -288,8 +289,8 @@ class Cluster:
     def _submit(self, machine: Machine, raw: bytes, now_ms: int, *, own: bool) -> None:
         try:
             machine.submit(raw, now_ms, own=own)
-        except Refused:
-            self.outcome.faults["refused_transaction"] += own
+        except (Refused, InvalidTransaction):  # used, or expired on the way
+            self.outcome.faults["refused_transaction"] += 1
 
     def _housekeeping_loop(self, node: Node) -> Action:
         def tidy() -> None:
