@@ -28,7 +28,7 @@ def status(
 
 def _alive(view: dict[str, Any]) -> int:
     voters = [peer for peer in view["peers"] if peer["role"] != "observer"]
-    return sum(peer["connected"] for peer in voters) + (view["role"] != "observer")
+    return sum(bool(peer["connected"]) for peer in voters) + (view["role"] != "observer")
 
 
 def _print(view: dict[str, Any]) -> None:

@@ -29,6 +29,92 @@ class Entry(NamedTuple):
 
 COMMANDS = (
     Entry(
+        "dev",
+        "vppd.cli.dev:dev",
+        "A whole plant on this machine plays one trading day.",
+        (
+            "vppd dev --exit",
+            "vppd dev -n 8 --profiles profiles.csv --exit",
+            "vppd dev --slots 6 --exit -o json",
+        ),
+    ),
+    Entry(
+        "start",
+        "vppd.cli.start:start",
+        "Run this node.",
+        ("vppd start --role der --peers peers.toml", "vppd start --home plant/der-1"),
+    ),
+    Entry(
+        "status",
+        "vppd.cli.status:status",
+        "Print where the plant stands and who is missing.",
+        ("vppd status", "vppd status --home plant/op-0 -o json"),
+    ),
+    Entry(
+        "block show",
+        "vppd.cli.block:show",
+        "Print a decided block.",
+        ("vppd block show 7", "vppd block show 7 --home plant/der-1 -o json"),
+    ),
+    Entry(
+        "block tail",
+        "vppd.cli.block:tail",
+        "Print the last blocks, and with -f those to come.",
+        ("vppd block tail", "vppd block tail -f --home plant/der-1"),
+    ),
+    Entry(
+        "block verify",
+        "vppd.cli.block:verify",
+        "Re-check every hash, root and signature from genesis.",
+        ("vppd block verify", "vppd block verify 1..100 --home plant/der-1 -o json"),
+    ),
+    Entry(
+        "tx send",
+        "vppd.cli.tx:send",
+        "Hand a signed transaction to the node.",
+        ("vppd tx send order.tx --wait", "vppd tx send - --home plant/der-1 < order.hex"),
+    ),
+    Entry(
+        "tx show",
+        "vppd.cli.tx:show",
+        "Print where a transaction stands.",
+        ("vppd tx show 3b1c…", "vppd tx show 3b1c… --wait --proof --home plant/der-1"),
+    ),
+    Entry(
+        "market bid",
+        "vppd.cli.market:bid",
+        "Bid for energy in a slot.",
+        ("vppd market bid 1500 0.52", "vppd market bid 1500 0.52 --reserve 0.55 --slot 30 --wait"),
+    ),
+    Entry(
+        "market ask",
+        "vppd.cli.market:ask",
+        "Offer energy in a slot.",
+        ("vppd market ask 1500 0.48", "vppd market ask 1500 0.48 --reserve 0.42 --slot 30 --wait"),
+    ),
+    Entry(
+        "market book",
+        "vppd.cli.market:book",
+        "Print a slot's resting orders.",
+        ("vppd market book", "vppd market book --slot 30 -o json"),
+    ),
+    Entry(
+        "market trades",
+        "vppd.cli.market:trades",
+        "Print a slot's trades.",
+        ("vppd market trades", "vppd market trades --slot 30 -o json"),
+    ),
+    Entry(
+        "simulate",
+        "vppd.cli.simulate:simulate",
+        "Whole simulated plants with seeded faults, every invariant checked.",
+        (
+            "vppd simulate -n 4 --seeds 1..300",
+            "vppd simulate -n 10 --seeds 42 --faults network,crash --heights 60",
+            "vppd simulate -n 7 --delay 10ms --faults none -o json",
+        ),
+    ),
+    Entry(
         "testnet",
         "vppd.cli.testnet:run_testnet",
         "Write keys, CA, genesis.toml and peers.toml for N nodes.",
@@ -110,6 +196,8 @@ COMMANDS = (
 )
 
 GROUPS = {
+    "block": "Decided blocks.",
+    "tx": "Signed transactions.",
     "config": "Check this node's files.",
     "key": "Secret keys of nodes and meters.",
     "market": "Orders, trades and clearing.",
@@ -147,7 +235,7 @@ def root() -> TyperGroup:
     app = typer.Typer(
         name="vppd",
         help="Virtual power plant daemon: agree on trading plans, keep them, settle them.",
-        epilog=_examples(("vppd testnet -n 5 --out plant", "vppd config check --home plant/op-0")),
+        epilog=_examples(("vppd dev --exit", "vppd testnet -n 5 --out plant", "vppd status")),
         rich_markup_mode=None,
         no_args_is_help=True,
         pretty_exceptions_enable=False,

@@ -14,6 +14,7 @@ from vppd.ledger.receipts import (
     Posted,
     Purse,
     Reason,
+    Settled,
     SettlementFlag,
     SlotAdvanced,
     Status,
@@ -57,19 +58,18 @@ def render_receipt(data: bytes) -> dict[str, Any]:
 
 def _event(event: msgspec.Struct) -> dict[str, Any]:
     fields = _fields(event)
-    match event:
-        case Posted():
-            fields["purse"] = Purse(event.purse).name.lower()
-            fields["reason"] = Reason(event.reason).name.lower()
-        case SlotAdvanced():
-            fields["phase"] = Phase(event.phase).name.lower()
-        case _ if "flags" in fields:
-            fields["flags"] = [flag.name for flag in SettlementFlag(fields["flags"])]
+    if isinstance(event, Posted):
+        fields["purse"] = Purse(event.purse).name.lower()
+        fields["reason"] = Reason(event.reason).name.lower()
+    elif isinstance(event, SlotAdvanced):
+        fields["phase"] = Phase(event.phase).name.lower()
+    elif isinstance(event, Settled):
+        fields["flags"] = [flag.name for flag in SettlementFlag(event.flags)]
     return {"event": type(event).__name__, **fields}
 
 
 def _fields(record: msgspec.Struct) -> dict[str, Any]:
-    values = {}
+    values: dict[str, Any] = {}
     for name in record.__struct_fields__:
         value = getattr(record, name)
         if name in _KEYS:

@@ -42,7 +42,8 @@ class DayOptions(msgspec.Struct, frozen=True, kw_only=True):
     slots: int = 24
     slot_ms: int = 2_000
     seed: int = 1
-    synchronous: str = "full"
+    stay: bool = False
+    """Leave the plant running after the day, until interrupted."""
 
 
 class Commit(NamedTuple):

@@ -336,7 +336,7 @@ class Ledger:
         """Slots and their phases."""
         return views.slots_view(self)
 
-    def book_view(self, slot: Slot) -> dict[str, Any]:
+    def book_view(self, slot: Slot) -> list[dict[str, Any]]:
         """Resting orders of a slot."""
         return views.book_view(self, slot)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from vppd.crypto import key_text
 from vppd.ledger.receipts import SettlementFlag
 from vppd.ledger.slots import Phase, due_ms
-from vppd.market.auction import Book, Side
+from vppd.market.auction import Side
 from vppd.market.tariff import tariff_for
 from vppd.types import PublicKey, Slot
 
@@ -73,21 +73,16 @@ def slots_view(ledger: Ledger) -> list[dict[str, Any]]:
     ]
 
 
-def book_view(ledger: Ledger, slot: Slot) -> dict[str, Any]:
-    """Resting orders of a slot, best first; nothing rests where no book is open."""
+def book_view(ledger: Ledger, slot: Slot) -> list[dict[str, Any]]:
+    """Resting orders of a slot, offers before bids, best first; none once the gate has closed."""
     book = ledger.book(slot)
-    return {
-        "slot": slot,
-        "open": book is not None,
-        "offers": [] if book is None else _rows(ledger, book, Side.OFFER),
-        "bids": [] if book is None else _rows(ledger, book, Side.BID),
-    }
-
-
-def _rows(ledger: Ledger, book: Book[PublicKey], side: Side) -> list[dict[str, Any]]:
+    if book is None:
+        return []
     return [
         {
+            "slot": slot,
             "order_id": order.id,
+            "side": side.name.lower(),
             "agent": member_name(ledger, order.agent),
             "quantity_wh": order.quantity_wh,
             "remaining_wh": left,
@@ -95,6 +90,7 @@ def _rows(ledger: Ledger, book: Book[PublicKey], side: Side) -> list[dict[str, A
             "reserve_price_micro": order.reserve_price,
             "credit_ppm": order.credit,
         }
+        for side in Side
         for order, left in book.rows(side)
     ]
 

@@ -12,6 +12,8 @@ from vppd.config.values import parse_address
 from vppd.net.tls import Tls
 
 P = TypeVar("P", bound=asyncio.Protocol)
+SHUTDOWN_SECONDS = 1.0
+"""For the other side to acknowledge the end of TLS."""
 
 
 class Backoff(NamedTuple):
@@ -22,8 +24,11 @@ class Backoff(NamedTuple):
 
     def wait(self, failures: int, chance: random.Random) -> float:
         """Before the next attempt, after so many failures in a row (at least 1)."""
-        full = min(self.longest, self.first * 2 ** min(failures - 1, 16))
+        full: float = min(self.longest, self.first * 2 ** min(failures - 1, 16))
         return full * chance.uniform(0.5, 1.0)
+
+
+BACKOFF = Backoff()
 
 
 async def dial(addr: str, make: Callable[[], P], tls: Tls | None, seconds: float) -> P:
@@ -41,20 +46,27 @@ async def dial(addr: str, make: Callable[[], P], tls: Tls | None, seconds: float
     loop = asyncio.get_running_loop()
     host, port = parse_address(addr)
     infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    failure: OSError = OSError(f"{host} has no address")
+    failure = OSError(f"{host} has no address")
     for _, _, _, _, address in infos:
-        protocol = make()
         try:
             async with asyncio.timeout(2 * seconds):
-                if tls is None:
-                    await loop.create_connection(lambda: protocol, str(address[0]), port)
-                else:
-                    await loop.create_connection(
-                        lambda: protocol, str(address[0]), port,
-                        ssl=tls.client, ssl_handshake_timeout=seconds, ssl_shutdown_timeout=1.0,
-                    )  # fmt: skip
+                return await _connect(make(), str(address[0]), port, tls, seconds)
         except OSError as err:
             failure = err
-        else:
-            return protocol
     raise failure
+
+
+async def _connect(protocol: P, host: str, port: int, tls: Tls | None, seconds: float) -> P:
+    loop = asyncio.get_running_loop()
+    if tls is None:
+        await loop.create_connection(lambda: protocol, host, port)
+    else:
+        await loop.create_connection(
+            lambda: protocol,
+            host,
+            port,
+            ssl=tls.client,
+            ssl_handshake_timeout=seconds,
+            ssl_shutdown_timeout=SHUTDOWN_SECONDS,
+        )
+    return protocol

@@ -27,7 +27,10 @@ _REFUSE_CAP = 320
 
 OPENING_CAPS: Mapping[int, int] = {HELLO: 512, PROOF: 128, REFUSE: _REFUSE_CAP}
 """Before the other side has proven who it is."""
-PEER_CAPS: Mapping[int, int] = {**{int(kind): cap for kind, cap in CAP.items()}, REFUSE: _REFUSE_CAP}
+PEER_CAPS: Mapping[int, int] = {
+    **{int(kind): cap for kind, cap in CAP.items()},
+    REFUSE: _REFUSE_CAP,
+}
 """Between nodes, afterwards."""
 REQUEST_CAPS: Mapping[int, int] = {REQUEST: 64 * _KIB, REFUSE: _REFUSE_CAP}
 """What a node takes from a client."""

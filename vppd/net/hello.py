@@ -112,7 +112,7 @@ class RefusedByPeer(PeerFault):
     """The other side has refused us and said why."""
 
 
-class PeerIdentity(NamedTuple):
+class PeerIdentity(msgspec.Struct, frozen=True):
     """Who is on the other side, proven."""
 
     kind: Kind

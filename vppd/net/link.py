@@ -25,7 +25,7 @@ from vppd.net.hello import (
 )
 from vppd.net.outgoing import Outgoing, SlowReader
 from vppd.net.tls import explain, peer_fingerprint
-from vppd.types import Digest
+from vppd.types import Digest, PublicKey
 
 WRITE_BUFFER = 256 * 1024
 """Bytes handed to the transport ahead of the other side's reading; the rest waits in the queue."""
@@ -45,6 +45,9 @@ class Deadlines(NamedTuple):
     """Silence on a link to a validator, whose status comes each second."""
     linger: float = 1.0
     """For the other side to read why it is refused."""
+
+
+DEADLINES = Deadlines()
 
 
 class Terms(NamedTuple):
@@ -81,6 +84,10 @@ class Traffic:
 
 class Owner(Protocol):
     """Who keeps the links."""
+
+    def link_made(self, link: Link) -> None:
+        """It is connected; called once, first."""
+        ...
 
     def link_up(self, link: Link) -> Terms:
         """The other side is proven (or local); what holds from now on.
@@ -128,7 +135,7 @@ class Link(asyncio.Protocol):
         opening: Callable[[Channel], Handshake] | None,
         own_fingerprint: Digest | None,
         remote: str,
-        deadlines: Deadlines = Deadlines(),
+        deadlines: Deadlines = DEADLINES,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._owner = owner
@@ -153,9 +160,18 @@ class Link(asyncio.Protocol):
         self.up = False
         self.closed = False
         """Nothing is taken or sent any more."""
+        self.why = ""
+        """Why it was closed."""
+        self.gone = asyncio.Event()
+        """Its socket is closed."""
         self.traffic = Traffic()
 
     # ------------------------------------------------------------ for the owner
+
+    @property
+    def claimed(self) -> PublicKey | None:
+        """The key the other side has shown in a hello that is not over; nothing is proven."""
+        return self._handshake.claimed if self._handshake is not None else None
 
     def send(self, frame: bytes) -> bool:
         """Queue a whole frame; all frames of one turn of the event loop leave in one write.
@@ -229,6 +245,7 @@ class Link(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=WRITE_BUFFER)
         self._opened_at = self._heard_at = self._loop.time()
+        self._owner.link_made(self)
         if self.closed:  # cut while TLS was under way
             self._transport.abort()
             return
@@ -236,7 +253,7 @@ class Link(asyncio.Protocol):
             if self._opening is None:
                 self._come_up()
             else:
-                self._handshake = self._opening(self._channel())
+                self._handshake = self._opening(self._channel(self._transport))
                 self._parser.caps = OPENING_CAPS
                 self.send(self._handshake.start())
         except PeerFault as err:
@@ -263,6 +280,7 @@ class Link(asyncio.Protocol):
         except PeerFault as err:
             self.cut(str(err))
         except Exception as err:  # noqa: BLE001 - whatever it is, the node must learn of it and stop
+            self.cut("internal error")
             self._owner.link_broken(err)
         if not self._parser.partial:
             self._frame_since = None
@@ -282,6 +300,7 @@ class Link(asyncio.Protocol):
             self._timer.cancel()
             self._timer = None
         self._transport = None
+        self.gone.set()
         self._owner.link_gone(self)
 
     def pause_writing(self) -> None:
@@ -295,16 +314,16 @@ class Link(asyncio.Protocol):
 
     # ------------------------------------------------------------ inside
 
-    def _channel(self) -> Channel:
-        assert self._transport is not None
+    def _channel(self, transport: asyncio.Transport) -> Channel:
         if self._own_fingerprint is None:
             return PLAIN
-        connection = self._transport.get_extra_info("ssl_object")
+        connection = transport.get_extra_info("ssl_object")
         return Channel(self._own_fingerprint, peer_fingerprint(connection))
 
     def _take(self, type_: int, payload: bytes) -> None:
         if type_ == REFUSE:
-            raise RefusedByPeer(f"refused by the other side: {refusal_reason(payload)}")
+            what = "closed" if self.up else "refused"
+            raise RefusedByPeer(f"{what} by the other side: {refusal_reason(payload)}")
         if self._handshake is None:
             self._owner.link_frame(self, type_, payload)
             return
@@ -385,6 +404,7 @@ class Link(asyncio.Protocol):
 
     def _close(self, why: str) -> None:
         self.closed = True
+        self.why = why
         self._outgoing.clear()
         if self._timer is not None:
             self._timer.cancel()

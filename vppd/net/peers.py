@@ -12,18 +12,18 @@ import random
 import secrets
 import socket
 from collections import deque
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+import msgspec
 import structlog
 
 from vppd.config.values import parse_address
-from vppd.net.dial import Backoff, dial
+from vppd.net.dial import BACKOFF, SHUTDOWN_SECONDS, Backoff, dial
 from vppd.net.frames import PEER_CAPS, REQUEST_CAPS
 from vppd.net.hello import Channel, Full, Handshake, Kind, Self
-from vppd.net.link import Deadlines, Link, Terms, Traffic
+from vppd.net.link import DEADLINES, Deadlines, Link, Terms, Traffic
 from vppd.net.ports import Listener, Pending, bind_tcp, bind_unix, require_loopback
 from vppd.net.tls import Tls, explain
 from vppd.types import PublicKey, ReplicaIndex
@@ -36,7 +36,7 @@ _REFUSALS_KEPT = 32
 log = structlog.get_logger("vppd.net")
 
 
-class PeerEntry(NamedTuple):
+class PeerEntry(msgspec.Struct, frozen=True):
     """A validator and where it listens."""
 
     index: ReplicaIndex
@@ -46,7 +46,7 @@ class PeerEntry(NamedTuple):
     """``host:port``."""
 
 
-class PeerState(NamedTuple):
+class PeerState(msgspec.Struct, frozen=True):
     """One validator as this node's network sees it."""
 
     index: ReplicaIndex
@@ -76,9 +76,7 @@ class Handler(Protocol):
     reason; any other exception goes to :meth:`on_fatal`.
     """
 
-    def on_frame(
-        self, peer: ReplicaIndex | None, link: Link, type_: int, payload: bytes
-    ) -> None:
+    def on_frame(self, peer: ReplicaIndex | None, link: Link, type_: int, payload: bytes) -> None:
         """A frame from a validator, or from an observer (``None``: answer through ``link``)."""
         ...
 
@@ -139,8 +137,8 @@ class Network:
         tls: Tls | None,
         client_socket: Path | None,
         handler: Handler,
-        deadlines: Deadlines = Deadlines(),
-        backoff: Backoff = Backoff(),
+        deadlines: Deadlines = DEADLINES,
+        backoff: Backoff = BACKOFF,
         chance: random.Random | None = None,
     ) -> None:
         self._me = me
@@ -150,7 +148,7 @@ class Network:
         self._handler = handler
         self._deadlines = deadlines
         self._backoff = backoff
-        self._chance = chance or random.Random()
+        self._chance = chance or random.SystemRandom()
         own = me.signer.public_key
         self._own_index = next((v.index for v in validators if v.key == own), None)
         self._indices = {v.key: v.index for v in validators}
@@ -219,7 +217,7 @@ class Network:
         for task in tuple(self._tasks):
             task.cancel()
         for link in tuple(self._links):
-            link.cut("this node is stopping")
+            link.cut("the node is stopping")
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._all_gone.wait()
 
@@ -263,12 +261,17 @@ class Network:
 
     # ------------------------------------------------------------ links: Owner
 
+    def link_made(self, link: Link) -> None:
+        """See :class:`~vppd.net.link.Owner`."""
+        self._links.add(link)
+        self._all_gone.clear()
+
     def link_up(self, link: Link) -> Terms:
         """See :class:`~vppd.net.link.Owner`."""
         if link.peer is None:
             self._admit(link, self._local, MAX_CLIENTS, "clients")
             return Terms(REQUEST_CAPS, None)
-        kind, _, name, index = link.peer
+        kind, name, index = link.peer.kind, link.peer.name, link.peer.index
         if index is not None:
             self._take_place(self._slots[index], link)
             self._let_in(link)
@@ -279,7 +282,7 @@ class Network:
             log.info("observer_connected", name=name, remote=link.remote)
             return Terms(PEER_CAPS, None)
         self._admit(link, self._clients, MAX_CLIENTS, "clients")
-        log.info("client_connected", name=name, remote=link.remote)
+        log.debug("client_connected", name=name, remote=link.remote)
         return Terms(REQUEST_CAPS, None)
 
     def link_frame(self, link: Link, type_: int, payload: bytes) -> None:
@@ -296,13 +299,14 @@ class Network:
             slot.link = None
             slot.past.add(link.traffic)
             slot.why, slot.since = why, self._now()
-            log.warning("peer_lost", peer=slot.entry.name, why=why)
+            tell = log.info if self._stopping else log.warning
+            tell("peer_lost", peer=slot.entry.name, why=why)
             self._handler.on_disconnect(slot.entry.index, why)
             return
         for group in (self._clients, self._local):
             if link in group:
                 group.remove(link)
-                log.info("client_gone", remote=link.remote, why=why)
+                log.debug("client_gone", remote=link.remote, why=why)
                 self._handler.on_client_gone(link)
                 return
         if link in self._observers:
@@ -314,8 +318,140 @@ class Network:
     def link_gone(self, link: Link) -> None:
         """See :class:`~vppd.net.link.Owner`."""
         self._let_in(link)
-        self._forget(link)
+        self._links.discard(link)
+        if not self._links:
+            self._all_gone.set()
 
     def link_broken(self, err: Exception) -> None:
         """See :class:`~vppd.net.link.Owner`."""
         self._handler.on_fatal(err)
+
+    # ------------------------------------------------------------ who comes in
+
+    def _accepted(self, conn: socket.socket, host: str) -> None:
+        if self._stopping or not self._pending.enter(host):
+            conn.close()
+            if not self._stopping:
+                self._note_refused(host, "too many connections at once that are not let in yet")
+            return
+        conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        conn.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        link = self._new_link(host)
+        self._opening[link] = host
+        self._spawn(self._welcome(conn, link))
+
+    def _accepted_local(self, conn: socket.socket, _: str) -> None:
+        link = Link(self, None, None, "local", self._deadlines)
+        self._spawn(self._welcome(conn, link))
+
+    async def _welcome(self, conn: socket.socket, link: Link) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            if self._tls is None or conn.family == socket.AF_UNIX:
+                await loop.connect_accepted_socket(lambda: link, conn)
+            else:
+                await loop.connect_accepted_socket(
+                    lambda: link, conn,
+                    ssl=self._tls.server,
+                    ssl_handshake_timeout=self._deadlines.handshake,
+                    ssl_shutdown_timeout=SHUTDOWN_SECONDS,
+                )  # fmt: skip
+        except OSError as err:
+            self._let_in(link)
+            self._note_refused(link.remote, explain(err))
+
+    async def _keep_dialling(self, slot: _Slot) -> None:
+        failures = 0
+        while True:
+            try:
+                link = await dial(
+                    slot.entry.addr,
+                    lambda: self._new_link(slot.entry.addr, slot.entry.key),
+                    self._tls,
+                    self._deadlines.handshake,
+                )
+            except OSError as err:
+                self._not_reached(slot, explain(err))
+            else:
+                await link.gone.wait()
+                if link.up:
+                    failures = 0
+                else:
+                    self._not_reached(slot, link.why)
+            failures += 1
+            await asyncio.sleep(self._backoff.wait(failures, self._chance))
+
+    def _new_link(self, remote: str, expected: PublicKey | None = None) -> Link:
+        def opening(channel: Channel) -> Handshake:
+            nonce = secrets.token_bytes(32)
+            return Handshake(self._me, self._indices, nonce, channel, expected)
+
+        own = self._tls.fingerprint if self._tls is not None else None
+        return Link(self, opening, own, remote, self._deadlines)
+
+    # ------------------------------------------------------------ books
+
+    def _take_place(self, slot: _Slot, link: Link) -> None:
+        if slot.link is not None:
+            slot.link.cut("replaced by a newer connection")
+        slot.link = link
+        slot.why, slot.since = "", self._now()
+        log.info("peer_connected", peer=slot.entry.name, remote=link.remote)
+
+    def _admit(self, link: Link, group: list[Link], limit: int, what: str) -> None:
+        if len(group) >= limit:
+            raise Full(f"no room: {limit} {what} are connected already")
+        group.append(link)
+        self._let_in(link)
+
+    def _let_in(self, link: Link) -> None:
+        host = self._opening.pop(link, None)
+        if host is not None:
+            self._pending.leave(host)
+
+    def _slot_of(self, link: Link) -> _Slot | None:
+        return next((slot for slot in self._slots.values() if slot.link is link), None)
+
+    def _not_reached(self, slot: _Slot, why: str) -> None:
+        if slot.link is None and slot.why != why:
+            slot.why = why
+            log.warning("peer_not_reached", peer=slot.entry.name, addr=slot.entry.addr, why=why)
+
+    def _note_refused(self, remote: str, why: str, claimed: PublicKey | None = None) -> None:
+        refused = Refused(remote, why)
+        if refused not in self._refused:  # one line per state change, not per attempt
+            log.warning("connection_refused", remote=remote, why=why)
+            self._refused.append(refused)
+        # Whose attempt it was is not proven; an address that fits one missing peer alone is a hint.
+        missing = [
+            slot
+            for slot in self._slots.values()
+            if slot.link is None
+            and parse_address(slot.entry.addr)[0] == remote
+            and claimed in (None, slot.entry.key)
+        ]
+        if len(missing) == 1:
+            missing[0].why = f"{missing[0].entry.name} dialled us: {why}"
+
+    def _state(self, slot: _Slot) -> PeerState:
+        traffic = Traffic()
+        traffic.add(slot.past)
+        rtt = None
+        if slot.link is not None:
+            traffic.add(slot.link.traffic)
+            rtt = slot.link.rtt_us()
+        entry = slot.entry
+        return PeerState(
+            entry.index, entry.name, entry.addr, slot.link is not None,
+            self._now() - slot.since, slot.why, rtt, traffic,
+        )  # fmt: skip
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (err := task.exception()) is not None:
+            self._handler.on_fatal(err)

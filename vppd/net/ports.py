@@ -189,9 +189,7 @@ class Listener:
         accepted: gets each connection with the address it comes from.
     """
 
-    def __init__(
-        self, sock: socket.socket, accepted: Callable[[socket.socket, str], None]
-    ) -> None:
+    def __init__(self, sock: socket.socket, accepted: Callable[[socket.socket, str], None]) -> None:
         self._sock = sock
         self._accepted = accepted
         self._task = asyncio.create_task(self._run())

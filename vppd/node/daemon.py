@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
+from collections import Counter
 from collections.abc import Coroutine
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from typing import Any
 
 import structlog
@@ -29,10 +29,15 @@ from vppd.consensus.messages import (
 )
 from vppd.crypto import verify
 from vppd.errors import LocalFault, PeerFault
-from vppd.header import Header, decode_header
+from vppd.header import decode_header
 from vppd.ledger.execution import Ledger
+from vppd.ledger.transaction import InvalidTransaction
 from vppd.net.frames import PUSH, REQUEST, RESPONSE, encode_frame
-from vppd.net.gate import PeerMessage, decode_message
+from vppd.net.gate import decode_message
+from vppd.net.hello import Kind, Self
+from vppd.net.link import Link
+from vppd.net.peers import Network, PeerEntry
+from vppd.net.tls import load_tls
 from vppd.node.clock import now
 from vppd.node.driver import Driver
 from vppd.node.http import Health, serve_http
@@ -44,13 +49,12 @@ from vppd.node.replies import Replies
 from vppd.node.service import Service, committed_push
 from vppd.node.views import Views
 from vppd.store.chain import ChainStore
-from vppd.types import ReplicaIndex
+from vppd.types import Height, ReplicaIndex
 
 INLINE_TXS = 8
 """A block with more transactions than this is checked on a thread: libsodium releases the GIL."""
-CHECKS_PER_PEER = 4
-"""Blocks of one peer being checked at once; more are dropped, and come again."""
-ANSWERS_PER_PEER = 2
+BUSY_PER_LINK = 4
+"""Blocks being checked, and requests being answered, per link; more are dropped and come again."""
 
 log = structlog.get_logger("vppd.node")
 
@@ -62,21 +66,58 @@ async def run_node(home: Home) -> None:
         UserError: it cannot start: store, port, certificates.
         LocalFault: it had to stop: disk, or a ledger that diverged.
     """
-    loop = asyncio.get_running_loop()
     stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
-    async with AsyncExitStack() as stack:
-        store = await ChainStore.open(
-            home.node.store, home.genesis.digest, home.node.synchronous
-        )
-        stack.push_async_callback(store.close)
-        daemon = Daemon(home, store)
-        await daemon.run(stop)
+    async with await ChainStore.open(
+        home.node.store, home.genesis.digest, home.node.synchronous
+    ) as store:
+        await Daemon(home, store).run(stop)
+    log.info("stopped")
+
+
+async def resume(home: Home, store: ChainStore) -> tuple[Machine, Turn]:
+    """A machine that goes on where the store ends, and its first turn.
+
+    Raises:
+        LocalFault: the store cannot be read, or lacks what it refers to.
+    """
+    genesis = home.genesis
+    kept = await store.resume()
+    executed = kept.executed
+    if executed == 0:
+        ledger = Ledger.from_genesis(genesis)
+        await store.seed_state(ledger.entries())
+        header = None
+    else:
+        block, execution = await store.block(executed), await store.execution(executed)
+        if block is None or execution is None:
+            raise LocalFault(f"{home.node.store} lacks block {executed} that it has executed")
+        header = decode_header(block.header)
+        entries = await store.state_entries()
+        ledger = Ledger.load(genesis, executed, entries, header, execution.receipts_root)
+        if ledger.state_root != execution.state_root:
+            raise LocalFault(
+                f"{home.node.store}: the stored state is not that of height {executed}"
+            )
+    missed = [await _decision(store, h) for h in range(executed + 1, kept.decided + 1)]
+    machine = Machine(genesis, home.signer, verify, ledger)
+    turn = machine.start(now(), kept.log, header, missed)
+    log.info("resumed", decided=kept.decided, executed=executed, replayed=len(missed))
+    return machine, turn
+
+
+async def _decision(store: ChainStore, height: Height) -> Decision:
+    block = await store.block(height)
+    if block is None:
+        raise LocalFault(f"the store lacks decided block {height}")
+    certificate = block.certificate
+    return Decision(height, certificate.digest, block.header, block.txs, certificate)
 
 
 class Daemon:
-    """The running node.
+    """The running node: a :class:`~vppd.net.peers.Handler` that feeds the machine.
 
     Args:
         home: its files.
@@ -87,10 +128,240 @@ class Daemon:
         self._home = home
         self._store = store
         self._metrics = Metrics()
+        self._heights: dict[ReplicaIndex, Height] = {}
+        self._subscribers: dict[Link, None] = {}
+        self._busy: Counter[Link] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._checks: dict[ReplicaIndex | None, int] = {}
-        self._answers: dict[ReplicaIndex | None, int] = {}
-        self._heights: dict[ReplicaIndex, int] = {}
+        self._fatal: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until ``stop`` is set or something of ours fails."""
+        """Until ``stop`` is set.
+
+        Raises:
+            UserError: a port or certificate.
+            LocalFault: something of ours failed.
+        """
+        home = self._home
+        self._machine, first = await resume(home, self._store)
+        self._network = self._make_network()
+        self._driver = Driver(
+            self._machine, self._store, self._transmit, self._announce, self._metrics
+        )
+        replies = Replies(self._machine.gate, self._machine.validators.quorum.f + 1)
+        self._replies = replies
+        views = Views(
+            self._machine, self._metrics, self._peer_rows, home.name, home.node.store.parent
+        )
+        self._service = Service(self._machine, self._store, replies, views, self._driver.wake)
+        async with AsyncExitStack() as stack:
+            if home.http_listen:
+                health = Health(lambda: True, lambda: self._machine.engine.status().applied)
+                http = serve_http(home.http_listen, self._metrics.registry, health)
+                stack.callback(http.server_close)
+                stack.callback(http.shutdown)
+            await self._network.start()
+            stack.push_async_callback(self._network.stop)
+            driving = asyncio.create_task(self._driver.run(first))
+            stack.push_async_callback(_cancel, driving)
+            watching = asyncio.create_task(_watchdog())
+            stack.push_async_callback(_cancel, watching)
+            notify("READY=1")
+            log.info(
+                "started", name=home.name, role=str(home.role), height=self._machine.ledger.height
+            )
+            stopping = asyncio.create_task(stop.wait())
+            stack.push_async_callback(_cancel, stopping)
+            ends: tuple[asyncio.Future[Any], ...] = (driving, stopping, self._fatal)
+            done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            notify("STOPPING=1")
+            for finished in done:
+                finished.result()
+
+    def _make_network(self) -> Network:
+        home, machine = self._home, self._machine
+        node = home.node
+        addresses = {peer.key: peer.addr for peer in home.peers.peers}
+        entries = [
+            PeerEntry(i, validator.name, validator.key, addresses[validator.key])
+            for i, validator in enumerate(home.genesis.validators)
+        ]
+        kind = Kind.OBSERVER if machine.own is None else Kind.VALIDATOR
+        tls = None
+        if node.transport == "tls":
+            tls = load_tls(node.ca, node.cert, node.cert_key, node.crl)
+        return Network(
+            Self(kind, home.name, home.signer, home.genesis.digest),
+            entries,
+            listen=home.listen,
+            tls=tls,
+            client_socket=node.socket,
+            handler=self,
+        )
+
+    # ------------------------------------------------------------ the driver's hands
+
+    def _transmit(self, frame: Frame) -> None:
+        if frame.type is Type.BLOCK and frame.to == "all":
+            self._metrics.proposal(self._machine.ledger.height + 1, own=True)
+        data = encode_frame(frame.type, frame.payload)
+        if frame.to == "all":
+            self._network.broadcast(data)
+        else:
+            for index in frame.to:
+                self._network.send(index, data)
+
+    def _announce(self, block: Committed) -> None:
+        if self._subscribers:
+            push = encode_frame(PUSH, committed_push(block))
+            for session in tuple(self._subscribers):
+                session.send(push)
+
+    # ------------------------------------------------------------ network: Handler
+
+    def on_frame(self, peer: ReplicaIndex | None, link: Link, type_: int, payload: bytes) -> None:
+        """A frame from a node; see :class:`~vppd.net.peers.Handler`."""
+        message = decode_message(type_, payload)
+        match message:
+            case GetBlock(digest):
+                self._spawn(link, self._answer(link, self._service.body(digest)))
+            case GetBlocks(first):
+                self._spawn(link, self._answer(link, self._service.blocks_from(first)))
+            case Tx(raw):
+                self._take_transaction(raw)
+            case Reply():
+                self._replies.add(peer, message, self._machine.ledger.height)
+            case Ping():
+                pass
+            case Block() | BlockBody() | Blocks():
+                self._take_block(peer, link, message)
+            case _:
+                if isinstance(message, Status) and peer is not None:
+                    self._heights[peer] = message.decided
+                if self._machine.wants(message):
+                    self._machine.gate.check(message)
+                    self._machine.receive(peer, message)
+                    self._driver.wake()
+
+    def on_connect(self, peer: ReplicaIndex) -> None:
+        """A validator is here: say where we stand."""
+        status = self._machine.engine.status()
+        said = Status(status.epoch, status.decided, status.view, status.mode)
+        self._network.send(peer, encode_frame(Type.STATUS, encode(said)))
+
+    def on_disconnect(self, peer: ReplicaIndex, why: str) -> None:
+        """Nothing to do: it will be reminded when it is back."""
+
+    def on_client_frame(self, session: Link, type_: int, payload: bytes) -> None:
+        """A client's request."""
+        if type_ == REQUEST:
+            self._spawn(session, self._serve(session, payload))
+
+    def on_client_gone(self, session: Link) -> None:
+        """A client has left."""
+        self._subscribers.pop(session, None)
+
+    def on_fatal(self, err: BaseException) -> None:
+        """Stop with this error."""
+        if not self._fatal.done():
+            self._fatal.set_exception(err)
+
+    # ------------------------------------------------------------ inside
+
+    def _take_transaction(self, raw: bytes) -> None:
+        try:
+            self._machine.submit(raw, now().monotonic_ms, own=False)
+        except (Refused, InvalidTransaction) as err:
+            log.debug("gossip_refused", why=str(err))
+        else:
+            self._driver.wake()
+
+    def _take_block(
+        self, peer: ReplicaIndex | None, link: Link, message: Block | BlockBody | Blocks
+    ) -> None:
+        if not self._machine.wants(message):
+            return
+        if isinstance(message, Block):
+            self._metrics.proposal(message.height, own=False)
+        if not isinstance(message, Blocks) and len(message.txs) <= INLINE_TXS:
+            self._machine.gate.check(message)
+            self._machine.receive(peer, message)
+            self._driver.wake()
+        else:
+            self._spawn(link, self._check(peer, link, message))
+
+    async def _check(
+        self, peer: ReplicaIndex | None, link: Link, message: Block | BlockBody | Blocks
+    ) -> None:
+        try:
+            await asyncio.to_thread(self._machine.gate.check, message)
+        except PeerFault as err:
+            link.cut(str(err))
+            return
+        self._machine.receive(peer, message)
+        self._driver.wake()
+
+    async def _answer(
+        self, link: Link, reading: Coroutine[Any, Any, BlockBody | Blocks | None]
+    ) -> None:
+        message = await reading
+        if message is not None:
+            link.send(encode_frame(TYPE_OF[type(message)], encode(message)))
+
+    async def _serve(self, session: Link, payload: bytes) -> None:
+        try:
+            response, subscribed = await self._service.answer(payload)
+        except PeerFault as err:
+            session.cut(str(err))
+            return
+        if subscribed:
+            self._subscribers[session] = None
+        session.send(encode_frame(RESPONSE, encode(response)))
+
+    def _spawn(self, link: Link, work: Coroutine[Any, Any, None]) -> None:
+        """Run something for a link, unless it has enough running already."""
+        limit = BUSY_PER_LINK if link.peer is not None else 8 * BUSY_PER_LINK
+        if self._busy[link] >= limit:
+            work.close()
+            return
+        self._busy[link] += 1
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+
+        def done(finished: asyncio.Task[None]) -> None:
+            self._tasks.discard(finished)
+            self._busy[link] -= 1
+            if not self._busy[link]:
+                del self._busy[link]
+            if not finished.cancelled() and finished.exception() is not None:
+                self.on_fatal(finished.exception() or LocalFault("unknown"))
+
+        task.add_done_callback(done)
+
+    def _peer_rows(self) -> list[dict[str, Any]]:
+        members = self._machine.validators.members
+        return [
+            {
+                "name": state.name,
+                "role": str(members[state.index].role),
+                "addr": state.addr,
+                "connected": state.connected,
+                "height": self._heights.get(state.index),
+                "since_s": round(state.seconds, 1),
+                "why": state.why,
+                "rtt_us": state.rtt_us,
+            }
+            for state in self._network.peer_states()
+        ]
+
+
+async def _cancel(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    await asyncio.wait({task})
+
+
+async def _watchdog() -> None:
+    """Tell systemd that the event loop turns."""
+    interval_s = watchdog_interval_s()
+    while interval_s is not None:
+        notify("WATCHDOG=1")
+        await asyncio.sleep(interval_s)

@@ -35,7 +35,7 @@ def serve_http(listen: str, registry: CollectorRegistry, health: Health) -> Thre
     host, _, port = listen.rpartition(":")
 
     class Handler(BaseHTTPRequestHandler):
-        timeout = READ_TIMEOUT_S
+        timeout: float | None = READ_TIMEOUT_S
 
         def do_GET(self) -> None:
             match self.path:

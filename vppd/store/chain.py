@@ -156,7 +156,7 @@ class ChainStore:
                 await self._flush()
             await self._reading.close()
             if not self._writer.broken:
-                await self._writing.run(_checkpoint)
+                await self._on_writer(_checkpoint)
         finally:
             await self._reading.close()
             await self._writing.close()
@@ -171,7 +171,8 @@ class ChainStore:
         height by height and remove the bodies that lost. Executions that wait go with them.
 
         Raises:
-            LocalFault: not durable, or not allowed; nothing of it was written.
+            LocalFault: not allowed, and then nothing of it was written; or the disk failed, and
+                then nobody knows before the next start.
         """
         if records:
             await self._write(records)
@@ -216,7 +217,7 @@ class ChainStore:
         for row in rows:
             del self._unsaved[row.height]
 
-    async def _on_writer(self, work: Callable[[sqlite3.Connection], None]) -> None:
+    async def _on_writer(self, work: Callable[[sqlite3.Connection], object]) -> None:
         try:
             await self._writing.run(work)
         except Exception as err:

@@ -169,7 +169,7 @@ class _Check:
         done = first - 1
         failure: Failure | None = None
         try:
-            if self._executed == 0 and reader.seeded(self._connection):
+            if self._executed == 0 and first == 1 and reader.seeded(self._connection):
                 self._check_state(0)
             for stored in self._rows(end):
                 height = stored.height
@@ -179,7 +179,7 @@ class _Check:
                     self._check_transactions(height, txs)
                     self._check_certificate(stored)
                 self._execute(height, header, txs, report=height >= first)
-                if height == self._executed:
+                if first <= height == self._executed:
                     self._check_state(height)
                 done = max(done, height)
                 if progress is not None:
