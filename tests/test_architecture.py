@@ -19,6 +19,7 @@ FLOORS: dict[str, int] = {
     "codec": 1,
     "merkle": 1,
     "header": 1,
+    "stats": 1,
     "config": 1,
     "consensus": 2,
     "ledger": 2,
@@ -45,7 +46,7 @@ BANNED = {
     "aiosqlite", "asyncio", "datetime", "logging", "os", "random", "secrets", "socket", "sqlite3",
     "ssl", "structlog", "subprocess", "threading", "time", "uuid",
 }  # fmt: skip
-CONSENSUS_KNOWS = {"codec", "consensus", "crypto", "errors", "header", "merkle", "types"}
+CONSENSUS_KNOWS = {"codec", "config", "consensus", "crypto", "errors", "header", "merkle", "types"}
 
 
 def modules() -> list[Path]:

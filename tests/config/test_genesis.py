@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -13,6 +15,7 @@ from tests.config.plant import GENESIS, NAMES, TARIFFS, genesis, public, seed
 from vppd.config.genesis import (
     AccountEntry,
     ConsensusRules,
+    MarketRules,
     MarketRulesSection,
     MeterEntry,
     Tariff,
@@ -22,6 +25,7 @@ from vppd.config.genesis_file import load_genesis, parse_genesis, render_genesis
 from vppd.config.values import DAY_MINUTES
 from vppd.crypto import SigningKey
 from vppd.errors import ConfigError, Exit
+from vppd.ledger.opening import opening_state
 from vppd.types import PPM, Role
 
 
@@ -251,7 +255,7 @@ def test_one_tariff_may_cover_the_whole_day() -> None:
         ("slot_seconds = 900", "slot_seconds = 900\nslot_ms = 900000"),
         ("slot_seconds = 900", 'max_price = "0.56"'),
         ('feed_in_price = "0.24"', 'feed_in_price = "0.39"'),
-        ("slot_seconds = 900", 'max_quantity_wh = 4612\nmax_price = "1000000000000"'),
+        ("slot_seconds = 900", 'max_quantity_wh = 5\nmax_price = "1000000000000"'),
     ],
 )
 def test_limits_that_contradict_each_other(old: str, new: str) -> None:
@@ -269,6 +273,20 @@ def test_all_the_money_can_be_counted() -> None:
     assert error.code == "E110"
     assert "sum of account.balance" in error.what
     genesis(GENESIS + rich[: rich.index('[[account]]\nname = "rich-4')])
+
+
+@pytest.mark.parametrize("rules", get_args(MarketRules))
+@pytest.mark.parametrize(
+    ("quantity", "price"), [(2**50, "0.004"), (4, "1000000000000"), (1, "1000000000000")]
+)
+def test_what_is_let_through_the_ledger_can_run(rules: str, quantity: int, price: str) -> None:
+    text = changed(
+        "slot_seconds = 900",
+        f'rules = "{rules}"\nmax_quantity_wh = {quantity}\nmax_price = "{price}"',
+    )
+    if price == "0.004":
+        text = re.sub(r'(retail|feed_in)_price = ".*"', r'\1_price = "0.001"', text)
+    opening_state(genesis(text))
 
 
 def test_limits_may_touch() -> None:
@@ -334,7 +352,7 @@ def markets(draw: st.DrawFn) -> MarketRulesSection:
         gate_lead_ms=gate,
         metering_ms=draw(millis),
         dispute_slots=draw(st.integers(0, 1_000)),
-        max_quantity_wh=draw(st.integers(1, 4_000)),
+        max_quantity_wh=draw(st.integers(1, 4)),
         max_price=10**18,
         tariffs=draw(tariffs()),
     )

@@ -14,6 +14,7 @@ import typer
 
 from vppd.cli.loop import run_async
 from vppd.cli.output import Output, OutputOption, print_json, print_rows
+from vppd.cli.testnet import Testnet
 from vppd.config.genesis import MarketRules
 from vppd.consensus.profile import PROFILES
 from vppd.day.profiles import assign, load_profiles
@@ -137,6 +138,16 @@ class Lines(Watcher):
         }
         self._write(" ".join(str(shown[name]).rjust(width) for name, _, width in _COLUMNS))
 
+    def stay(self, testnet: Testnet) -> None:
+        """The day is over; the plant runs on."""
+        home = testnet.nodes[1].home
+        self._write(
+            "\nThe day is over, the plant runs on until Ctrl-C. In another terminal:\n"
+            f"  vppd status --home {home}\n"
+            f"  vppd block tail -f --home {home}\n"
+            f"  vppd market bid 1500 0.52 --wait --home {home}"
+        )
+
     def _write(self, text: str) -> None:
         clear = "\r\033[K" if self._file.isatty() else ""
         print(clear + text, file=self._file, flush=True)
@@ -183,15 +194,16 @@ def _print(result: DayResult) -> None:
                 f"at grid prices ({100 * (abs(paid) / abs(grid) - 1):+.1f} %)",
                 end="",
             )
+    equal = f"all equal, {heads[0][:24]}…" if len(heads) == 1 else f"DIFFERENT: {', '.join(heads)}"
     print(
         f"\n\nmoney and energy conserved: {'yes' if result.conserved else 'NO'} "
         f"(independent audit of every node's blocks)\n"
-        f"commit latency: mean {commit['mean']} ms, p50 {commit['p50']} ms, p99 {commit['p99']} ms; "
-        f"view changes {result.view_changes}, restarts {result.restarts}\n"
-        f"head hashes at {len(result.head_hashes)} nodes: "
-        f"{'all equal, ' + heads[0][:24] + '…' if len(heads) == 1 else 'DIFFERENT: ' + ', '.join(heads)}\n"
+        f"commit latency: mean {commit['mean']} ms, p50 {commit['p50']} ms, "
+        f"p99 {commit['p99']} ms; view changes {result.view_changes}, "
+        f"restarts {result.restarts}\n"
+        f"head hashes at {len(result.head_hashes)} nodes: {equal}\n"
         f"\nEverything is kept in {result.out}. Next:\n"
         f"  vppd block verify --home {result.out}/op-0\n"
-        f"  vppd block verify --home {result.out}/der-1 1..50 -o json\n"
+        f"  vppd block verify 1..50 --home {result.out}/der-1 -o json\n"
         f"  vppd start --home {result.out}/op-0        (each node in a terminal of its own)"
     )

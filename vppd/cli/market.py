@@ -73,14 +73,26 @@ def book(
     slot: SlotOption = None, home: HomeOption = Path(), output: OutputOption = Output.TABLE
 ) -> None:
     """Print the resting orders of a slot, best first."""
-    _show("book", slot, home, output, "nothing rests in this slot's book")
+    view: dict[str, Any] = _view("book", slot, home)
+    if output is Output.JSON:
+        print_json(view)
+        return
+    for side in ("offers", "bids"):
+        print(f"slot {view['slot']}, {side}: {len(view[side]) or 'none'}")
+        print_rows([_priced(row) for row in view[side]], output)
 
 
 def trades(
     slot: SlotOption = None, home: HomeOption = Path(), output: OutputOption = Output.TABLE
 ) -> None:
     """Print the trades of a slot."""
-    _show("trades", slot, home, output, "no trades in this slot")
+    rows: list[dict[str, Any]] = _view("trades", slot, home)
+    if output is Output.JSON:
+        print_json(rows)
+    elif rows:
+        print_rows([_priced(row) for row in rows], output)
+    else:
+        print("no trades in this slot")
 
 
 def _price(text: str, what: str) -> MicroPerKwh:
@@ -132,19 +144,12 @@ async def _open_slot(client: Client) -> int:
     return slot
 
 
-def _show(name: str, slot: int | None, home: Path, output: Output, empty: str) -> None:
-    async def work(client: Client) -> list[dict[str, Any]]:
+def _view(name: str, slot: int | None, home: Path) -> Any:
+    async def work(client: Client) -> Any:
         target = await _open_slot(client) if slot is None else slot
-        rows: list[dict[str, Any]] = await client.view(name, str(target))
-        return rows
+        return await client.view(name, str(target))
 
-    rows = with_client(home, work)
-    if output is Output.JSON:
-        print_json(rows)
-    elif rows:
-        print_rows([_priced(row) for row in rows], output)
-    else:
-        print(empty)
+    return with_client(home, work)
 
 
 def _priced(row: dict[str, Any]) -> dict[str, Any]:

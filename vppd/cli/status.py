@@ -27,8 +27,8 @@ def status(
 
 
 def _alive(view: dict[str, Any]) -> int:
-    voters = [peer for peer in view["peers"] if peer["role"] != "observer"]
-    return sum(bool(peer["connected"]) for peer in voters) + (view["role"] != "observer")
+    own = 0 if view["role"] == "observer" else 1
+    return own + len([peer for peer in view["peers"] if peer["connected"]])
 
 
 def _print(view: dict[str, Any]) -> None:

@@ -183,8 +183,8 @@ COMMANDS = (
         "vppd.cli.peers:add",
         "Add an address to peers.toml; copy the file to every node afterwards.",
         (
-            "vppd peers add obs-1 $(vppd key show) 192.168.10.9:7440",
-            "vppd peers add obs-1 ed25519:3yQ… 192.168.10.9:7440 --peers plant/der-1/peers.toml",
+            "vppd peers add obs-1 $(vppd key show obs-1/node.key) 192.168.10.9:7440",
+            "vppd peers add obs-1 $(vppd key show) 192.168.10.9:7440 --peers der-1/peers.toml",
         ),
     ),
     Entry(

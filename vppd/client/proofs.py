@@ -12,14 +12,13 @@ from vppd.config.genesis import Genesis
 from vppd.consensus.certificate import check_certificate
 from vppd.consensus.messages import CertificateKind, Reply
 from vppd.consensus.signing import reply_bytes
-from vppd.consensus.validators import ValidatorSet
+from vppd.consensus.validators import ValidatorSet, founding_set
 from vppd.crypto import verify
 from vppd.errors import UserError
 from vppd.header import Header, decode_header
 from vppd.ledger.transaction import decode_transaction
 from vppd.merkle import verify_path
 from vppd.net.requests import TxProof, TxStage, TxState
-from vppd.node.machine import validators_of
 from vppd.types import Digest, Height
 
 
@@ -75,7 +74,7 @@ def _header(raw: bytes, height: Height) -> Header:
 
 def _proved_root(state: TxState, proof: TxProof, genesis: Genesis) -> tuple[Digest | None, str]:
     """The receipts root after ``state.height``, and what proves it; ``None``: nothing does yet."""
-    validators = validators_of(genesis)
+    validators = founding_set(genesis.validators, genesis.consensus.f)
     block = _header(proof.header, state.height).digest()
     certificate = proof.next_certificate
     if certificate is None:

@@ -40,8 +40,10 @@ from vppd.types import PPM, Micro, PublicKey, Role
 
 BLOCK_BYTES_LIMIT = 2**20 - 2**16
 """A block with its header and certificate must fit a frame of 1 MiB (protocol.md, §3)."""
-AMOUNT_LIMIT: Micro = 2**62
-"""Money stays in a signed 64-bit integer, with room for one amount more."""
+TOTAL_LIMIT: Micro = 2**62
+"""All the money of a plant: fits a signed 64-bit integer, with as much again for the grid."""
+ORDER_LIMIT: Micro = 2**52
+"""The largest order's worth; the ledger counts to twice that, for rules with a tolerance."""
 OTHER_ENGINES = frozenset({"bncm", "dpos"})
 _MARKET = MarketRulesSection()
 _Offset = Annotated[int, Meta(ge=0, lt=2**53)]
@@ -73,7 +75,7 @@ class MarketTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     gate_lead_ms: Annotated[int, Meta(ge=0, lt=2**53)] = _MARKET.gate_lead_ms
     metering_ms: Millis = _MARKET.metering_ms
     dispute_slots: Annotated[int, Meta(ge=0, lt=2**31)] = _MARKET.dispute_slots
-    max_quantity_wh: Annotated[int, Meta(ge=1, lt=2**53)] = _MARKET.max_quantity_wh
+    max_quantity_wh: Annotated[int, Meta(ge=1, le=2**50)] = _MARKET.max_quantity_wh
     max_price: str = format_decimal(_MARKET.max_price)
     tariff: tuple[TariffTable, ...]
 
@@ -220,7 +222,7 @@ class _Reader:
             )
         self._distinct("account", "id", [key_text(a.key) for a in accounts])
         total = sum(account.balance for account in accounts)
-        self._ordered(("the sum of account.balance", total), ("what can be counted", AMOUNT_LIMIT))
+        self._ordered(("the sum of account.balance", total), ("what can be counted", TOTAL_LIMIT))
         return tuple(accounts)
 
     def _meters(
@@ -300,7 +302,7 @@ class _Reader:
                 "market.max_quantity_wh · market.max_price",
                 table.max_quantity_wh * max_price // 1_000,
             ),
-            ("what can be counted", AMOUNT_LIMIT),
+            ("what can be counted", ORDER_LIMIT),
         )
         return MarketRulesSection(
             rules=table.rules,

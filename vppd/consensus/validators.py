@@ -8,6 +8,7 @@ from functools import cached_property
 
 import msgspec
 
+from vppd.config.genesis import ValidatorEntry
 from vppd.consensus.quorum import Quorums, quorums
 from vppd.crypto import sha256
 from vppd.types import Digest, Epoch, PublicKey, ReplicaIndex, Role
@@ -69,3 +70,12 @@ class ValidatorSet(msgspec.Struct, frozen=True, dict=True):
             raise ValueError("two validators share a key")
         _ = made.quorum
         return made
+
+
+def founding_set(entries: Iterable[ValidatorEntry], f: int | None) -> ValidatorSet:
+    """The set of epoch 0, as genesis lists it.
+
+    Raises:
+        ValueError: empty, duplicate keys, or f out of bounds.
+    """
+    return ValidatorSet.of(0, (Validator(e.key, e.role, e.name) for e in entries), f)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from vppd.day.audit import AuditReport, audit_store
 from vppd.day.run import DayOptions, Played
-from vppd.simulate.runner import percentile
+from vppd.stats import summary_ms
 
 
 class MemberBill(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,19 +49,6 @@ class DayResult(msgspec.Struct, frozen=True, kw_only=True):
     """Where the plant's files are."""
 
 
-def commit_summary(samples: Sequence[float]) -> dict[str, float | None]:
-    """Mean, p50 and p99 in ms; ``None`` without samples."""
-    if not samples:
-        return {"mean": None, "p50": None, "p99": None}
-    ordered = sorted(samples)
-    micros = [round(ms * 1_000) for ms in ordered]
-    return {
-        "mean": round(sum(ordered) / len(ordered), 3),
-        "p50": percentile(micros, 0.50) / 1_000,
-        "p99": percentile(micros, 0.99) / 1_000,
-    }
-
-
 def result_of(options: DayOptions, played: Played) -> DayResult:
     """Read every node's own store and audit the chain.
 
@@ -91,7 +77,7 @@ def result_of(options: DayOptions, played: Played) -> DayResult:
         conserved=not findings,
         heights_by_node={name: audit.height for name, audit in audits.items()},
         head_hashes=heads,
-        commit_ms=commit_summary([commit.ms for commit in played.commits]),
+        commit_ms=summary_ms([round(commit.ms * 1_000) for commit in played.commits]),
         view_changes=max(status["view_changes"] for status in played.statuses),
         restarts=played.restarts,
         findings=findings,

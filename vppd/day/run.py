@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from vppd.cli.testnet import Member, Testnet, table_1_tariffs, write_testnet
+from vppd.client.client import Client
 from vppd.config.genesis import ConsensusRules, Engine, MarketRules, MarketRulesSection, Tariff
 from vppd.config.keys import load_key
 from vppd.day.agent import Line, Wallet, unix_ms
@@ -74,6 +75,9 @@ class Watcher:
 
     def standing(self, text: str) -> None:
         """What is going on now."""
+
+    def stay(self, testnet: Testnet) -> None:
+        """The day is over and the plant runs on until interrupted."""
 
 
 def market_of_the_day(options: DayOptions, origin_ms: TimeMs) -> MarketRulesSection:
@@ -211,8 +215,12 @@ async def _play(
             group.create_task(der.live(options.slots))
     watcher.standing("settling the last slot")
     statuses = await _settled(options, testnet, nodes)
-    commits = await _commits(nodes, testnet)
+    commits = await _commits(nodes)
     restarts = sum(node.restarts for node in nodes)
+    if options.stay:
+        watcher.stay(testnet)
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
     return Played(testnet, tuple(statuses), commits, restarts)
 
 
@@ -275,8 +283,10 @@ async def _settled(
     try:
         async with asyncio.timeout(SETTLE_PATIENCE_S):
             client = await line.client()
-            while not await _slot_settled(client.view, last):
-                await asyncio.sleep(0.1)
+            await client.subscribe()
+            pushes = client.pushes()
+            while not await _slot_settled(client, last):
+                await anext(pushes)
         height = (await client.view("status"))["height"]
         statuses = await all_answer(
             nodes, lambda s: s["height"] >= height == s["executed"], SETTLE_PATIENCE_S
@@ -295,12 +305,12 @@ async def _settled(
     return statuses
 
 
-async def _slot_settled(view: Callable[..., Any], slot: Slot) -> bool:
-    slots = {row["slot"]: row["phase"] for row in await view("slots")}
+async def _slot_settled(client: Client, slot: Slot) -> bool:
+    slots = {row["slot"]: row["phase"] for row in await client.view("slots")}
     return slots.get(slot, "closed") in ("settled", "closed")
 
 
-async def _commits(nodes: Sequence[NodeProcess], testnet: Testnet) -> tuple[Commit, ...]:
+async def _commits(nodes: Sequence[NodeProcess]) -> tuple[Commit, ...]:
     """Proposal sent → decision durable at q replicas, from every node's own marks."""
     proposed: dict[int, int] = {}
     decided: dict[int, list[int]] = {}

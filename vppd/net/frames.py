@@ -76,6 +76,21 @@ def encode_frame(type_: int, payload: bytes) -> bytes:
     return _HEADER.pack(len(payload) + 1, type_) + payload
 
 
+def announced(header: bytes | bytearray, caps: Mapping[int, int]) -> tuple[int, int]:
+    """Payload bytes to come, and their type, as :data:`HEADER_BYTES` bytes announce them.
+
+    Raises:
+        FrameError: the type's cap does not allow it.
+    """
+    size, type_ = _HEADER.unpack(header)
+    if size == 0:
+        raise FrameError(size, None, None)
+    cap = caps.get(type_)
+    if cap is None or size - 1 > cap:
+        raise FrameError(size, type_, cap)
+    return size - 1, type_
+
+
 class FrameParser:
     """Cuts a byte stream into frames, however it arrives in pieces.
 
@@ -110,21 +125,13 @@ class FrameParser:
         at, end = 0, len(data)
         while at < end:
             if self._missing is None:
-                if not self._part and end - at >= HEADER_BYTES:
-                    size, type_ = _HEADER.unpack_from(data, at)
-                    at += HEADER_BYTES
-                else:
-                    taken = min(HEADER_BYTES - len(self._part), end - at)
-                    self._part += data[at : at + taken]
-                    at += taken
-                    if len(self._part) < HEADER_BYTES:
-                        if self._part[:4] == b"\0\0\0\0":
-                            raise FrameError(0, None, None)
-                        return
-                    size, type_ = _HEADER.unpack(self._part)
-                    self._part.clear()
-                self._missing = self._checked(size, type_)
-                self._type = type_
+                taken = min(HEADER_BYTES - len(self._part), end - at)
+                self._part += data[at : at + taken]
+                at += taken
+                if len(self._part) < HEADER_BYTES:
+                    return
+                self._missing, self._type = announced(self._part, self.caps)
+                self._part.clear()
             if not self._part and end - at >= self._missing:
                 payload = data[at : at + self._missing]
                 at += self._missing
@@ -139,12 +146,3 @@ class FrameParser:
                 self._part = bytearray()
             self._missing = None
             yield Frame(self._type, payload)
-
-    def _checked(self, size: int, type_: int) -> int:
-        """Payload bytes to come."""
-        if size == 0:
-            raise FrameError(size, None, None)
-        cap = self.caps.get(type_)
-        if cap is None or size - 1 > cap:
-            raise FrameError(size, type_, cap)
-        return size - 1

@@ -157,7 +157,8 @@ def _unreadable(file: Path, err: OSError) -> ConfigError:
         "E302",
         "a certificate file cannot be read",
         facts={"file": str(file), "why": why},
-        hint="vppd pki issue writes ca.pem, node.pem and node-tls.key; [net] of node.toml names them",
+        hint="vppd pki issue writes ca.pem, node.pem and node-tls.key;"
+        "\n[net] in node.toml names them",
     )
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
+from typing import ClassVar
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from vppd.errors import UserError
 
-READ_TIMEOUT_S = 5
+READ_TIMEOUT_S = 5.0
 
 
 class Health:
@@ -35,7 +36,7 @@ def serve_http(listen: str, registry: CollectorRegistry, health: Health) -> Thre
     host, _, port = listen.rpartition(":")
 
     class Handler(BaseHTTPRequestHandler):
-        timeout: float | None = READ_TIMEOUT_S
+        timeout: ClassVar[float | None] = READ_TIMEOUT_S
 
         def do_GET(self) -> None:
             match self.path:

@@ -52,7 +52,7 @@ from vppd.consensus.signing import (
     reply_bytes,
     sign_bytes,
 )
-from vppd.consensus.validators import Validator, ValidatorSet
+from vppd.consensus.validators import founding_set
 from vppd.crypto import Signer, Verify
 from vppd.errors import LocalFault
 from vppd.header import Header, decode_header
@@ -97,12 +97,6 @@ class Effects(NamedTuple):
     faults: tuple[Evidence, ...]
 
 
-def validators_of(genesis: Genesis) -> ValidatorSet:
-    """The validator set of epoch 0."""
-    members = (Validator(v.key, v.role, v.name) for v in genesis.validators)
-    return ValidatorSet.of(0, members, genesis.consensus.f)
-
-
 class Machine:
     """One node of one chain.
 
@@ -116,7 +110,7 @@ class Machine:
     def __init__(self, genesis: Genesis, signer: Signer, verify: Verify, ledger: Ledger) -> None:
         rules = genesis.consensus
         self.genesis = genesis
-        self.validators = validators_of(genesis)
+        self.validators = founding_set(genesis.validators, rules.f)
         self.own: ReplicaIndex | None = self.validators.index.get(signer.public_key)
         self.ledger = ledger
         self.mempool = Mempool(ledger.nonce)

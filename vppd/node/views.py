@@ -14,6 +14,7 @@ from typing import Any
 from vppd import __version__
 from vppd.crypto import key_text, parse_key
 from vppd.ledger.execution import Ledger
+from vppd.market.tariff import tariff_for
 from vppd.node.clock import now
 from vppd.node.machine import Machine
 from vppd.node.metrics import Metrics
@@ -52,6 +53,7 @@ class Views:
             "status": lambda _: self.status(),
             "account": self.account,
             "accounts": lambda _: [self._account(key) for key in self._ledger.account_keys()],
+            "market": lambda _: self.market(),
             "slots": lambda _: self._ledger.slots_view(),
             "book": lambda slot: self._ledger.book_view(_slot(slot)),
             "trades": lambda slot: self._ledger.trades_view(_slot(slot)),
@@ -112,6 +114,24 @@ class Views:
     def _role(self) -> str:
         own = self._machine.own
         return "observer" if own is None else str(self._machine.validators.members[own].role)
+
+    def market(self) -> dict[str, Any]:
+        """The market's clock: which slot still takes orders, and its grid prices."""
+        market = self._machine.genesis.market
+        unix_ms = now().unix_ms
+        slot = max(0, (unix_ms + market.gate_lead_ms - market.origin_ms) // market.slot_ms + 1)
+        tariff = tariff_for(market, slot)
+        return {
+            "rules": market.rules,
+            "currency": market.currency,
+            "open_slot": slot,
+            "opens_ms": market.slot_start(slot) - market.open_lead_ms,
+            "gate_closure_ms": market.slot_start(slot) - market.gate_lead_ms,
+            "start_ms": market.slot_start(slot),
+            "slot_ms": market.slot_ms,
+            "retail_price_micro": tariff.retail_price,
+            "feed_in_price_micro": tariff.feed_in_price,
+        }
 
     def account(self, text: str) -> dict[str, Any]:
         """A member's or meter's account, by name or key."""

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from vppd.simulate.cluster import Outcome, Setup, simulate
+from vppd.stats import summary_ms
 
 
 class Report(msgspec.Struct, kw_only=True):
@@ -37,23 +38,6 @@ class Report(msgspec.Struct, kw_only=True):
     view_changes: int = 0
     transactions: int = 0
     catch_ups: int = 0
-
-
-def percentile(ordered: Sequence[int], share: float) -> int:
-    """Nearest-rank percentile of a sorted, non-empty sequence."""
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
-
-
-def summary_ms(samples_us: Sequence[int]) -> dict[str, float | None]:
-    """Mean, p50 and p99 in milliseconds; ``None`` without samples."""
-    if not samples_us:
-        return {"mean": None, "p50": None, "p99": None}
-    ordered = sorted(samples_us)
-    return {
-        "mean": round(sum(ordered) / len(ordered) / 1_000, 3),
-        "p50": percentile(ordered, 0.50) / 1_000,
-        "p99": percentile(ordered, 0.99) / 1_000,
-    }
 
 
 def run_seeds(setup: Setup, seeds: Sequence[int], jobs: int | None = None) -> Iterator[Outcome]:

@@ -1,0 +1,195 @@
+"""Walking through exported blocks, receipt by receipt, event by event."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeVar, assert_never
+
+from vppd.codec import Malformed
+from vppd.config.genesis import Genesis
+from vppd.day.audit.chain import Chain, Senders
+from vppd.day.audit.findings import Findings
+from vppd.day.audit.meters import Meters
+from vppd.day.audit.purses import Purses
+from vppd.day.audit.report import AuditReport, ExportedBlock, MemberAudit
+from vppd.day.audit.rules import Calendar
+from vppd.day.audit.settlements import Settlements
+from vppd.day.audit.slots import Slots
+from vppd.day.audit.trades import Trades
+from vppd.ledger.receipts import (
+    Event,
+    OrderAccepted,
+    Posted,
+    Purse,
+    ReadingAccepted,
+    Reason,
+    Settled,
+    SlotAdvanced,
+    Status,
+    Traded,
+    decode_receipt,
+)
+from vppd.ledger.transaction import (
+    Op,
+    PlaceOrder,
+    Reading,
+    Transaction,
+    Transfer,
+    decode_transaction,
+)
+from vppd.types import TimeMs
+
+_Op = TypeVar("_Op", PlaceOrder, Reading)
+
+
+def audit_blocks(genesis: Genesis, blocks: Iterable[ExportedBlock]) -> AuditReport:
+    """Work a chain out again and compare.
+
+    Args:
+        genesis: where it begins; trusted.
+        blocks: from height 1 on, in order; nothing in them is trusted.
+    """
+    audit = _Audit(genesis)
+    for block in blocks:
+        audit.block(block)
+    return audit.report()
+
+
+class _Audit:
+    """One chain under audit."""
+
+    def __init__(self, genesis: Genesis) -> None:
+        self._genesis = genesis
+        self._findings = findings = Findings(genesis)
+        calendar = Calendar(genesis.market)
+        self._chain = Chain(genesis, findings)
+        self._senders = Senders(genesis, findings)
+        self._purses = Purses(genesis, findings)
+        self._slots = Slots(calendar, findings)
+        self._trades = Trades(genesis, calendar, self._slots, self._purses, findings)
+        self._meters = Meters(genesis, calendar, findings)
+        self._settlements = Settlements(
+            calendar, self._slots, self._trades, self._meters, self._purses, findings
+        )
+        self._transactions = 0
+
+    def block(self, block: ExportedBlock) -> None:
+        """The next block."""
+        header = self._chain.link(block)
+        self._transactions += len(block.txs)
+        if header is None:
+            return
+        for position, raw in enumerate(block.receipts[: 1 + len(block.txs)]):
+            self._findings.enter(header.height, position)
+            tx = None if position == 0 else self._open(block.txs[position - 1])
+            try:
+                receipt = decode_receipt(raw)
+            except Malformed as err:
+                self._findings.add(f"the receipt cannot be read: {err}")
+                continue
+            if tx is not None:
+                self._senders.executed(tx, receipt.status)
+            if receipt.status == Status.OK:
+                self._receipt(tx, receipt.events, header.time_ms, by_time=position == 0)
+            elif receipt.events:
+                self._findings.add("something has happened, though the receipt says it failed")
+
+    def report(self) -> AuditReport:
+        """The outcome, after the last block."""
+        self._findings.enter(self._chain.height)
+        self._purses.end_chain()
+        trades, traded_wh = self._trades.totals()
+        return AuditReport(
+            height=self._chain.height,
+            head=self._chain.head.hex(),
+            transactions=self._transactions,
+            trades=trades,
+            traded_wh=traded_wh,
+            members=self._members(),
+            findings=self._findings.sentences,
+        )
+
+    def _members(self) -> list[MemberAudit]:
+        roles = {validator.key: validator.role.value for validator in self._genesis.validators}
+        members = []
+        for account in self._genesis.accounts:
+            net_wh, grid_only = self._settlements.grid_only(account.key)
+            member = MemberAudit(
+                name=account.name,
+                role=roles.get(account.key, "member"),
+                net_wh=net_wh,
+                paid_micro=self._purses.paid(account.key),
+                paid_grid_only_micro=grid_only,
+            )
+            members.append(member)
+        return members
+
+    def _open(self, raw: bytes) -> Transaction | None:
+        try:
+            return decode_transaction(raw)
+        except Malformed as err:
+            self._findings.add(f"the transaction cannot be read: {err}")
+            return None
+
+    def _receipt(
+        self,
+        tx: Transaction | None,
+        events: tuple[Event, ...],
+        time_ms: TimeMs,
+        *,
+        by_time: bool,
+    ) -> None:
+        """What succeeded: a block's own triggers if ``by_time``, else the transaction."""
+        self._slots.begin_receipt()
+        wishes = _Wishes(tx)
+        for to, amount in wishes.transfers:
+            self._purses.expect(wishes.sender, Purse.BALANCE, -amount, Reason.TRANSFER)
+            self._purses.expect(to, Purse.BALANCE, amount, Reason.TRANSFER)
+        for event in events:
+            self._event(event, wishes, time_ms, by_time=by_time)
+        if wishes.orders or wishes.readings:
+            self._findings.add("the transaction holds orders or readings that nothing has come of")
+        self._trades.end_receipt(by_time=by_time)
+        self._settlements.end_receipt(by_time=by_time)
+        self._purses.end_receipt()
+        if by_time:
+            self._slots.end_triggers(time_ms)
+
+    def _event(self, event: Event, wishes: _Wishes, time_ms: TimeMs, *, by_time: bool) -> None:
+        match event:
+            case Posted():
+                self._purses.post(event)
+            case SlotAdvanced():
+                self._slots.advance(event, time_ms, by_time=by_time)
+            case OrderAccepted():
+                if (order := _next(wishes.orders)) is None:
+                    self._findings.add(f"an order for slot {event.slot} is taken, nobody sent it")
+                else:
+                    self._trades.accept(event, wishes.sender, order, time_ms)
+            case Traded():
+                self._trades.trade(event, by_time=by_time)
+            case ReadingAccepted():
+                if (reading := _next(wishes.readings)) is None:
+                    self._findings.add(f"a reading of slot {event.slot} counts, nobody sent it")
+                else:
+                    self._meters.accept(event, wishes.sender, reading, time_ms)
+                    self._settlements.read(event)
+            case Settled():
+                self._settlements.settle(event, by_time=by_time)
+            case _:  # pragma: no cover
+                assert_never(event)
+
+
+class _Wishes:
+    """What a transaction asks for and has not been seen to happen; time asks for nothing."""
+
+    def __init__(self, tx: Transaction | None) -> None:
+        ops: tuple[Op, ...] = () if tx is None else tx.ops
+        self.sender = b"" if tx is None else tx.sender
+        self.transfers = [(op.to, op.amount) for op in ops if isinstance(op, Transfer)]
+        self.orders = [op for op in ops if isinstance(op, PlaceOrder)]
+        self.readings = [op for op in ops if isinstance(op, Reading)]
+
+
+def _next(wishes: list[_Op]) -> _Op | None:
+    return wishes.pop(0) if wishes else None

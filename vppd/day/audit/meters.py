@@ -1,0 +1,101 @@
+"""Registers on chain, and the energy between them (docs/adr/0005-registers-not-deltas.md)."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import NamedTuple
+
+from vppd.config.genesis import Genesis, MeterEntry
+from vppd.day.audit.findings import Findings
+from vppd.day.audit.rules import Calendar, Phase
+from vppd.ledger.receipts import ReadingAccepted
+from vppd.ledger.transaction import Reading
+from vppd.types import PublicKey, Slot, TimeMs, Wh
+
+
+class Energy(NamedTuple):
+    """What went through the meters of a member."""
+
+    import_wh: Wh
+    export_wh: Wh
+
+
+class _Meter:
+    """One meter's accepted registers, by the slot at whose end they stood."""
+
+    def __init__(self, entry: MeterEntry) -> None:
+        self.entry = entry
+        self.versions: dict[Slot, int] = {}
+        self.registers = {entry.first_slot - 1: Energy(entry.import_wh, entry.export_wh)}
+
+
+class Meters:
+    """All meters.
+
+    Args:
+        genesis: the registered ones, with where they start.
+        calendar: of the same genesis.
+        findings: takes objections.
+    """
+
+    def __init__(self, genesis: Genesis, calendar: Calendar, findings: Findings) -> None:
+        self._calendar = calendar
+        self._findings = findings
+        keys = {account.name: account.key for account in genesis.accounts}
+        self._meters = {entry.key: _Meter(entry) for entry in genesis.meters}
+        self._of: dict[PublicKey, list[_Meter]] = {key: [] for key in keys.values()}
+        self._owner: dict[PublicKey, PublicKey] = {}
+        for key, meter in self._meters.items():
+            self._owner[key] = keys[meter.entry.account]
+            self._of[self._owner[key]].append(meter)
+
+    def accept(
+        self, event: ReadingAccepted, sender: PublicKey, reading: Reading, time_ms: TimeMs
+    ) -> None:
+        """A reading was accepted: from now on it counts."""
+        findings, slot = self._findings, reading.slot
+        meter = self._meters.get(sender)
+        if meter is None:
+            findings.add(f"a reading of {findings.name(sender)} is accepted, which is no meter")
+            return
+        said = (event.meter, event.account, event.slot)
+        if said != (sender, self._owner[sender], slot):
+            findings.add(f"the reading of {findings.name(sender)} is booked for somebody else")
+        who = f"{findings.name(sender)} at the end of slot {slot}"
+        own = Energy(reading.import_wh, reading.export_wh)
+        findings.same(f"the import register of {who}", event.import_wh, own.import_wh)
+        findings.same(f"the export register of {who}", event.export_wh, own.export_wh)
+        meter.versions[slot] = meter.versions.get(slot, 0) + 1
+        findings.same(f"the version of the reading of {who}", event.version, meter.versions[slot])
+        if self._calendar.phase(slot, time_ms) not in (Phase.METERED, Phase.SETTLED):
+            findings.add(f"a reading of {who} is accepted outside its time")
+        if slot < meter.entry.first_slot:
+            findings.add(f"a reading of {who} is accepted, the meter starts later")
+            return
+        meter.registers[slot] = own
+        known = sorted(meter.registers)
+        place = known.index(slot)
+        around = [meter.registers[at] for at in known[max(place - 1, 0) : place + 2]]
+        for first, second in pairwise(around):
+            if first.import_wh > second.import_wh or first.export_wh > second.export_wh:
+                findings.add(f"a register of {who} runs backwards")
+
+    def reported(self, account: PublicKey, slot: Slot) -> bool:
+        """Whether any meter of the member has reported the end of the slot."""
+        return any(slot in meter.versions for meter in self._of.get(account, ()))
+
+    def reporters(self, slot: Slot) -> list[PublicKey]:
+        """Members of whom a meter has reported the end of the slot."""
+        return [account for account in self._of if self.reported(account, slot)]
+
+    def energy(self, account: PublicKey, slot: Slot) -> Energy | None:
+        """Register differences over the slot; ``None`` unless every running meter has both ends."""
+        running = [m for m in self._of.get(account, ()) if m.entry.first_slot <= slot]
+        ends = [(m.registers.get(slot - 1), m.registers.get(slot)) for m in running]
+        known = [(start, end) for start, end in ends if start is not None and end is not None]
+        if not known or len(known) < len(ends):
+            return None
+        return Energy(
+            sum(end.import_wh - start.import_wh for start, end in known),
+            sum(end.export_wh - start.export_wh for start, end in known),
+        )
