@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
+from msgspec.structs import replace
+
 from vppd.config.genesis import (
     AccountEntry,
     ConsensusRules,
@@ -20,7 +22,7 @@ from vppd.header import Header
 from vppd.ledger.block import make_header
 from vppd.ledger.execution import Execution, Ledger
 from vppd.ledger.receipts import GRID, ErrorCode, Posted, Purse, Receipt, Status, decode_receipt
-from vppd.ledger.state import GRID_ACCOUNT
+from vppd.ledger.state import ACCOUNT, GRID_ACCOUNT, METER
 from vppd.ledger.transaction import Op, PlaceOrder, Reading, make_transaction
 from vppd.market.auction import Side
 from vppd.types import Micro, PublicKey, Slot, TimeMs
@@ -185,13 +187,33 @@ class Chain:
     def fails(
         self, time_ms: TimeMs, key: SigningKey, *ops: Op
     ) -> tuple[ErrorCode, tuple[int, ...]]:
-        """As :meth:`do`, and it must fail: why, with the detail after the operation's number."""
-        before = dict(self.ledger.entries())
+        """As :meth:`do`, and it must fail, changing nothing but the sender's nonce.
+
+        Returns:
+            Why, and the receipt's detail after the operation's number.
+        """
+        twin = self.reloaded()
         receipt = self.do(time_ms, key, *ops)
         assert receipt.status == Status.FAILED
         assert receipt.events == ()
-        assert set(before) <= set(dict(self.ledger.entries()))
+        twin.execute(self.blocks[-1][0], ())
+        table = ACCOUNT if self.ledger.account(key.public_key) else METER
+        assert self.ledger.nonce(key.public_key) == (twin.nonce(key.public_key) or 0) + 1
+        own = table.key(key.public_key)
+        left, right = dict(self.ledger.entries()), dict(twin.entries())
+        sender, before = (table.decode(entries.pop(own)) for entries in (left, right))
+        assert left == right
+        assert replace(sender, nonce=before.nonce) == before
+        assert self.ledger.next_due_ms == twin.next_due_ms
         return ErrorCode(receipt.code), receipt.detail[1:]
+
+    def reloaded(self) -> Ledger:
+        """The same ledger, from what a store would have kept."""
+        header = self.blocks[-1][0] if self.blocks else None
+        entries = self.ledger.entries()
+        return Ledger.load(
+            self.genesis, self.ledger.height, entries, header, self.ledger.receipts_root
+        )
 
     def balance(self, key: SigningKey) -> Micro:
         account = self.ledger.account(key.public_key)

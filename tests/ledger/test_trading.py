@@ -22,10 +22,11 @@ from tests.ledger.chain import (
     reading,
     start_of,
 )
+from vppd.config.genesis import AccountEntry
 from vppd.ledger.receipts import ErrorCode, OrderAccepted, Posted, Purse, Reason, Traded
 from vppd.ledger.slots import Phase, due_ms
 from vppd.ledger.trading import bid_escrow
-from vppd.ledger.transaction import PlaceOrder
+from vppd.ledger.transaction import PlaceOrder, Transfer
 from vppd.market.auction import RULES
 
 OPENS = start_of(5) - 30_000
@@ -131,8 +132,6 @@ def test_a_debt_blocks_bids_until_it_is_paid() -> None:
     assert chain.fails(now, BOB, bid(5, 10, 100)) == (ErrorCode.IN_DEBT, (5_000_001,))
     assert chain.fails(now + 1, BOB, bid(5, 1, 0)) == (ErrorCode.IN_DEBT, (5_000_000,))
     chain.ok(now + 2, BOB, offer(5, 10, 100))
-    from vppd.ledger.transaction import Transfer
-
     chain.ok(now + 3, ANN, Transfer(BOB.public_key, 5_000_001))
     chain.ok(now + 4, BOB, bid(5, 10, 100))
 
@@ -175,14 +174,9 @@ def test_slots_do_not_mix() -> None:
 
 
 def test_credit_is_the_members_when_it_ordered() -> None:
-    plant = genesis()
     accounts = (
-        plant.accounts[0].__class__(
-            name="ann", key=ANN.public_key, balance=OPENING, credit=600_000
-        ),
-        plant.accounts[1].__class__(
-            name="bob", key=BOB.public_key, balance=OPENING, credit=200_000
-        ),
+        AccountEntry(name="ann", key=ANN.public_key, balance=OPENING, credit=600_000),
+        AccountEntry(name="bob", key=BOB.public_key, balance=OPENING, credit=200_000),
     )
     chain = Chain(genesis(accounts=accounts))
     chain.ok(NOW, ANN, offer(5, 10, 100_000))

@@ -31,7 +31,7 @@ def serve_http(listen: str, registry: CollectorRegistry, health: Health) -> Thre
     """Serve until ``shutdown()``.
 
     Raises:
-        UserError: E304, the port is taken.
+        UserError: E307, the port is taken.
     """
     host, _, port = listen.rpartition(":")
 
@@ -66,7 +66,7 @@ def serve_http(listen: str, registry: CollectorRegistry, health: Health) -> Thre
         server = ThreadingHTTPServer((host.strip("[]"), int(port)), Handler)
     except OSError as err:
         raise UserError(
-            "E304",
+            "E307",
             f"cannot serve metrics on {listen}",
             facts={"why": err.strerror or str(err)},
             hint='another listen in [http] of node.toml, or listen = "" for none',

@@ -140,8 +140,8 @@ class _Audit:
         by_time: bool,
     ) -> None:
         """What succeeded: a block's own triggers if ``by_time``, else the transaction."""
-        self._slots.begin_receipt()
         wishes = _Wishes(tx)
+        self._slots.begin_receipt({op.slot for op in (*wishes.orders, *wishes.readings)})
         for to, amount in wishes.transfers:
             self._purses.expect(wishes.sender, Purse.BALANCE, -amount, Reason.TRANSFER)
             self._purses.expect(to, Purse.BALANCE, amount, Reason.TRANSFER)
@@ -165,6 +165,7 @@ class _Audit:
                 if (order := _next(wishes.orders)) is None:
                     self._findings.add(f"an order for slot {event.slot} is taken, nobody sent it")
                 else:
+                    self._slots.need(order.slot, "an order")
                     self._trades.accept(event, wishes.sender, order, time_ms)
             case Traded():
                 self._trades.trade(event, by_time=by_time)
@@ -172,6 +173,7 @@ class _Audit:
                 if (reading := _next(wishes.readings)) is None:
                     self._findings.add(f"a reading of slot {event.slot} counts, nobody sent it")
                 else:
+                    self._slots.need(reading.slot, "a reading")
                     self._meters.accept(event, wishes.sender, reading, time_ms)
                     self._settlements.read(event)
             case Settled():
