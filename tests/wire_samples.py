@@ -1,9 +1,20 @@
-"""One small sample of every message between nodes, for docs/wire.md and its tests."""
+"""One small sample of everything on the wire, and the bytes it stands for in docs/wire.md.
+
+The page and this module say the same thing twice on purpose: tests/test_wire.py compares them. A
+change of format is made here, then ``python -m tests.wire_samples --write`` rewrites the page's
+bytes, and the change shows in the diff.
+"""
 
 from __future__ import annotations
 
-from vppd.codec import Message
+import re
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from vppd.codec import Message, encode
 from vppd.consensus.messages import (
+    TYPE_OF,
     Agree,
     Block,
     BlockBody,
@@ -20,8 +31,40 @@ from vppd.consensus.messages import (
     Status,
     Tx,
 )
+from vppd.consensus.signing import TAG_COMMIT, TAG_PROPOSAL, TAG_VOTE, reply_bytes, sign_bytes
+from vppd.crypto import SigningKey
 from vppd.header import VERSION, Header
+from vppd.ledger import transaction
+from vppd.ledger.receipts import Receipt, SlotAdvanced, encode_receipt
+from vppd.ledger.transaction import PlaceOrder, Reading, Transfer, make_transaction
 from vppd.merkle import EMPTY_ROOT, merkle_root
+from vppd.net.frames import encode_frame
+from vppd.net.hello import Channel, Handshake, Hello, Kind, Refuse, Self, proof_bytes
+from vppd.net.requests import (
+    Accepted,
+    Ask,
+    Committed,
+    DecidedView,
+    Document,
+    Failure,
+    FailureCode,
+    FindBlock,
+    Found,
+    GetDecided,
+    GetTx,
+    Request,
+    Response,
+    Result,
+    Submit,
+    Subscribe,
+    Subscribed,
+    TxProof,
+    TxStage,
+    TxState,
+    View,
+)
+
+PAGE = Path(__file__).parent.parent / "docs" / "wire.md"
 
 D = bytes(range(32))
 SIG = bytes([0xAA]) * 64
@@ -42,13 +85,14 @@ HEADER = Header(
     body_bytes=3,
 )
 CERTIFICATE = Certificate(CertificateKind.COMMIT, 0, 1, 7, D, b"\x07", (SIG, SIG, SIG))
+REPLY = Reply(0, 7, D, D, D, 2, SIG)
 
 SAMPLES: tuple[Message, ...] = (
     Block(0, 1, 7, D, 0, HEADER.encode(), TXS, SIG, SIG),
     Agree(CERTIFICATE),
     Prepare(0, 1, 7, D, 2, SIG),
     Commit(0, 1, 7, D, 2, SIG),
-    Reply(0, 7, D, D, D, 2, SIG),
+    REPLY,
     Status(0, 7, 1, 0),
     GetBlock(D),
     BlockBody(0, 1, 7, D, HEADER.encode(), TXS, SIG),
@@ -57,3 +101,151 @@ SAMPLES: tuple[Message, ...] = (
     Tx(b"\x01\x02\x03"),
     Ping(),
 )
+
+ASKS: tuple[Ask, ...] = (
+    Submit(b"\x01\x02\x03"),
+    GetTx(D),
+    GetDecided(7),
+    FindBlock(D),
+    Subscribe(),
+    View("trades", "30"),
+)
+
+RESULTS: tuple[Result, ...] = (
+    Failure(FailureCode.REFUSED, "the mempool is full"),
+    Accepted(D),
+    TxState(
+        TxStage.COMMITTED,
+        b"\x01\x02\x03",
+        7,
+        0,
+        b"\x04",
+        TxProof(HEADER.encode(), (), (D,), b"", None, (REPLY,)),
+    ),
+    DecidedView(HEADER.encode(), TXS, CERTIFICATE, (b"\x04", b"\x04")),
+    Found(7),
+    Subscribed(7),
+    Document(b"[]"),
+)
+
+PUSH = Committed(7, D, HEADER.encode(), (D,), (b"\x04", b"\x04"))
+
+ALICE, BOB = SigningKey(bytes([1]) * 32), SigningKey(bytes([2]) * 32)
+"""Two validators with index 0 and 1; their secret seeds are 32 bytes 01 and 32 bytes 02."""
+VALIDATORS = {ALICE.public_key: 0, BOB.public_key: 1}
+NONCES = (bytes([0xA1]) * 32, bytes([0xB2]) * 32)
+SEALS = (bytes([0xC3]) * 32, bytes([0xD4]) * 32)
+"""SHA-256 of Alice's and of Bob's TLS certificate."""
+
+ORDER = PlaceOrder(30, 1, 1_500, 520_000, 550_000, 0)
+OPS = (ORDER, Reading(29, 12_000, 3_400), Transfer(BOB.public_key, 2_500_000))
+TRANSACTION = make_transaction(ALICE, D, 4, 1_007, (ORDER,))
+
+RECEIPT = Receipt(0, 0, (), (SlotAdvanced(30, 1),))
+
+
+class Meeting(NamedTuple):
+    """Every frame of one hello between Alice, who dials, and Bob."""
+
+    alice: Handshake
+    bob: Handshake
+    hellos: tuple[bytes, bytes]
+    proofs: tuple[bytes, bytes]
+
+
+def hello_of(key: SigningKey, name: str, nonce: bytes) -> Hello:
+    """What a validator of the sample chain says first."""
+    return Hello(1, D, Kind.VALIDATOR, key.public_key, nonce, name)
+
+
+def meet() -> Meeting:
+    """Alice and Bob greet each other through the daemon's own code; not yet concluded."""
+    alice = Handshake(
+        Self(Kind.VALIDATOR, "op-0", ALICE, D), VALIDATORS, NONCES[0], Channel(*SEALS)
+    )
+    bob = Handshake(
+        Self(Kind.VALIDATOR, "der-1", BOB, D), VALIDATORS, NONCES[1], Channel(*SEALS[::-1])
+    )
+    hellos = (alice.start(), bob.start())
+    proofs = (alice.receive(32, hellos[1][5:]), bob.receive(32, hellos[0][5:]))
+    return Meeting(alice, bob, hellos, proofs)
+
+
+def word(kind: type[Message]) -> str:
+    """A message's name on the page: ``GetBlock`` is ``get_block``."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()
+
+
+def vectors() -> dict[str, bytes]:
+    """Name of each hex block of the page → its bytes."""
+    meeting = meet()
+    opened = transaction.open_envelope(TRANSACTION)
+    decoded = transaction.decode_transaction(TRANSACTION)
+    who = (
+        (ALICE.public_key, NONCES[0], SEALS[0]),
+        (BOB.public_key, NONCES[1], SEALS[1]),
+    )
+    vote = sign_bytes(TAG_VOTE, D, 0, 1, 7, HEADER.digest())
+    named = {
+        "frame": encode_frame(TYPE_OF[Status], encode(Status(0, 7, 1, 0))),
+        "hello-alice": meeting.hellos[0],
+        "hello-bob": meeting.hellos[1],
+        "proof-bytes-alice": proof_bytes(D, *who),
+        "proof-alice": meeting.proofs[0],
+        "proof-bob": meeting.proofs[1],
+        "refuse": encode_frame(34, encode(Refuse("no room for another client"))),
+        "header": HEADER.encode(),
+        "header-digest": HEADER.digest(),
+        "sign-proposal": sign_bytes(TAG_PROPOSAL, D, 0, 1, 7, HEADER.digest()),
+        "sign-vote": vote,
+        "sign-commit": sign_bytes(TAG_COMMIT, D, 0, 1, 7, HEADER.digest()),
+        "sign-reply": reply_bytes(D, 0, 7, HEADER.digest(), HEADER.state_root, EMPTY_ROOT),
+        "vote-signature-alice": ALICE.sign(vote),
+        "transaction-body": opened.body,
+        "transaction-id": decoded.id,
+        "transaction-sign-bytes": transaction.sign_bytes(D, decoded.id),
+        "transaction-signature": opened.sig,
+        "transaction": TRANSACTION,
+        "receipt": encode_receipt(RECEIPT),
+    }
+    named |= {word(type(op)): encode(op) for op in OPS}
+    named |= {word(type(sample)): encode(sample) for sample in SAMPLES}
+    named |= {f"ask-{word(type(ask))}": encode(Request(5, ask)) for ask in ASKS}
+    named |= {f"result-{word(type(r))}": encode(Response(5, r)) for r in RESULTS}
+    named["push-committed"] = encode(PUSH)
+    return named
+
+
+_BLOCK = re.compile(r"^```hex (?P<name>\S+)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def read_page(page: str) -> dict[str, bytes]:
+    """The hex blocks of docs/wire.md.
+
+    Raises:
+        ValueError: a name twice, or not hexadecimal.
+    """
+    found: dict[str, bytes] = {}
+    for match in _BLOCK.finditer(page):
+        if match["name"] in found:
+            raise ValueError(f"two blocks are called {match['name']}")
+        found[match["name"]] = bytes.fromhex(match["body"])
+    return found
+
+
+def write_page(page: str) -> str:
+    """The page with every hex block's bytes as they are today."""
+    current = vectors()
+
+    def block(match: re.Match[str]) -> str:
+        text = current[match["name"]].hex()
+        lines = [text[at : at + 96] for at in range(0, len(text), 96)]
+        return "\n".join([f"```hex {match['name']}", *lines, "```"])
+
+    return _BLOCK.sub(block, page)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] != ["--write"]:
+        sys.exit("usage: python -m tests.wire_samples --write")
+    PAGE.write_text(write_page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

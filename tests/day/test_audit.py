@@ -246,7 +246,9 @@ transfers = st.builds(
 )
 readings = st.builds(reading, slots, st.integers(100, 9_000), st.integers(50, 9_000))
 actions = st.one_of(
-    st.tuples(st.sampled_from([ANN, BOB, CAT]), st.lists(orders | transfers, min_size=1, max_size=3)),
+    st.tuples(
+        st.sampled_from([ANN, BOB, CAT]), st.lists(orders | transfers, min_size=1, max_size=3)
+    ),
     st.tuples(st.sampled_from([ANN_METER, BOB_METER]), st.lists(readings, min_size=1, max_size=2)),
 )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.ledger.chain import (
@@ -22,7 +22,7 @@ from tests.ledger.chain import (
     start_of,
 )
 from tests.ledger.test_transaction import ops as any_op
-from vppd.config.genesis import AccountEntry, MeterEntry, Tariff
+from vppd.config.genesis import AccountEntry, Genesis, MeterEntry, Tariff
 from vppd.crypto import sha256
 from vppd.errors import ConfigError, LocalFault
 from vppd.ledger.buckets import verify_proof
@@ -79,9 +79,9 @@ def test_genesis_opens_with_its_balances_and_no_receipts() -> None:
         (genesis(meters=(MeterEntry(key=ANN.public_key, account="ann"),)), "a member's key"),
     ],
 )
-def test_a_genesis_nobody_can_execute_is_refused(plant: object, why: str) -> None:
+def test_a_genesis_nobody_can_execute_is_refused(plant: Genesis, why: str) -> None:
     with pytest.raises(ConfigError, match=why) as refusal:
-        Ledger.from_genesis(plant)  # type: ignore[arg-type]  # parametrize loses the type
+        Ledger.from_genesis(plant)
     assert refusal.value.code == "E124"
 
 
@@ -211,6 +211,7 @@ def test_what_a_meter_cannot_do(op: Op) -> None:
 # -- decided blocks never fail to execute
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.binary(max_size=60), max_size=3),
     st.lists(st.lists(any_op, min_size=1, max_size=3), max_size=4),

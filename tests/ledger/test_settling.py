@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
+import pytest
+
 from tests.ledger.chain import (
     ANN,
     ANN_METER,
@@ -60,8 +64,8 @@ def corrections(receipt: Receipt) -> list[int]:
 
 
 def by_key(*rows: tuple[SigningKey, int, int, int, int]) -> list[tuple[bytes, int, int, int, int]]:
-    """Settled in the order of the members' keys."""
-    return sorted((key.public_key, *rest) for key, *rest in rows)  # type: ignore[misc]
+    """Members settle in the order of their keys."""
+    return sorted((row[0].public_key, row[1], row[2], row[3], row[4]) for row in rows)
 
 
 def test_trades_are_paid_and_imbalances_go_to_the_grid() -> None:
@@ -195,6 +199,26 @@ def test_a_late_reading_may_make_two_slots_known() -> None:
         (BOB.public_key, 2, -400, 200_000, CORRECTED),
     ]
     assert corrections(receipt) == [-150_000, -200_000]
+
+
+def test_a_neighbours_reading_gives_nobody_else_a_settlement() -> None:
+    chain = Chain()
+    chain.ok(start_of(2), ANN_METER, reading(1, 100, 50))
+    chain.block(start_of(2) + 5_000)
+    receipt = chain.ok(start_of(2) + 5_001, BOB_METER, reading(0, 300))
+    assert [e.slot for e in events(receipt, Settled)] == [0]
+    assert chain.ledger.settlement(1, BOB.public_key) is None
+
+
+@pytest.mark.parametrize("members", list(permutations((ANN, BOB, CAT))))
+def test_members_settle_in_the_order_of_their_keys(members: tuple[SigningKey, ...]) -> None:
+    chain = Chain()
+    first, second, third = members
+    chain.ok(start_of(0) - 20_000, first, offer(0, 10, 100))
+    chain.ok(start_of(0) - 19_000, second, bid(0, 10, 100))
+    chain.ok(start_of(0) - 18_000, third, offer(0, 10, 100), bid(0, 10, 100))
+    accounts = [e.account for e in events(chain.block(DEADLINE)[0], Settled)]
+    assert accounts == sorted(key.public_key for key in members)
 
 
 def test_a_corrected_register_moves_energy_between_its_two_slots() -> None:

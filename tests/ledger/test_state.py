@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.ledger.chain import ANN
@@ -39,6 +39,7 @@ def test_keys_are_a_prefix_and_fixed_width_parts() -> None:
     assert list(TABLES) == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(u64, u64)))
 def test_keys_sort_as_what_they_name(parts: list[tuple[int, int]]) -> None:
     assert sorted(ORDER.key(*pair) for pair in parts) == [
@@ -89,6 +90,7 @@ def write(state: State, steps: list[tuple[int, int | None]]) -> None:
             state.put(SLOT, SlotRecord(1, value, 0), slot)
 
 
+@settings(deadline=None)
 @given(writes, writes)
 def test_undo_takes_back_everything_since_the_mark(
     first: list[tuple[int, int | None]], second: list[tuple[int, int | None]]
@@ -103,6 +105,7 @@ def test_undo_takes_back_everything_since_the_mark(
     assert state.seal() == twin.seal()
 
 
+@settings(deadline=None)
 @given(st.lists(writes, max_size=5))
 def test_sealed_bytes_are_the_state(blocks: list[list[tuple[int, int | None]]]) -> None:
     state = State()

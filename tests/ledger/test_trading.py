@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.ledger.chain import (
@@ -96,6 +96,7 @@ def test_a_tolerance_is_set_aside_too() -> None:
     assert chain.escrow(ANN) == 322_000
 
 
+@settings(deadline=None)
 @given(st.integers(1, 10**9), st.integers(0, 10**9), st.integers(0, 10**9))
 def test_the_escrow_is_enough_for_one_trade_and_not_a_micro_more(
     wh: int, price: int, more: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.ledger.chain import ANN, BOB
@@ -45,6 +45,7 @@ def made(height: int = 100, count: int = 1) -> bytes:
     return make_transaction(ANN, CHAIN, 7, height, [PAY] * count)
 
 
+@settings(deadline=None)
 @given(u63, u63, st.lists(ops, min_size=1, max_size=5))
 def test_what_is_made_is_what_is_decoded(nonce: int, expiry: int, given_ops: list[Op]) -> None:
     raw = make_transaction(ANN, CHAIN, nonce, expiry, given_ops)
@@ -78,6 +79,7 @@ def test_the_signature_covers_domain_chain_and_id() -> None:
     assert not verify(*signature_of(tx, sha256(b"another chain")))
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_anything_else_is_malformed(data: bytes) -> None:
     with pytest.raises(Malformed):

@@ -39,4 +39,4 @@ async def plant(certificates: Certificates, tmp_path: Path) -> AsyncIterator[Pla
 def logged() -> Iterator[list[EventDict]]:
     """What is logged during the test."""
     with structlog.testing.capture_logs() as lines:
-        yield lines  # type: ignore[misc]  # capture_logs says MutableMapping, it is a list of dicts
+        yield lines

@@ -110,7 +110,7 @@ def verify(
     elif report.ok:
         print(
             f"heights {report.first}..{report.last} hold: {report.transactions} transactions, "
-            f"every hash, root and signature re-checked from genesis in {seconds:.1f} s"
+            f"every hash, root and signature re-checked from genesis in {seconds:.2f} s"
         )
     if not report.ok:
         raise UserError(

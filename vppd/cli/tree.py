@@ -179,6 +179,12 @@ COMMANDS = (
         ("vppd peers list", "vppd peers list --peers plant/der-1/peers.toml -o json"),
     ),
     Entry(
+        "peers check",
+        "vppd.cli.peers:check",
+        "Connect to every node of peers.toml and say who answers.",
+        ("vppd peers check", "vppd peers check --home plant/der-1 -o json"),
+    ),
+    Entry(
         "peers add",
         "vppd.cli.peers:add",
         "Add an address to peers.toml; copy the file to every node afterwards.",

@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vppd.codec import Malformed, encode
+from vppd.config.genesis import Genesis
+from vppd.crypto import Signer
 from vppd.errors import PeerFault, UserError
 from vppd.net.frames import PUSH, REQUEST, RESPONSE, encode_frame
+from vppd.net.hello import Kind, Self
 from vppd.net.requests import (
     Accepted,
     Ask,
@@ -40,7 +43,9 @@ from vppd.net.requests import (
     decode_push,
     decode_response,
 )
-from vppd.types import Digest, Height
+from vppd.net.session import open_session
+from vppd.net.tls import Tls, explain
+from vppd.types import Digest, Height, PublicKey
 
 R = TypeVar("R")
 _HEADER = struct.Struct(">IB")
@@ -217,8 +222,51 @@ async def connect(socket: Path) -> AsyncIterator[Client]:
             "E351",
             "no node answers here",
             facts={"socket": str(socket), "why": err.strerror or str(err)},
-            hint="is it running? start it with: vppd start --home " + str(socket.parent),
+            hint=f"is it running? start it with: vppd start --home {socket.parent}",
         ) from err
+    async with _open(reader, writer) as client:
+        yield client
+
+
+@asynccontextmanager
+async def connect_port(
+    addr: str,
+    signer: Signer,
+    genesis: Genesis,
+    tls: Tls | None,
+    expected: PublicKey | None = None,
+) -> AsyncIterator[Client]:
+    """A client on a node's port, with a certificate of the plant.
+
+    Args:
+        addr: ``host:port``.
+        signer: any key of the client's own.
+        genesis: the plant.
+        tls: the client's certificate; ``None``: plain, on this machine only.
+        expected: the node's key, if known.
+
+    Raises:
+        UserError: E357, not reached or not let in, and why.
+    """
+    me = Self(Kind.CLIENT, "client", signer, genesis.digest)
+    validators = {validator.key: i for i, validator in enumerate(genesis.validators)}
+    try:
+        reader, writer = await open_session(addr, me, validators, tls, expected)
+    except (OSError, PeerFault) as err:
+        raise UserError(
+            "E357",
+            f"no session with the node at {addr}",
+            facts={"why": explain(err)},
+            hint="vppd peers check tries every node of peers.toml",
+        ) from err
+    async with _open(reader, writer) as client:
+        yield client
+
+
+@asynccontextmanager
+async def _open(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> AsyncIterator[Client]:
     client = Client(reader, writer)
     try:
         yield client

@@ -12,8 +12,7 @@ Lengths are four bytes, big-endian.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Sequence
 from typing import Annotated, TypeAlias
 
 from msgspec import Meta
@@ -121,26 +120,22 @@ class Buckets:
 def check_bucket(
     root: Digest,
     index: int,
-    entries: Mapping[bytes, bytes] | Sequence[Pair],
+    entries: Sequence[Pair],
     siblings: tuple[Sequence[Digest], Sequence[Digest]],
 ) -> bool:
-    """Whether these are all entries of bucket ``index`` under ``root``.
+    """Whether these are all entries of bucket ``index``, in key order, in the state with this root.
 
     Args:
         root: a state root.
         index: 0…4095.
-        entries: keys and values; pairs stand in strictly ascending key order.
+        entries: keys and values.
         siblings: the 63 other buckets of the shelf, and the 63 other shelves.
     """
-    pairs = sorted(entries.items()) if isinstance(entries, Mapping) else entries
-    ascending = all(a[0] < b[0] for a, b in pairwise(pairs))
-    if not ascending or not 0 <= index < BUCKETS or any(bucket_of(k) != index for k, _ in pairs):
-        return False
     buckets, shelves = siblings
-    if len(buckets) != FAN_OUT - 1 or len(shelves) != FAN_OUT - 1:
+    if not 0 <= index < BUCKETS or not len(buckets) == len(shelves) == FAN_OUT - 1:
         return False
     shelf, place = divmod(index, FAN_OUT)
-    shelf_hash = _node(_SHELF, _with(buckets, place, bucket_hash(pairs)))
+    shelf_hash = _node(_SHELF, _with(buckets, place, bucket_hash(entries)))
     return _node(_ROOT, _with(shelves, shelf, shelf_hash)) == root
 
 

@@ -1,35 +1,18 @@
-"""Orders and the trades between them: prices, quantities, amounts, and what a bid sets aside."""
+"""Orders and the trades between them: whose turn, what price, how much, and what it moves."""
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import NamedTuple
 
 from vppd.config.genesis import Genesis
+from vppd.day.audit.book import Book, Placed
 from vppd.day.audit.findings import Findings
 from vppd.day.audit.purses import Purses
-from vppd.day.audit.rules import (
-    BID,
-    OFFER,
-    RULE_SETS,
-    Calendar,
-    Phase,
-    amount,
-    reference_price,
-    set_aside,
-    standing_price,
-    trade_price,
-)
+from vppd.day.audit.rules import BID, OFFER, RULE_SETS, Calendar, Phase, amount, trade_price
 from vppd.day.audit.slots import Slots
 from vppd.ledger.receipts import OrderAccepted, Purse, Reason, Traded
 from vppd.ledger.transaction import PlaceOrder
-from vppd.types import Micro, MicroPerKwh, PublicKey, Slot, TimeMs, Wh
-
-
-class _Order(NamedTuple):
-    account: PublicKey
-    terms: PlaceOrder
-    reserved: Micro
+from vppd.types import Micro, PublicKey, Slot, TimeMs, Wh
 
 
 class Contract(NamedTuple):
@@ -38,7 +21,6 @@ class Contract(NamedTuple):
     seller: PublicKey
     buyer: PublicKey
     quantity_wh: Wh
-    price: MicroPerKwh
     amount: Micro
     """Worked out here, whatever the receipt says."""
     round: int
@@ -70,9 +52,9 @@ class Trades:
         self._slots = slots
         self._purses = purses
         self._findings = findings
-        self._orders: dict[Slot, dict[int, _Order]] = {}
-        self._filled: Counter[tuple[Slot, int]] = Counter()
-        self._cost: Counter[tuple[Slot, int]] = Counter()
+        self._books: dict[Slot, Book] = {}
+        self._arrived: dict[Slot, None] = {}
+        """Slots with a new order in this receipt."""
         self.contracts: dict[Slot, list[Contract]] = {}
         """By slot, in the order made."""
 
@@ -89,27 +71,35 @@ class Trades:
             sum(c.quantity_wh for c in contracts if c.buyer == account),
         )
 
+    # ------------------------------------------------------------ orders
+
     def accept(
         self, event: OrderAccepted, sender: PublicKey, terms: PlaceOrder, time_ms: TimeMs
     ) -> None:
         """An order went into the book."""
         slot, findings = terms.slot, self._findings
-        placed = self._orders.setdefault(slot, {})
+        book = self._book(slot)
         findings.same("the slot of the order", event.slot, slot)
-        findings.same(f"the order's number in slot {slot}", event.seq, len(placed))
+        findings.same(f"the order's number in slot {slot}", event.seq, len(book.orders))
         if self._calendar.phase(slot, time_ms) is not Phase.OPEN:
             findings.add(f"an order for slot {slot} is taken while the slot is not open")
         if sender not in self._credit:
             findings.add(f"{findings.name(sender)} places an order without being a member")
         self._check_terms(terms)
-        reserved = 0
+        order = Placed(event.seq, sender, self._credit.get(sender, 0), terms)
         if terms.side == BID:
-            reserved = set_aside(self._rules, terms.quantity_wh, terms.price, terms.reserve_price)
+            reserved = book.reserved(order)
             self._purses.expect(sender, Purse.BALANCE, -reserved, Reason.RESERVE)
             self._purses.expect(sender, Purse.ESCROW, reserved, Reason.RESERVE)
             if self._purses.balance(sender) < 0:
                 findings.add(f"{findings.name(sender)} bids without the balance for it")
-        placed[event.seq] = _Order(sender, terms, reserved)
+        book.orders[event.seq] = order
+        self._arrived[slot] = None
+
+    def _book(self, slot: Slot) -> Book:
+        if slot not in self._books:
+            self._books[slot] = Book(self._rules, self._calendar.tariff(slot))
+        return self._books[slot]
 
     def _check_terms(self, terms: PlaceOrder) -> None:
         market = self._market
@@ -121,6 +111,8 @@ class Trades:
         if worse > 0 if terms.side == OFFER else worse < 0:
             self._findings.add("an order whose reserve price is better than its price is taken")
 
+    # ------------------------------------------------------------ trades
+
     def trade(self, event: Traded, *, by_time: bool) -> None:
         """An offer and a bid met; ``by_time``: in the block's own receipt, at gate closure."""
         slot, findings = event.slot, self._findings
@@ -128,21 +120,24 @@ class Trades:
         what = f"trade {event.seq} of slot {slot}"
         findings.same(f"the number of {what}", event.seq, len(made))
         self._check_occasion(event, what, by_time=by_time)
-        orders = self._orders.get(slot, {})
-        offer, bid = orders.get(event.offer), orders.get(event.bid)
+        right = amount(event.quantity_wh, event.price)
+        findings.same(f"the amount of {what}", event.amount, right)
+        book = self._book(slot)
+        offer, bid = book.orders.get(event.offer), book.orders.get(event.bid)
         if offer is None or bid is None or (offer.terms.side, bid.terms.side) != (OFFER, BID):
             findings.add(f"{what} is not between an offer and a bid that were placed")
         else:
             if (event.seller, event.buyer) != (offer.account, bid.account):
                 findings.add(f"{what} is not between those who placed its orders")
+            self._check_turn(event, what, offer, bid)
             self._check_price(event, what, offer, bid)
-            self._check_quantity(event, what, offer, bid)
-        right = amount(event.quantity_wh, event.price)
-        findings.same(f"the amount of {what}", event.amount, right)
-        self._cost[slot, event.bid] += right
-        made.append(
-            Contract(event.seller, event.buyer, event.quantity_wh, event.price, right, event.round)
-        )
+            smaller = min(offer.left_wh, bid.left_wh)
+            findings.same(f"the quantity of {what}", event.quantity_wh, smaller)
+            offer.left_wh -= event.quantity_wh
+            bid.left_wh -= event.quantity_wh
+            bid.cost += right
+        book.note_price(event.price, event.round)
+        made.append(Contract(event.seller, event.buyer, event.quantity_wh, right, event.round))
 
     def _check_occasion(self, event: Traded, what: str, *, by_time: bool) -> None:
         rules, findings = self._rules, self._findings
@@ -157,57 +152,53 @@ class Trades:
         if event.round not in rounds:
             findings.add(f"{what} is of round {event.round}, which does not belong here")
 
-    def _check_price(self, event: Traded, what: str, offer: _Order, bid: _Order) -> None:
-        reference = None
-        if event.round != 1 and self._rules.leans:
-            first = [c.price for c in self.contracts[event.slot] if c.round == 1]
-            reference = reference_price(first, self._calendar.tariff(event.slot))
-        asked, given = (
-            order.terms.price
-            if event.round == 1
-            else standing_price(
-                self._rules,
-                order.terms.side,
-                order.terms.price,
-                order.terms.reserve_price,
-                reference,
-            )
-            for order in (offer, bid)
-        )
+    def _check_turn(self, event: Traded, what: str, offer: Placed, bid: Placed) -> None:
+        """Head meets head; in a continuous market the newest order meets the other side's head."""
+        book, round_ = self._books[event.slot], event.round
+        newest = max(offer.seq, bid.seq) if self._rules.continuous and round_ == 1 else None
+        for order in (offer, bid):
+            if order.seq != newest and book.head(order.terms.side, round_, newest) is not order:
+                self._findings.add(f"{what} passes over an order better than order {order.seq}")
+        if round_ != 1 and book.crosses(1):
+            self._findings.add(f"{what} is of round {round_}, round 1 is not over")
+        if round_ == 1 and any(contract.round != 1 for contract in self.contracts[event.slot]):
+            self._findings.add(f"{what} is of round 1, which is over")
+
+    def _check_price(self, event: Traded, what: str, offer: Placed, bid: Placed) -> None:
+        book = self._books[event.slot]
+        asked, given = book.standing(offer, event.round), book.standing(bid, event.round)
         if asked - given > self._rules.tolerance:
             self._findings.add(f"{what} is made although {asked} is asked and {given} is bid")
-        credit = self._credit
-        right = trade_price(
-            self._rules, asked, credit.get(offer.account, 0), given, credit.get(bid.account, 0)
-        )
+        right = trade_price(self._rules, asked, offer.credit, given, bid.credit)
         self._findings.same(f"the price of {what}", event.price, right)
 
-    def _check_quantity(self, event: Traded, what: str, offer: _Order, bid: _Order) -> None:
-        if event.quantity_wh == 0:
-            self._findings.add(f"{what} is about no energy")
-        for seq, order in ((event.offer, offer), (event.bid, bid)):
-            self._filled[event.slot, seq] += event.quantity_wh
-            filled = self._filled[event.slot, seq]
-            if filled > order.terms.quantity_wh:
-                self._findings.add(
-                    f"with {what}, order {seq} has traded {filled} Wh of {order.terms.quantity_wh}"
-                )
+    # ------------------------------------------------------------ the end of a receipt
 
     def end_receipt(self, *, by_time: bool) -> None:
-        """Gates that closed release what is not needed, slots that settled are paid."""
-        if not by_time:
-            return
-        for slot, phase in self._slots.advanced:
-            if phase is Phase.GATE_CLOSED:
-                self._expect_releases(slot)
-            elif phase is Phase.SETTLED:
-                self._expect_payments(slot)
+        """Everything that crosses has traded; closed gates release, settled slots are paid."""
+        if by_time:
+            for slot, phase in self._slots.advanced:
+                if phase is Phase.GATE_CLOSED:
+                    self._check_exhausted(slot, 2)
+                    self._expect_releases(slot)
+                elif phase is Phase.SETTLED:
+                    self._expect_payments(slot)
+        elif self._rules.continuous:
+            for slot in self._arrived:
+                self._check_exhausted(slot, 1)
+        self._arrived.clear()
+
+    def _check_exhausted(self, slot: Slot, round_: int) -> None:
+        if self._book(slot).crosses(round_):
+            self._findings.add(f"orders of slot {slot} that cross in round {round_} do not trade")
 
     def _expect_releases(self, slot: Slot) -> None:
-        for seq, order in self._orders.get(slot, {}).items():
-            unused = order.reserved - self._cost[slot, seq]
-            self._purses.expect(order.account, Purse.ESCROW, -unused, Reason.RELEASE)
-            self._purses.expect(order.account, Purse.BALANCE, unused, Reason.RELEASE)
+        book = self._book(slot)
+        for order in book.orders.values():
+            unused = book.reserved(order) - order.cost
+            if order.terms.side == BID:
+                self._purses.expect(order.account, Purse.ESCROW, -unused, Reason.RELEASE)
+                self._purses.expect(order.account, Purse.BALANCE, unused, Reason.RELEASE)
 
     def _expect_payments(self, slot: Slot) -> None:
         for contract in self.contracts.get(slot, ()):
