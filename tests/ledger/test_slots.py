@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from tests.ledger.chain import (
     ANN,
     ANN_METER,
+    BOB,
     Chain,
+    bid,
     events,
     genesis,
     market,
@@ -22,6 +24,7 @@ from tests.ledger.chain import (
 )
 from vppd.ledger.receipts import SlotAdvanced
 from vppd.ledger.slots import Agenda, Phase, due_ms, phase_at
+from vppd.ledger.state import TABLES
 from vppd.types import Slot
 
 MARKET = market()
@@ -110,6 +113,11 @@ def test_a_closed_slot_has_left_the_state() -> None:
     chain = Chain()
     genesis_entries = chain.ledger.entries()
     chain.ok(start_of(5) - 20_000, ANN, offer(5, 10, 1))
+    chain.ok(start_of(5) - 19_000, BOB, bid(5, 10, 1))
+    chain.ok(start_of(6), ANN_METER, reading(5, 100, 50))
+    chain.block(start_of(6) + 5_000)
+    slot_tables = {key[0] for key, _ in chain.ledger.entries()}
+    assert slot_tables == {table.number for table in TABLES.values()}
     chain.block(start_of(9) + 5_000)
     tables_left = {key[0] for key, _ in chain.ledger.entries()}
     assert tables_left == {key[0] for key, _ in genesis_entries}

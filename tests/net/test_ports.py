@@ -38,7 +38,7 @@ def test_plain_is_refused_beyond_it(addr: str) -> None:
 async def test_a_taken_port_is_named_with_what_to_try() -> None:
     addr = f"127.0.0.1:{free_port()}"
     with closing(await bind_tcp(addr)):
-        with pytest.raises(UserError, match="port .* is taken") as refused:
+        with pytest.raises(UserError, match=r"port .* is taken") as refused:
             await bind_tcp(addr)
         assert refused.value.code == "E301"
         assert addr.rpartition(":")[2] in refused.value.what

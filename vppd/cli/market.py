@@ -73,13 +73,13 @@ def book(
     slot: SlotOption = None, home: HomeOption = Path(), output: OutputOption = Output.TABLE
 ) -> None:
     """Print the resting orders of a slot, best first."""
-    view: dict[str, Any] = _view("book", slot, home)
+    rows: list[dict[str, Any]] = _view("book", slot, home)
     if output is Output.JSON:
-        print_json(view)
-        return
-    for side in ("offers", "bids"):
-        print(f"slot {view['slot']}, {side}: {len(view[side]) or 'none'}")
-        print_rows([_priced(row) for row in view[side]], output)
+        print_json(rows)
+    elif rows:
+        print_rows([_priced(row) for row in rows], output)
+    else:
+        print("no resting orders in this slot")
 
 
 def trades(

@@ -173,6 +173,11 @@ class Link(asyncio.Protocol):
         """The key the other side has shown in a hello that is not over; nothing is proven."""
         return self._handshake.claimed if self._handshake is not None else None
 
+    @property
+    def stuck(self) -> bool:
+        """Whether the other side reads more slowly than it is sent."""
+        return self._paused
+
     def send(self, frame: bytes) -> bool:
         """Queue a whole frame; all frames of one turn of the event loop leave in one write.
 

@@ -37,7 +37,7 @@ from vppd.ledger.transaction import (
     Transfer,
     decode_transaction,
 )
-from vppd.types import TimeMs
+from vppd.types import Slot, TimeMs
 
 _Op = TypeVar("_Op", PlaceOrder, Reading)
 
@@ -141,7 +141,7 @@ class _Audit:
     ) -> None:
         """What succeeded: a block's own triggers if ``by_time``, else the transaction."""
         wishes = _Wishes(tx)
-        self._slots.begin_receipt({op.slot for op in (*wishes.orders, *wishes.readings)})
+        self._slots.begin_receipt(wishes.slots())
         for to, amount in wishes.transfers:
             self._purses.expect(wishes.sender, Purse.BALANCE, -amount, Reason.TRANSFER)
             self._purses.expect(to, Purse.BALANCE, amount, Reason.TRANSFER)
@@ -191,6 +191,10 @@ class _Wishes:
         self.transfers = [(op.to, op.amount) for op in ops if isinstance(op, Transfer)]
         self.orders = [op for op in ops if isinstance(op, PlaceOrder)]
         self.readings = [op for op in ops if isinstance(op, Reading)]
+
+    def slots(self) -> set[Slot]:
+        """Those with an order or a reading."""
+        return {op.slot for op in self.orders} | {op.slot for op in self.readings}
 
 
 def _next(wishes: list[_Op]) -> _Op | None:

@@ -1,0 +1,724 @@
+"""Whole networks over loopback: who gets in, who does not and reads why, and who comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import closing, suppress
+from pathlib import Path
+
+import pytest
+from structlog.typing import EventDict
+
+from tests.net.plant import (
+    CHAIN,
+    KEYS,
+    OTHER_CHAIN,
+    Certificates,
+    ClientGone,
+    Down,
+    Got,
+    Node,
+    Plant,
+    Recorder,
+    Up,
+    free_port,
+    tls_of,
+)
+from vppd.codec import encode
+from vppd.consensus.messages import Type
+from vppd.crypto import SigningKey
+from vppd.errors import LocalFault, PeerFault, UserError
+from vppd.net.frames import (
+    HELLO,
+    OPENING_CAPS,
+    PEER_CAPS,
+    PROOF,
+    REQUEST,
+    RESPONSE,
+    Frame,
+    FrameParser,
+    encode_frame,
+)
+from vppd.net.hello import Channel, Handshake, Kind, Proof, RefusedByPeer, Self
+from vppd.net.link import DEADLINES
+from vppd.net.peers import MAX_CLIENTS, MAX_OBSERVERS, PeerEntry, PeerState
+from vppd.net.session import open_session
+from vppd.net.tls import peer_fingerprint
+
+PING = encode_frame(Type.PING, b"\x90")
+pytestmark = pytest.mark.net
+
+
+async def until(node: Node, peer: int, words: str) -> PeerState:
+    """The state of ``peer`` once its reason has these words; the dialler tries until then."""
+    while True:
+        state = next(s for s in node.network.peer_states() if s.index == peer)
+        if words in state.why:
+            return state
+        await asyncio.sleep(0.001)
+
+
+async def refused(node: Node, words: str) -> str:
+    """Why ``node`` let somebody not in, once it did for a reason with these words."""
+    while True:
+        for refusal in node.network.refusals():
+            if words in refusal.why:
+                return refusal.why
+        await asyncio.sleep(0.001)
+
+
+# ------------------------------------------------------------ a plant
+
+
+async def test_every_validator_reaches_every_other_over_tls(
+    plant: Plant, certificates: Certificates
+) -> None:
+    nodes = [await plant.start(i, n=4, tls=certificates.tls(i)) for i in range(4)]
+    for i, node in enumerate(nodes):
+        others = [j for j in range(4) if j != i]
+        await node.seen.all_up(others)
+        assert node.network.connected() == tuple(others)
+
+
+async def test_a_frame_reaches_whom_it_is_sent_to(plant: Plant, certificates: Certificates) -> None:
+    nodes = [await plant.start(i, n=3, tls=certificates.tls(i)) for i in range(3)]
+    for node in nodes:
+        await node.seen.all_up({0, 1, 2} - {nodes.index(node)})
+    block = encode_frame(Type.BLOCK, bytes(900_000))
+    assert nodes[1].network.send(2, block)
+    nodes[1].network.broadcast(PING)
+    assert await nodes[2].seen.next(Got) == Got(1, Type.BLOCK, bytes(900_000))
+    assert await nodes[2].seen.next(Got) == Got(1, Type.PING, b"\x90")
+    assert await nodes[0].seen.next(Got) == Got(1, Type.PING, b"\x90")
+
+
+async def test_nothing_is_sent_to_who_is_not_there(plant: Plant) -> None:
+    node = await plant.start(0)
+    assert not node.network.send(1, PING)
+    assert not node.network.send(7, PING)
+    node.network.broadcast(PING)
+    node.network.cut(1, "nobody")
+
+
+@pytest.mark.parametrize("dials", [True, False])
+async def test_the_higher_index_dials_the_lower(plant: Plant, dials: bool) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as elsewhere:
+        elsewhere.setblocking(False)
+        addr = f"127.0.0.1:{elsewhere.getsockname()[1]}"
+        here, there = (1, 0) if dials else (0, 1)
+        entries = list(plant.entries[:2])
+        entries[there] = PeerEntry(there, "elsewhere", KEYS[there].public_key, addr)
+        await plant.start(here, entries=entries)
+        if dials:
+            conn, _ = await asyncio.get_running_loop().sock_accept(elsewhere)
+            conn.close()
+        else:
+            # Whoever would dial had its turns of the loop while this observer was let in.
+            observer = await plant.start(2, kind=Kind.OBSERVER, entries=[plant.entries[0]])
+            await observer.seen.all_up([0])
+            with pytest.raises(BlockingIOError):
+                elsewhere.accept()
+
+
+async def test_a_peer_that_restarts_is_found_again(
+    plant: Plant, certificates: Certificates
+) -> None:
+    first = await plant.start(0, tls=certificates.tls(0))
+    other = await plant.start(1, tls=certificates.tls(1))
+    await other.seen.all_up([0])
+    await first.network.stop()
+    down = await other.seen.next(Down)
+    assert down == Down(0, "closed by the other side: the node is stopping")
+    await until(other, 0, "connection refused")
+    again = await plant.start(0, tls=certificates.tls(0))
+    await other.seen.all_up([0])
+    await again.seen.all_up([1])
+    (state,) = other.network.peer_states()
+    assert state.connected
+    assert state.why == ""
+
+
+async def test_a_peer_that_dies_without_a_word_is_found_again(plant: Plant) -> None:
+    first, other = await plant.start(0), await plant.start(1)
+    await first.seen.all_up([1])
+    await other.seen.all_up([0])
+    other.network.send(0, PING)
+    await first.seen.next(Got)
+    first.seen.links[0].abort("power cut")
+    assert isinstance(await other.seen.next(Down), Down)
+    await other.seen.all_up([0])
+    await first.seen.all_up([1])
+
+
+async def test_a_cut_peer_reads_why_and_may_come_back(plant: Plant) -> None:
+    first, other = await plant.start(0), await plant.start(1)
+    await first.seen.all_up([1])
+    await other.seen.all_up([0])
+    first.network.cut(1, "twenty bad signatures")
+    assert await first.seen.next(Down) == Down(1, "twenty bad signatures")
+    assert await other.seen.next(Down) == Down(0, "closed by the other side: twenty bad signatures")
+    await first.seen.all_up([1])
+    await other.seen.all_up([0])
+
+
+async def test_a_newer_link_replaces_the_older(plant: Plant) -> None:
+    node = await plant.start(0)
+    older = await plant.start(1)
+    await node.seen.all_up([1])
+    await older.seen.all_up([0])
+    entries = [plant.entries[0], PeerEntry(1, "node-1", KEYS[1].public_key, "127.0.0.1:1")]
+    newer = await plant.start(1, entries=entries, listen=f"127.0.0.1:{free_port()}")
+    await newer.seen.all_up([0])
+    assert await node.seen.next(Down) == Down(1, "replaced by a newer connection")
+    assert await node.seen.next(Up) == Up(1)
+    assert node.network.connected() == (1,)
+
+
+async def test_an_observer_dials_all_and_hears_broadcasts(
+    plant: Plant, certificates: Certificates
+) -> None:
+    nodes = [await plant.start(i, n=3, tls=certificates.tls(i)) for i in range(3)]
+    observer = await plant.start(5, n=3, kind=Kind.OBSERVER, tls=certificates.tls(4))
+    await observer.seen.all_up([0, 1, 2])
+    for i, node in enumerate(nodes):
+        observer.network.send(i, PING)
+        assert await node.seen.next(Got) == Got(None, Type.PING, b"\x90")
+        node.seen.links[-1].send(encode_frame(Type.TX, b"answer"))
+        assert await observer.seen.next(Got) == Got(i, Type.TX, b"answer")
+        node.network.broadcast(PING)
+        assert await observer.seen.next(Got) == Got(i, Type.PING, b"\x90")
+
+
+async def test_the_state_of_a_peer_tells_since_when_and_how_much(
+    plant: Plant, certificates: Certificates
+) -> None:
+    nodes = [await plant.start(i, tls=certificates.tls(i)) for i in range(2)]
+    (before,) = nodes[0].network.peer_states()
+    assert before == PeerState(
+        1, "node-1", plant.entries[1].addr, False, before.seconds, "not heard from yet", None,
+        before.traffic,
+    )  # fmt: skip
+    await nodes[0].seen.all_up([1])
+    await nodes[1].seen.all_up([0])
+    nodes[0].network.send(1, PING)
+    await nodes[1].seen.next(Got)
+    (state,) = nodes[0].network.peer_states()
+    assert state.connected
+    assert state.seconds >= 0
+    assert state.traffic.frames_out[Type.PING] == 1
+    assert state.rtt_us is not None
+    assert state.rtt_us >= 0
+
+
+async def test_counts_survive_a_lost_link(plant: Plant) -> None:
+    nodes = [await plant.start(i) for i in range(2)]
+    for _ in range(2):
+        await nodes[0].seen.all_up([1])
+        await nodes[1].seen.all_up([0])
+        nodes[0].network.send(1, PING)
+        await nodes[1].seen.next(Got)
+        nodes[0].network.cut(1, "again")
+        await nodes[0].seen.next(Down)
+        await nodes[1].seen.next(Down)
+    (state,) = nodes[0].network.peer_states()
+    assert state.traffic.frames_out[Type.PING] == 2
+
+
+async def test_one_line_is_logged_per_change_and_none_per_frame(
+    plant: Plant, logged: list[EventDict]
+) -> None:
+    nodes = [await plant.start(i) for i in range(2)]
+    await nodes[0].seen.all_up([1])
+    await nodes[1].seen.all_up([0])
+    for _ in range(50):
+        nodes[0].network.send(1, PING)
+    for _ in range(50):
+        await nodes[1].seen.next(Got)
+    events = [line["event"] for line in logged]
+    assert sorted(events) == ["listening"] * 2 + ["peer_connected"] * 2
+
+
+async def test_a_peer_that_stays_away_is_logged_once(plant: Plant, logged: list[EventDict]) -> None:
+    node = await plant.start(1)
+    await until(node, 0, "connection refused")
+    with closing(socket.create_server(("127.0.0.1", int(plant.entries[0].addr[10:])))) as server:
+        server.setblocking(False)
+        for _ in range(3):  # it is dialled again and again
+            conn, _ = await asyncio.get_running_loop().sock_accept(server)
+            conn.close()
+    lines = [line for line in logged if line["event"] == "peer_not_reached"]
+    assert lines[0]["why"] == "connection refused"
+    assert len(lines) == len({line["why"] for line in lines})
+
+
+async def test_stopping_twice_is_once(plant: Plant) -> None:
+    node = await plant.start(0)
+    await node.network.stop()
+    await node.network.stop()
+
+
+# ------------------------------------------------------------ who is not let in
+
+
+async def test_another_plants_certificate_is_refused_and_both_ends_say_why(
+    plant: Plant, certificates: Certificates
+) -> None:
+    node = await plant.start(0, tls=certificates.tls(0))
+    stranger = await plant.start(1, tls=tls_of(certificates.other))
+    state = await until(stranger, 0, "certificate")
+    assert state.why == "certificate signed by another plant's CA"
+    assert not state.connected
+    await refused(node, "it may have refused our certificate")
+    assert not node.network.connected()
+
+
+async def test_a_certificate_of_another_plant_is_refused_even_if_it_trusts_ours(
+    plant: Plant, certificates: Certificates
+) -> None:
+    """In TLS 1.3 the refused client sees its own handshake succeed first."""
+    node = await plant.start(0, tls=certificates.tls(0))
+    foreign = certificates.foreign
+    tls = certificates.tls(1)
+    tls.client.load_cert_chain(str(foreign / "node.pem"), str(foreign / "node-tls.key"))
+    stranger = await plant.start(1, tls=tls)
+    await refused(node, "certificate signed by another plant's CA")
+    await until(stranger, 0, "it may have refused our certificate")
+    assert not stranger.network.connected()
+
+
+@pytest.mark.parametrize(
+    ("which", "why"),
+    [("expired", "certificate has expired"), ("revoked", "certificate is revoked")],
+)
+async def test_an_expired_or_revoked_certificate_is_refused(
+    plant: Plant, certificates: Certificates, which: str, why: str
+) -> None:
+    from vppd.net.tls import load_tls
+
+    home = certificates.ours[0]
+    ours = load_tls(home / "ca.pem", home / "node.pem", home / "node-tls.key", certificates.crl)
+    node = await plant.start(0, tls=ours)
+    bad: Path = getattr(certificates, which)
+    tls = certificates.tls(1)
+    tls.client.load_cert_chain(str(bad / "node.pem"), str(bad / "node-tls.key"))
+    stranger = await plant.start(1, tls=tls)
+    await refused(node, why)
+    await until(stranger, 0, "it may have refused our certificate")
+
+
+async def test_another_chain_is_refused_and_both_ends_name_both(
+    plant: Plant, certificates: Certificates
+) -> None:
+    node = await plant.start(0, tls=certificates.tls(0))
+    stranger = await plant.start(1, tls=certificates.tls(1), chain=OTHER_CHAIN)
+    state = await until(stranger, 0, "wrong chain")
+    ours, theirs = CHAIN.hex()[:8], OTHER_CHAIN.hex()[:8]
+    assert ours in state.why
+    assert theirs in state.why
+    why = await refused(node, "wrong chain")
+    assert ours in why
+    assert theirs in why
+
+
+async def test_a_validator_nobody_knows_is_refused_and_reads_why(
+    plant: Plant, certificates: Certificates
+) -> None:
+    node = await plant.start(0, tls=certificates.tls(0))
+    entries = [plant.entries[0], PeerEntry(1, "new", KEYS[6].public_key, plant.entries[1].addr)]
+    stranger = await plant.start(1, tls=certificates.tls(1), key=KEYS[6], entries=entries)
+    await refused(node, "no validator of this plant has the key")
+    await until(stranger, 0, "no validator of this plant has the key")
+
+
+async def test_swapped_addresses_are_noticed_and_named(plant: Plant) -> None:
+    await plant.start(0, n=3)
+    first, second = plant.entries[:2]
+    swapped = [
+        PeerEntry(0, first.name, first.key, second.addr),
+        PeerEntry(1, second.name, second.key, first.addr),
+        plant.entries[2],
+    ]
+    dialler = await plant.start(2, entries=swapped)
+    await until(dialler, 1, "dialled the node with")
+
+
+async def test_a_second_live_copy_of_a_node_is_noticed(plant: Plant) -> None:
+    node = await plant.start(0, n=1)
+    copy = await plant.start(
+        0,
+        entries=[PeerEntry(0, "itself", KEYS[5].public_key, plant.entries[0].addr)],
+        kind=Kind.OBSERVER,
+    )
+    await refused(node, "our own key on the other side")
+    await until(copy, 0, "refused by the other side: our own key")
+
+
+async def test_a_tls_node_and_a_plain_one_tell_each_other_apart(
+    plant: Plant, certificates: Certificates
+) -> None:
+    node = await plant.start(0, tls=certificates.tls(0))
+    await plant.start(1)
+    assert 'transport = "plain"' in await refused(node, "speaks no TLS")
+
+
+async def test_a_slow_handshake_is_reaped(plant: Plant, certificates: Certificates) -> None:
+    """One connection stalls before TLS, one after; the reason is the same: time."""
+    deadlines = DEADLINES._replace(handshake=0.05)
+    node = await plant.start(0, tls=certificates.tls(0), deadlines=deadlines)
+    host, port = "127.0.0.1", node.network.port
+    reader, writer = await asyncio.open_connection(host, port)
+    assert await reader.read() == b""
+    writer.close()
+    reader, writer = await asyncio.open_connection(host, port, ssl=certificates.tls(1).client)
+    parser = FrameParser(OPENING_CAPS)
+    data = await reader.read()
+    kinds = [frame.type for frame in parser.feed(data)]
+    assert kinds[0] == HELLO
+    writer.transport.abort()
+    await refused(node, "the hello is not over")
+    await refused(node, "TLS")
+
+
+async def test_half_open_connections_do_not_keep_a_peer_out(
+    plant: Plant, certificates: Certificates
+) -> None:
+    deadlines = DEADLINES._replace(handshake=0.05)
+    node = await plant.start(0, tls=certificates.tls(0), deadlines=deadlines)
+    idle = [socket.create_connection(("127.0.0.1", node.network.port)) for _ in range(100)]
+    other = await plant.start(1, tls=certificates.tls(1))
+    await other.seen.all_up([0])
+    assert await refused(node, "too many connections at once")
+    for sock in idle:
+        sock.close()
+
+
+# ------------------------------------------------------------ attacks on the hello
+
+
+class Raw:
+    """A connection that speaks frames by hand."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+        self._parser = FrameParser({**PEER_CAPS, **OPENING_CAPS})
+        self._ready: list[Frame] = []
+
+    async def read(self) -> Frame:
+        while not self._ready:
+            data = await self.reader.read(65_536)
+            if not data:
+                raise ConnectionResetError
+            self._ready += self._parser.feed(data)
+        return self._ready.pop(0)
+
+    async def pass_on(self, to: Raw) -> Frame:
+        """Relay one frame as it is."""
+        frame = await self.read()
+        to.writer.write(encode_frame(*frame))
+        return frame
+
+
+async def connect(node: Node, certificates: Certificates, i: int) -> Raw:
+    port = node.network.port
+    return Raw(*await asyncio.open_connection("127.0.0.1", port, ssl=certificates.tls(i).client))
+
+
+async def test_a_relay_with_a_certificate_of_its_own_is_refused_by_both(
+    plant: Plant, certificates: Certificates
+) -> None:
+    """Somebody inside the plant terminates TLS on both sides and passes the hello on."""
+    node = await plant.start(0, tls=certificates.tls(0))
+    evil = certificates.tls(2)
+    caught: asyncio.Future[tuple[Frame, Frame]] = asyncio.get_running_loop().create_future()
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        victim, target = Raw(reader, writer), await connect(node, certificates, 2)
+        with suppress(ConnectionError):
+            for _ in (HELLO, PROOF):
+                await victim.pass_on(target)
+                await target.pass_on(victim)
+            if not caught.done():
+                caught.set_result((await victim.pass_on(target), await target.read()))
+        for raw in (victim, target):
+            raw.writer.transport.abort()
+
+    server = await asyncio.start_server(relay, "127.0.0.1", 0, ssl=evil.server)
+    port = server.sockets[0].getsockname()[1]
+    first = plant.entries[0]
+    entries = [PeerEntry(0, first.name, first.key, f"127.0.0.1:{port}"), plant.entries[1]]
+    other = await plant.start(1, tls=certificates.tls(1), entries=entries)
+    await refused(node, "bad proof")
+    await until(other, 0, "bad proof")
+    assert not node.network.connected()
+    assert not other.network.connected()
+    await other.network.stop()
+    server.close()
+
+
+async def test_a_recorded_proof_opens_nothing(plant: Plant, certificates: Certificates) -> None:
+    node = await plant.start(0, tls=certificates.tls(0))
+    record: list[Frame] = []
+    for attempt in range(2):
+        raw = await connect(node, certificates, 1)
+        hello = await raw.read()
+        if attempt == 0:
+            connection = raw.writer.get_extra_info("ssl_object")
+            channel = Channel(certificates.tls(1).fingerprint, peer_fingerprint(connection))
+            me = Self(Kind.VALIDATOR, "node-1", KEYS[1], CHAIN)
+            honest = Handshake(me, plant.validators, b"n" * 32, channel)
+            for data in (honest.start(), honest.receive(*hello)):
+                raw.writer.write(data)
+                record += FrameParser(OPENING_CAPS).feed(data)
+            await node.seen.all_up([1])
+            raw.writer.transport.abort()
+            await node.seen.next(Down)
+        else:
+            for frame in record:
+                raw.writer.write(encode_frame(*frame))
+            await refused(node, "bad proof")
+            raw.writer.transport.abort()
+    assert not node.network.connected()
+
+
+async def test_a_certificate_alone_is_no_validators_key(
+    plant: Plant, certificates: Certificates
+) -> None:
+    node = await plant.start(0, tls=certificates.tls(0))
+    raw = await connect(node, certificates, 1)
+    await raw.read()
+    me = Self(Kind.VALIDATOR, "node-1", KEYS[1], CHAIN)
+    raw.writer.write(Handshake(me, plant.validators, b"n" * 32).start())
+    raw.writer.write(encode_frame(PROOF, encode(Proof(KEYS[5].sign(b"anything")))))
+    await refused(node, "bad proof")
+    raw.writer.transport.abort()
+
+
+# ------------------------------------------------------------ handlers that raise
+
+
+async def test_a_peer_fault_cuts_that_link_and_no_other(
+    plant: Plant, logged: list[EventDict]
+) -> None:
+    nodes = [await plant.start(i, n=3) for i in range(3)]
+    await nodes[0].seen.all_up([1, 2])
+    await nodes[1].seen.all_up([0, 2])
+    nodes[0].seen.frame_error = PeerFault("replica 1 did not sign this commit")
+    nodes[1].network.send(0, PING)
+    assert await nodes[0].seen.next(Down) == Down(1, "replica 1 did not sign this commit")
+    assert 2 in nodes[0].network.connected()
+    lost = [line for line in logged if line["event"] == "peer_lost"]
+    assert {"peer": "node-1", "why": "replica 1 did not sign this commit"}.items() <= lost[
+        0
+    ].items()
+
+
+async def test_any_other_exception_is_fatal(plant: Plant) -> None:
+    nodes = [await plant.start(i) for i in range(2)]
+    await nodes[1].seen.all_up([0])
+    nodes[0].seen.frame_error = LocalFault("disk full")
+    nodes[1].network.send(0, PING)
+    assert await nodes[0].seen.fatal is nodes[0].seen.frame_error
+
+
+# ------------------------------------------------------------ clients
+
+
+async def request(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, text: bytes) -> bytes:
+    writer.write(encode_frame(REQUEST, text))
+    answer = await reader.readexactly(5 + len(text))
+    assert answer[4] == RESPONSE
+    return answer[5:]
+
+
+async def hang_up(node: Node, writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
+    await node.seen.next(ClientGone)
+
+
+async def test_requests_and_responses_pass_over_the_unix_socket(
+    plant: Plant, tmp_path: Path
+) -> None:
+    path = tmp_path / "vppd.sock"
+    node = await plant.start(0, client_socket=path)
+    reader, writer = await asyncio.open_unix_connection(str(path))
+    assert await request(reader, writer, b"abc") == b"cba"
+    assert await request(reader, writer, bytes(60_000)) == bytes(60_000)
+    node.seen.sessions[0].send(encode_frame(50, b"pushed"))
+    assert await reader.readexactly(11) == encode_frame(50, b"pushed")
+    await hang_up(node, writer)
+
+
+@pytest.mark.parametrize("type_", [Type.PREPARE, Type.TX, HELLO, RESPONSE])
+async def test_only_requests_are_taken_from_the_unix_socket(
+    plant: Plant, tmp_path: Path, type_: int
+) -> None:
+    path = tmp_path / "vppd.sock"
+    node = await plant.start(0, client_socket=path)
+    reader, writer = await asyncio.open_unix_connection(str(path))
+    writer.write(encode_frame(type_, b""))
+    assert b"is not spoken here" in await reader.read()
+    await hang_up(node, writer)
+
+
+async def test_the_socket_is_gone_after_the_node(plant: Plant, tmp_path: Path) -> None:
+    path = tmp_path / "vppd.sock"
+    node = await plant.start(0, client_socket=path)
+    assert path.exists()
+    await node.network.stop()
+    assert not path.exists()
+
+
+async def test_the_local_operator_always_gets_in(plant: Plant, tmp_path: Path) -> None:
+    """Clients over the port and local ones have places of their own, and no more than those."""
+    path = tmp_path / "vppd.sock"
+    node = await plant.start(0, client_socket=path)
+    remote = [await session(plant, node, KEYS[5]) for _ in range(MAX_CLIENTS)]
+    with pytest.raises((RefusedByPeer, OSError)):
+        reader, writer = await session(plant, node, KEYS[5])
+        remote.append((reader, writer))
+        await request(reader, writer, b"x")
+    local = [await asyncio.open_unix_connection(str(path)) for _ in range(MAX_CLIENTS)]
+    for reader, writer in local:
+        assert await request(reader, writer, b"ab") == b"ba"
+    reader, writer = await asyncio.open_unix_connection(str(path))
+    assert b"no room: 64 clients" in await reader.read()
+    for _, writer in [*remote, *local, (reader, writer)]:
+        writer.transport.abort()
+
+
+async def session(
+    plant: Plant, node: Node, key: SigningKey, certificates: Certificates | None = None
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    me = Self(Kind.CLIENT, "phone", key, CHAIN)
+    tls = certificates.tls(3) if certificates is not None else None
+    addr = f"127.0.0.1:{node.network.port}"
+    return await open_session(addr, me, plant.validators, tls, plant.entries[0].key)
+
+
+async def test_a_client_of_the_plant_may_ask_over_the_port(
+    plant: Plant, certificates: Certificates
+) -> None:
+    node = await plant.start(0, tls=certificates.tls(0))
+    reader, writer = await session(plant, node, KEYS[5], certificates)
+    assert await request(reader, writer, b"abc") == b"cba"
+    assert node.network.connected() == ()
+    await hang_up(node, writer)
+
+
+async def test_a_client_may_not_speak_as_a_node(plant: Plant, certificates: Certificates) -> None:
+    node = await plant.start(0, tls=certificates.tls(0))
+    reader, writer = await session(plant, node, KEYS[5], certificates)
+    writer.write(encode_frame(Type.PREPARE, b""))
+    assert b"is not spoken here" in await reader.read()
+    await hang_up(node, writer)
+
+
+async def test_a_client_of_another_chain_reads_why(
+    plant: Plant, certificates: Certificates
+) -> None:
+    node = await plant.start(0, tls=certificates.tls(0))
+    me = Self(Kind.CLIENT, "phone", KEYS[5], OTHER_CHAIN)
+    addr = f"127.0.0.1:{node.network.port}"
+    with pytest.raises(PeerFault, match="wrong chain"):
+        await open_session(addr, me, plant.validators, certificates.tls(3))
+
+
+async def test_a_client_of_another_plant_is_told_at_once(
+    plant: Plant, certificates: Certificates
+) -> None:
+    node = await plant.start(0, tls=certificates.tls(0))
+    me = Self(Kind.CLIENT, "phone", KEYS[5], CHAIN)
+    addr = f"127.0.0.1:{node.network.port}"
+    tls = certificates.tls(3)
+    foreign = certificates.foreign
+    tls.client.load_cert_chain(str(foreign / "node.pem"), str(foreign / "node-tls.key"))
+    with pytest.raises(OSError, match="may have refused our certificate|reset"):
+        await open_session(addr, me, plant.validators, tls)
+    await refused(node, "another plant's CA")
+
+
+async def test_a_client_notices_that_another_node_answers(
+    plant: Plant, certificates: Certificates
+) -> None:
+    node = await plant.start(0, tls=certificates.tls(0))
+    me = Self(Kind.CLIENT, "phone", KEYS[5], CHAIN)
+    addr = f"127.0.0.1:{node.network.port}"
+    with pytest.raises(PeerFault, match="dialled the node with"):
+        await open_session(addr, me, plant.validators, certificates.tls(3), KEYS[1].public_key)
+
+
+async def test_observers_have_a_bound_of_their_own(plant: Plant) -> None:
+    node = await plant.start(0, n=1)
+    watchers = [
+        await plant.start(5, n=1, key=SigningKey(bytes([i]) * 32), kind=Kind.OBSERVER)
+        for i in range(MAX_OBSERVERS)
+    ]
+    for watcher in watchers:
+        await watcher.seen.all_up([0])
+    one_more = await plant.start(5, n=1, kind=Kind.OBSERVER)
+    await refused(node, f"no room: {MAX_OBSERVERS} observers")
+    await until(one_more, 0, "no room")
+
+
+# ------------------------------------------------------------ starting
+
+
+async def test_plain_does_not_listen_beyond_this_machine(plant: Plant) -> None:
+    with pytest.raises(UserError) as error:
+        await plant.start(0, listen="0.0.0.0:7440")
+    assert error.value.code == "E300"
+
+
+async def test_plain_does_not_dial_beyond_this_machine(plant: Plant) -> None:
+    entries = [plant.entries[0], PeerEntry(1, "far", KEYS[1].public_key, "192.168.10.2:7440")]
+    with pytest.raises(UserError) as error:
+        await plant.start(0, entries=entries)
+    assert error.value.code == "E300"
+    assert error.value.facts["addr"] == "192.168.10.2:7440"
+
+
+async def test_a_node_that_cannot_start_holds_nothing(plant: Plant, tmp_path: Path) -> None:
+    (tmp_path / "vppd.sock").write_text("in the way")
+    with pytest.raises(UserError) as error:
+        await plant.start(0, client_socket=tmp_path / "vppd.sock")
+    assert error.value.code == "E303"
+    await plant.start(0)
+
+
+async def test_a_second_node_on_the_port_is_told(plant: Plant) -> None:
+    await plant.start(0)
+    with pytest.raises(UserError) as error:
+        await plant.start(0)
+    assert error.value.code == "E301"
+
+
+async def test_frames_of_a_slow_reader_do_not_pile_up(plant: Plant) -> None:
+    """A validator that stops reading is cut; memory stays within the queue's bound."""
+    node = await plant.start(0)
+    raw = Raw(*await asyncio.open_connection("127.0.0.1", node.network.port))
+    me = Self(Kind.VALIDATOR, "node-1", KEYS[1], CHAIN)
+    theirs = Handshake(me, plant.validators, b"n" * 32)
+    raw.writer.write(theirs.start())
+    while theirs.peer is None:
+        raw.writer.write(theirs.receive(*await raw.read()))
+    await node.seen.all_up([1])
+    raw.writer.transport.pause_reading()
+    block = encode_frame(Type.BLOCK, bytes(1_000_000))
+    while node.network.send(1, block):
+        await asyncio.sleep(0)
+    down = await node.seen.next(Down)
+    assert isinstance(down, Down)
+    assert "does not read" in down.why
+    raw.writer.transport.abort()
+
+
+def test_recorder_is_a_handler() -> None:
+    """The tests' handler has the daemon's port, method by method."""
+    from vppd.net.peers import Handler
+
+    names = {name for name in vars(Handler) if name.startswith("on_")}
+    assert names <= set(vars(Recorder))
