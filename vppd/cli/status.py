@@ -40,6 +40,8 @@ def _print(view: dict[str, Any]) -> None:
         f"{alive} of {view['n']} nodes are here, {verdict}; "
         f"byzantine_tolerance={view['byzantine_tolerance']} n-q={view['quorum_slack']}\n"
     )
+    if view["disk_low"]:
+        print("this node's disk is below min_free: it signs nothing until there is room\n")
     own = {
         "node": view["name"],
         "role": view["role"],
@@ -62,3 +64,7 @@ def _print(view: dict[str, Any]) -> None:
             }
         )
     print_rows(rows, Output.TABLE)
+    if view["refused"]:
+        print("\nnot let in lately:")
+        for refused in view["refused"][-5:]:
+            print(f"  {refused['remote']}  {refused['why']}")

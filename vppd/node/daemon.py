@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from collections import Counter
 from collections.abc import Coroutine
@@ -39,7 +40,7 @@ from vppd.net.link import Link
 from vppd.net.peers import Network, PeerEntry
 from vppd.net.tls import load_tls
 from vppd.node.clock import now
-from vppd.node.driver import Driver
+from vppd.node.driver import Disk, Driver
 from vppd.node.http import Health, serve_http
 from vppd.node.machine import Committed, Frame, Machine, Turn
 from vppd.node.mempool import Refused
@@ -144,18 +145,19 @@ class Daemon:
         home = self._home
         self._machine, first = await resume(home, self._store)
         self._network = self._make_network()
+        disk = Disk(home.node.store.parent, home.node.min_free_bytes)
         self._driver = Driver(
-            self._machine, self._store, self._transmit, self._announce, self._metrics
+            self._machine, self._store, self._transmit, self._announce, self._metrics, disk
         )
         replies = Replies(self._machine.gate, self._machine.validators.quorum.f + 1)
         self._replies = replies
         views = Views(
-            self._machine, self._metrics, self._peer_rows, home.name, home.node.store.parent
+            self._machine, self._metrics, self._network_rows, home.name, home.node.store.parent
         )
-        self._service = Service(self._machine, self._store, replies, views, self._driver.wake)
+        self._service = Service(self._machine, self._store, replies, views, self._driver)
         async with AsyncExitStack() as stack:
             if home.http_listen:
-                health = Health(lambda: True, lambda: self._machine.engine.status().applied)
+                health = Health(lambda: True, self._is_ready)
                 http = serve_http(home.http_listen, self._metrics.registry, health)
                 stack.callback(http.server_close)
                 stack.callback(http.shutdown)
@@ -165,6 +167,9 @@ class Daemon:
             stack.push_async_callback(_cancel, driving)
             watching = asyncio.create_task(_watchdog())
             stack.push_async_callback(_cancel, watching)
+            # What exists now lives as long as the process: no need to look at it ever again.
+            gc.collect()
+            gc.freeze()
             notify("READY=1")
             log.info(
                 "started", name=home.name, role=str(home.role), height=self._machine.ledger.height
@@ -198,6 +203,9 @@ class Daemon:
             handler=self,
         )
 
+    def _is_ready(self) -> bool:
+        return self._machine.engine.status().applied and not self._driver.disk_low
+
     # ------------------------------------------------------------ the driver's hands
 
     def _transmit(self, frame: Frame) -> None:
@@ -221,6 +229,8 @@ class Daemon:
     def on_frame(self, peer: ReplicaIndex | None, link: Link, type_: int, payload: bytes) -> None:
         """A frame from a node; see :class:`~vppd.net.peers.Handler`."""
         message = decode_message(type_, payload)
+        if self._driver.disk_low and not isinstance(message, GetBlock | GetBlocks):
+            return
         match message:
             case GetBlock(digest):
                 self._spawn(link, self._answer(link, self._service.body(digest)))
@@ -337,9 +347,10 @@ class Daemon:
 
         task.add_done_callback(done)
 
-    def _peer_rows(self) -> list[dict[str, Any]]:
+    def _network_rows(self) -> dict[str, Any]:
+        """The part of ``status`` that the network and the disk know."""
         members = self._machine.validators.members
-        return [
+        peers = [
             {
                 "name": state.name,
                 "role": str(members[state.index].role),
@@ -352,6 +363,8 @@ class Daemon:
             }
             for state in self._network.peer_states()
         ]
+        refused = [{"remote": r.remote, "why": r.why} for r in self._network.refusals()]
+        return {"disk_low": self._driver.disk_low, "peers": peers, "refused": refused}
 
 
 async def _cancel(task: asyncio.Task[Any]) -> None:

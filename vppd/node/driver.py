@@ -8,7 +8,10 @@ that disagrees with the plant, ends the process: see :class:`~vppd.errors.LocalF
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
 
 import structlog
 
@@ -22,6 +25,17 @@ HOUSEKEEPING_S = 0.25
 log = structlog.get_logger("vppd.node")
 
 
+class Disk(NamedTuple):
+    """Where the store is, and what must stay free there (architecture.md, §7)."""
+
+    folder: Path
+    min_free_bytes: int
+
+    def is_low(self) -> bool:
+        """Whether less is left."""
+        return shutil.disk_usage(self.folder).free < self.min_free_bytes
+
+
 class Driver:
     """Owns the machine's time and disk.
 
@@ -31,6 +45,7 @@ class Driver:
         transmit: queues a frame for its peers.
         announce: tells subscribers about a decided and executed block.
         metrics: phase times and counts.
+        disk: how much of it must stay free.
     """
 
     def __init__(
@@ -40,12 +55,15 @@ class Driver:
         transmit: Callable[[Frame], None],
         announce: Callable[[Committed], None],
         metrics: Metrics,
+        disk: Disk,
     ) -> None:
         self._machine = machine
         self._store = store
         self._transmit = transmit
         self._announce = announce
         self._metrics = metrics
+        self._disk = disk
+        self._disk_low = False
         self._awake = asyncio.Event()
         self._timers: dict[Timer, asyncio.TimerHandle] = {}
         self._loop = asyncio.get_running_loop()
@@ -53,6 +71,11 @@ class Driver:
     def wake(self) -> None:
         """Something has arrived at the machine."""
         self._awake.set()
+
+    @property
+    def disk_low(self) -> bool:
+        """Less than ``min_free`` is left: nothing is signed, reads are still served."""
+        return self._disk_low
 
     async def run(self, first: Turn) -> None:
         """Until cancelled.
@@ -70,7 +93,7 @@ class Driver:
             while True:
                 await self._awake.wait()
                 self._awake.clear()
-                while machine.has_work:
+                while machine.has_work and not self._disk_low:
                     await self._take(machine.turn(now()))
         finally:
             tidy.cancel()
@@ -130,6 +153,14 @@ class Driver:
     async def _housekeeping(self) -> None:
         while True:
             await asyncio.sleep(HOUSEKEEPING_S)
+            self._look_at_disk()
             self._machine.housekeeping(now().monotonic_ms)
             if self._machine.has_work:
                 self.wake()
+
+    def _look_at_disk(self) -> None:
+        low = self._disk.is_low()
+        if low != self._disk_low:
+            self._disk_low = low
+            say = log.error if low else log.info
+            say("disk_low" if low else "disk_free_again", min_free=self._disk.min_free_bytes)

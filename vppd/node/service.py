@@ -6,7 +6,6 @@ Data comes from the store and the ledger; nothing here waits for, or speaks to, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import assert_never
 
 import msgspec
@@ -41,6 +40,7 @@ from vppd.net.requests import (
 )
 from vppd.node import machine as executed
 from vppd.node.clock import now
+from vppd.node.driver import Driver
 from vppd.node.machine import Machine
 from vppd.node.mempool import Refused
 from vppd.node.replies import Replies
@@ -60,7 +60,7 @@ class Service:
         store: decided blocks and receipts.
         replies: roots signed by replicas.
         views: JSON for people.
-        wake: called after a transaction was taken.
+        driver: woken after a transaction was taken.
     """
 
     def __init__(
@@ -69,13 +69,13 @@ class Service:
         store: ChainStore,
         replies: Replies,
         views: Views,
-        wake: Callable[[], None],
+        driver: Driver,
     ) -> None:
         self._machine = machine
         self._store = store
         self._replies = replies
         self._views = views
-        self._wake = wake
+        self._driver = driver
 
     # ------------------------------------------------------------ clients
 
@@ -107,13 +107,15 @@ class Service:
                 assert_never(ask)
 
     def _submit(self, raw: bytes) -> Result:
+        if self._driver.disk_low:
+            return Failure(FailureCode.REFUSED, "this node's disk is almost full; it only reads")
         try:
             tx = self._machine.submit(raw, now().monotonic_ms, own=True)
         except Refused as err:
             return Failure(FailureCode.REFUSED, str(err))
         except PeerFault as err:
             return Failure(FailureCode.INVALID, str(err))
-        self._wake()
+        self._driver.wake()
         return Accepted(tx.id)
 
     async def _tx(self, tx_id: Digest) -> Result:

@@ -18,7 +18,10 @@ from vppd.market.tariff import tariff_for
 from vppd.node.clock import now
 from vppd.node.machine import Machine
 from vppd.node.metrics import Metrics
-from vppd.types import PublicKey
+from vppd.types import PublicKey, Slot
+
+LAST_SLOT: Slot = 2**63 - 1
+"""The largest number an order can name."""
 
 
 class UnknownView(Exception):
@@ -31,7 +34,7 @@ class Views:
     Args:
         machine: engine, mempool and ledger.
         metrics: timings.
-        peers: rows about the other nodes, from the network.
+        network: the part of ``status`` that the network and the disk know.
         name: of this node.
         home: where its disk is.
     """
@@ -40,13 +43,13 @@ class Views:
         self,
         machine: Machine,
         metrics: Metrics,
-        peers: Callable[[], list[dict[str, Any]]],
+        network: Callable[[], dict[str, Any]],
         name: str,
         home: Path,
     ) -> None:
         self._machine = machine
         self._metrics = metrics
-        self._peers = peers
+        self._network = network
         self._name = name
         self._home = home
         self._render: dict[str, Callable[[str], Any]] = {
@@ -108,7 +111,7 @@ class Views:
             "mempool_bytes": machine.mempool.size_bytes,
             "unix_ms": now().unix_ms,
             "disk_free_bytes": shutil.disk_usage(self._home).free,
-            "peers": self._peers(),
+            **self._network(),
         }
 
     def _role(self) -> str:
@@ -160,7 +163,7 @@ class Views:
         }
 
 
-def _slot(text: str) -> int:
-    if not text.isdecimal():
+def _slot(text: str) -> Slot:
+    if not text.isdecimal() or int(text) > LAST_SLOT:
         raise LookupError(f"{text!r} is not a slot number")
     return int(text)
