@@ -146,6 +146,26 @@ def test_the_leader_killed_and_restarted_goes_on(plant: Plant) -> None:
     assert_all_verify(plant, height)
 
 
+def test_what_was_accepted_while_the_leader_was_dead_is_decided_when_it_is_back(
+    plant: Plant,
+) -> None:
+    leader, payer, other = plant.nodes[:3]
+    leader.kill()
+    raw = plant.sign(payer, Transfer(other.key.public_key, 1))
+    sent = payer.vppd("tx", "send", "-", "-o", "json", stdin=raw)
+    assert sent.code == 0
+    tx_id = bytes.fromhex(sent.data["hash"])
+    # The one broadcast of a transaction that lingers is over once others have it.
+    eventually(
+        lambda: other.ask(lambda client: client.tx(tx_id)).stage == TxStage.ACCEPTED,
+        "the others have heard of it",
+    )
+    leader.start()
+    shown = payer.vppd("tx", "show", sent.data["hash"], "--wait", "-o", "json", seconds=20)
+    assert shown.data["stage"] == "committed"
+    plant.wait_complete()
+
+
 def test_all_killed_at_once_and_restarted_lose_nothing(plant: Plant) -> None:
     committed = asyncio.run(traffic(plant, plant.nodes[1:], 2))
     for node in plant.nodes:

@@ -9,7 +9,7 @@ import socket
 import ssl
 import struct
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,7 @@ from vppd.config.values import parse_address
 from vppd.crypto import SigningKey
 from vppd.ledger.transaction import Transfer
 from vppd.net.frames import REFUSE, REQUEST, RESPONSE, encode_frame
-from vppd.net.hello import Kind, Self
+from vppd.net.hello import Kind, Self, refusal_reason
 from vppd.net.requests import Request, View
 from vppd.net.session import open_session
 from vppd.net.tls import load_tls
@@ -74,7 +74,7 @@ def refusal(sock: socket.socket) -> str:
     """Why the other side closes: its last words."""
     length, type_ = struct.unpack(">IB", sock.recv(5, socket.MSG_WAITALL))
     assert type_ == REFUSE
-    return sock.recv(length - 1, socket.MSG_WAITALL).decode()
+    return refusal_reason(sock.recv(length - 1, socket.MSG_WAITALL))
 
 
 async def last_words(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> str:
@@ -84,7 +84,9 @@ async def last_words(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
         payload = await reader.readexactly(length - 1)
         if type_ == REFUSE:
             writer.close()
-            return payload.decode()
+            with suppress(OSError):
+                await writer.wait_closed()
+            return refusal_reason(payload)
 
 
 def test_garbage_on_the_port_is_refused(plant: Plant) -> None:
@@ -207,19 +209,39 @@ def test_a_certificate_of_another_plant_stops_its_node_at_once(pair: Plant, tmp_
     assert "certificate signed by another plant's CA" in started.err
 
 
-def test_a_node_of_another_plant_is_named_on_both_sides(pair: Plant, tmp_path: Path) -> None:
+def test_a_node_that_only_believes_in_another_plant_says_so(pair: Plant, tmp_path: Path) -> None:
     borrow(pair.nodes[1], tmp_path / "other", ("ca.pem", "node.pem", "node-tls.key"))
     ours, theirs = pair.nodes
+    ours.start()
+    theirs.start()
+    foreign = "certificate signed by another plant's CA"
+    eventually(lambda: theirs.peer("op-0").get("why") == foreign, "the DER's status says why")
+    why = eventually(lambda: dialled(ours, "der-1"), "the operator's status says that it tried")
+    assert why.startswith("der-1 dialled us: ")
+
+
+def dialled(node: Node, peer: str) -> str | None:
+    why: str | None = node.peer(peer).get("why")
+    return why if why and "dialled" in why else None
+
+
+def test_a_certificate_of_another_plant_is_named_on_both_sides(pair: Plant, tmp_path: Path) -> None:
+    """A node that believes in both authorities, and shows the wrong certificate."""
+    ours, theirs = pair.nodes
+    own_ca = (theirs.home / "ca.pem").read_bytes()
+    borrow(theirs, tmp_path / "other", ("ca.pem", "node.pem", "node-tls.key"))
+    with (theirs.home / "ca.pem").open("ab") as file:
+        file.write(own_ca)
     ours.start()
     theirs.start()
 
     def told(node: Node, peer: str) -> str | None:
         why: str | None = node.peer(peer).get("why")
-        return why if why and "another plant" in why else None
+        return why if why and "certificate" in why else None
 
     here = eventually(lambda: told(ours, "der-1"), "the operator's status says why")
     there = eventually(lambda: told(theirs, "op-0"), "the DER's status says why")
-    assert "der-1 dialled us" in here
+    assert here == "der-1 dialled us: certificate signed by another plant's CA"
     for node, why in ((ours, here), (theirs, there)):
         shown = node.vppd("status")
         assert shown.code == 3

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 import structlog
 import uvloop
-from structlog.typing import EventDict
 
-from tests.net.plant import Certificates, Plant, write_certificates
+from tests.net.plant import Certificates, Log, Plant, write_certificates
 
 
 def pytest_asyncio_loop_factories(
@@ -29,14 +28,17 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 
 @pytest.fixture
-async def plant(certificates: Certificates, tmp_path: Path) -> AsyncIterator[Plant]:
-    """Makes nodes that are stopped at the end of the test."""
-    async with AsyncExitStack() as stack:
-        yield Plant(certificates, tmp_path, stack)
+def log() -> Iterator[Log]:
+    """What is logged during the test."""
+    before = structlog.get_config()
+    lines = Log()
+    structlog.configure(processors=[lines])
+    yield lines
+    structlog.configure(**before)
 
 
 @pytest.fixture
-def logged() -> Iterator[list[EventDict]]:
-    """What is logged during the test."""
-    with structlog.testing.capture_logs() as lines:
-        yield lines
+async def plant(certificates: Certificates, tmp_path: Path, log: Log) -> AsyncIterator[Plant]:
+    """Makes nodes that are stopped at the end of the test."""
+    async with AsyncExitStack() as stack:
+        yield Plant(certificates, tmp_path, stack, log)

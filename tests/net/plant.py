@@ -11,6 +11,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
+import structlog
+from structlog.typing import EventDict, WrappedLogger
+
 from vppd.crypto import SigningKey
 from vppd.errors import PeerFault
 from vppd.net.dial import Backoff
@@ -25,6 +28,8 @@ CHAIN = bytes(range(32))
 OTHER_CHAIN = bytes(range(32, 64))
 KEYS = tuple(SigningKey(bytes([0x40 + i]) * 32) for i in range(8))
 QUICK = Backoff(0.005, 0.02)
+HANGS = 10.0
+"""Seconds after which a test that waits is a test that hangs."""
 
 
 class Certificates(NamedTuple):
@@ -173,9 +178,18 @@ class Recorder:
 
     async def next(self, kind: type[Event]) -> Event:
         """The next event of that kind; others are passed over."""
-        while not isinstance(event := await self.events.get(), kind):
-            pass
+        passed: list[Event] = []
+        try:
+            async with asyncio.timeout(HANGS):
+                while not isinstance(event := await self.events.get(), kind):
+                    passed.append(event)
+        except TimeoutError:
+            raise AssertionError(f"no {kind.__name__} comes after {passed}") from None
         return event
+
+    async def turn(self) -> None:
+        """Let the event loop do what is ready."""
+        await asyncio.sleep(0)
 
     async def all_up(self, peers: Sequence[int]) -> None:
         missing = set(peers)
@@ -183,6 +197,32 @@ class Recorder:
             event = await self.next(Up)
             assert isinstance(event, Up)
             missing.discard(event.peer)
+
+
+class Log:
+    """Every line logged during a test, and a way to wait for the next one."""
+
+    def __init__(self) -> None:
+        self.lines: list[EventDict] = []
+        self._waiting: list[asyncio.Future[None]] = []
+
+    def __call__(self, _: WrappedLogger, __: str, line: EventDict) -> EventDict:
+        """As a structlog processor."""
+        self.lines.append(line)
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_result(None)
+        self._waiting.clear()
+        raise structlog.DropEvent
+
+    async def next_line(self) -> None:
+        waiting = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiting)
+        try:
+            async with asyncio.timeout(HANGS):
+                await waiting
+        except TimeoutError:
+            raise AssertionError(f"nothing more is logged after {self.lines}") from None
 
 
 class Node(NamedTuple):
@@ -197,9 +237,13 @@ class Plant:
         certificates: for those that speak TLS.
         folder: for Unix sockets.
         stack: stops the nodes.
+        log: what they log.
     """
 
-    def __init__(self, certificates: Certificates, folder: Path, stack: AsyncExitStack) -> None:
+    def __init__(
+        self, certificates: Certificates, folder: Path, stack: AsyncExitStack, log: Log
+    ) -> None:
+        self.log = log
         self.certificates = certificates
         self.folder = folder
         self._stack = stack

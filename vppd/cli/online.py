@@ -13,7 +13,7 @@ from vppd.client.client import Client, connect
 from vppd.config.genesis import Genesis
 from vppd.config.genesis_file import load_genesis
 from vppd.config.node import NodeConfig, default_node, load_node
-from vppd.errors import Exit, UserError
+from vppd.errors import Exit, PeerFault, UserError
 from vppd.types import Digest
 
 T = TypeVar("T")
@@ -36,14 +36,24 @@ def with_client(home: Path, work: Callable[[Client], Awaitable[T]]) -> T:
     """Connect to the node in ``home``, do something, hang up.
 
     Raises:
-        UserError: E351, it does not answer; what ``work`` raises.
+        UserError: E351, it does not answer; E358, it went away; what ``work`` raises.
     """
+    socket = node_config(home).socket
 
     async def main() -> T:
-        async with connect(node_config(home).socket) as client:
+        async with connect(socket) as client:
             return await work(client)
 
-    return run_async(main())
+    try:
+        return run_async(main())
+    except PeerFault as err:
+        raise UserError(
+            "E358",
+            "the node went away before it had answered",
+            facts={"socket": str(socket), "why": str(err)},
+            hint="its log says why; what it had accepted is not lost if another node has it: "
+            "vppd tx show HASH",
+        ) from err
 
 
 def parse_hash(text: str) -> Digest:

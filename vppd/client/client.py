@@ -18,8 +18,8 @@ from vppd.codec import Malformed, encode
 from vppd.config.genesis import Genesis
 from vppd.crypto import Signer
 from vppd.errors import PeerFault, UserError
-from vppd.net.frames import PUSH, REQUEST, RESPONSE, encode_frame
-from vppd.net.hello import Kind, Self
+from vppd.net.frames import PUSH, REFUSE, REQUEST, RESPONSE, encode_frame
+from vppd.net.hello import Kind, Self, refusal_reason
 from vppd.net.requests import (
     Accepted,
     Ask,
@@ -77,6 +77,7 @@ class Client:
         self._pushes: asyncio.Queue[Committed | None] = asyncio.Queue(PUSHES)
         self._subscribed = False
         self._watched: dict[Digest, asyncio.Event] = {}
+        self._why = "the node closed the connection"
         self._task = asyncio.create_task(self._read())
 
     @property
@@ -150,12 +151,13 @@ class Client:
         while True:
             block = await self._pushes.get()
             if block is None:
-                raise Disconnected("the node closed the connection")
+                self._push(None)  # whoever listens next hears it too
+                raise Disconnected(self._why)
             yield block
 
     async def _ask(self, ask: Ask, kind: type[R]) -> R:
         if self._task.done():
-            raise Disconnected("the node closed the connection")
+            raise Disconnected(self._why)
         self._next += 1
         answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting[self._next] = answer
@@ -179,10 +181,13 @@ class Client:
                 self._take(type_, await self._reader.readexactly(length - 1))
         except (asyncio.IncompleteReadError, OSError):
             pass
+        except PeerFault as err:
+            self._why = str(err)
         finally:
+            self._writer.close()
             for answer in self._waiting.values():
                 if not answer.done():
-                    answer.set_exception(Disconnected("the node closed the connection"))
+                    answer.set_exception(Disconnected(self._why))
             self._waiting.clear()
             for committed in self._watched.values():
                 committed.set()  # whoever waits asks again, and learns that the line is dead
@@ -201,6 +206,8 @@ class Client:
                 if committed is not None:
                     committed.set()
             self._push(block)
+        elif type_ == REFUSE:
+            raise Disconnected(f"the node closed the connection: {refusal_reason(payload)}")
 
     def _push(self, block: Committed | None) -> None:
         if self._pushes.full():

@@ -25,7 +25,7 @@ from vppd.net.frames import PEER_CAPS, REQUEST_CAPS
 from vppd.net.hello import Channel, Full, Handshake, Kind, Self
 from vppd.net.link import DEADLINES, Deadlines, Link, Terms, Traffic
 from vppd.net.ports import Listener, Pending, bind_tcp, bind_unix, require_loopback
-from vppd.net.tls import Tls, explain
+from vppd.net.tls import Tls, explain, explain_handshake
 from vppd.types import PublicKey, ReplicaIndex
 
 MAX_OBSERVERS = 16
@@ -358,7 +358,7 @@ class Network:
                 )  # fmt: skip
         except OSError as err:
             self._let_in(link)
-            self._note_refused(link.remote, explain(err))
+            self._note_refused(link.remote, explain_handshake(err))
 
     async def _keep_dialling(self, slot: _Slot) -> None:
         failures = 0
@@ -371,7 +371,9 @@ class Network:
                     self._deadlines.handshake,
                 )
             except OSError as err:
-                self._not_reached(slot, explain(err))
+                self._not_reached(
+                    slot, explain(err) if self._tls is None else explain_handshake(err)
+                )
             else:
                 await link.gone.wait()
                 if link.up:

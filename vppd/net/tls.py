@@ -27,6 +27,7 @@ _VERIFY_REASONS = {
     12: "our list of revoked certificates (CRL) has expired",
     23: "certificate is revoked",
 }
+_BROKEN_OFF = "broke off the TLS handshake; it may have refused our certificate"
 
 
 class Tls(NamedTuple):
@@ -91,7 +92,7 @@ def explain(err: BaseException) -> str:
             return "certificate signed by another plant's CA"
         return _VERIFY_REASONS.get(err.verify_code, err.verify_message)
     if isinstance(err, ssl.SSLEOFError | ssl.SSLZeroReturnError):
-        return "broke off the TLS handshake; it may have refused our certificate"
+        return _BROKEN_OFF
     if isinstance(err, ssl.SSLError):
         if err.reason in {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"}:
             return 'speaks no TLS; is one side set to transport = "plain"?'
@@ -100,6 +101,8 @@ def explain(err: BaseException) -> str:
         return "connection refused"
     if isinstance(err, TimeoutError):
         return "no answer"
+    if isinstance(err, ConnectionAbortedError) and "handshake" in str(err):
+        return "too slow: the TLS handshake is not over in time"  # both event loops say it so
     if isinstance(err, ConnectionResetError | BrokenPipeError | ConnectionAbortedError):
         return "connection reset"
     if isinstance(err, socket.gaierror):
@@ -107,6 +110,16 @@ def explain(err: BaseException) -> str:
     if isinstance(err, OSError):
         return (err.strerror or str(err)).lower()
     return str(err)
+
+
+def explain_handshake(err: BaseException) -> str:
+    """The same for a connection that failed before TLS was up.
+
+    Neither event loop sends the alert in which TLS would name the reason for a refusal; the
+    refused side only sees the connection end.
+    """
+    why = explain(err)
+    return _BROKEN_OFF if why == "connection reset" else why
 
 
 def _mode(key: Path) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from typing import Any
@@ -55,7 +55,9 @@ from vppd.types import Height, ReplicaIndex
 INLINE_TXS = 8
 """A block with more transactions than this is checked on a thread: libsodium releases the GIL."""
 BUSY_PER_LINK = 4
-"""Blocks being checked, and requests being answered, per link; more are dropped and come again."""
+"""Blocks being checked, and answers being read, per peer; more are dropped and come again."""
+REQUESTS_AHEAD = 32
+"""Of one client, waiting for their turn; beyond that it is not read from until they have had it."""
 
 log = structlog.get_logger("vppd.node")
 
@@ -131,6 +133,8 @@ class Daemon:
         self._metrics = Metrics()
         self._heights: dict[ReplicaIndex, Height] = {}
         self._subscribers: dict[Link, None] = {}
+        self._requests: dict[Link, deque[bytes]] = {}
+        """Of clients that wait for an answer, in the order they came."""
         self._busy: Counter[Link] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._fatal: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -253,18 +257,27 @@ class Daemon:
                     self._driver.wake()
 
     def on_connect(self, peer: ReplicaIndex) -> None:
-        """A validator is here: say where we stand."""
+        """A validator is here: say where we stand, and what still waits for a leader."""
         status = self._machine.engine.status()
         said = Status(status.epoch, status.decided, status.view, status.mode)
         self._network.send(peer, encode_frame(Type.STATUS, encode(said)))
+        self._machine.reconnected(peer)
+        self._driver.wake()
 
     def on_disconnect(self, peer: ReplicaIndex, why: str) -> None:
         """Nothing to do: it will be reminded when it is back."""
 
     def on_client_frame(self, session: Link, type_: int, payload: bytes) -> None:
-        """A client's request."""
-        if type_ == REQUEST:
-            self._spawn(session, self._serve(session, payload))
+        """A client's request; all but the first wait for the answers before theirs."""
+        if type_ != REQUEST:
+            return
+        waiting = self._requests.get(session)
+        if waiting is None:
+            waiting = self._requests[session] = deque()
+            self._spawn(session, self._answer_in_turn(session, waiting))
+        waiting.append(payload)
+        if len(waiting) >= REQUESTS_AHEAD:
+            session.pause_reading()
 
     def on_client_gone(self, session: Link) -> None:
         """A client has left."""
@@ -317,6 +330,16 @@ class Daemon:
         if message is not None:
             link.send(encode_frame(TYPE_OF[type(message)], encode(message)))
 
+    async def _answer_in_turn(self, session: Link, waiting: deque[bytes]) -> None:
+        try:
+            while waiting and not session.closed:
+                await self._serve(session, waiting.popleft())
+                if len(waiting) < REQUESTS_AHEAD:
+                    session.resume_reading()
+                await asyncio.sleep(0)  # many requests never wait: let others have their turn
+        finally:
+            del self._requests[session]
+
     async def _serve(self, session: Link, payload: bytes) -> None:
         try:
             response, subscribed = await self._service.answer(payload)
@@ -329,8 +352,7 @@ class Daemon:
 
     def _spawn(self, link: Link, work: Coroutine[Any, Any, None]) -> None:
         """Run something for a link, unless it has enough running already."""
-        limit = BUSY_PER_LINK if link.peer is not None else 8 * BUSY_PER_LINK
-        if self._busy[link] >= limit:
+        if self._busy[link] >= BUSY_PER_LINK:
             work.close()
             return
         self._busy[link] += 1

@@ -89,6 +89,7 @@ class Driver:
         machine = self._machine
         tidy = self._loop.create_task(self._housekeeping())
         try:
+            self._look_at_disk()
             await self._take(first)
             while True:
                 await self._awake.wait()

@@ -200,6 +200,12 @@ class Machine:
         for tx in self.mempool.overdue(now_ms):
             self._forward(ALL, tx)
 
+    def reconnected(self, peer: ReplicaIndex) -> None:
+        """A validator's link is new: a leader may have lost what was forwarded to it before."""
+        if peer == self.engine.status().leader:
+            for tx in self.mempool.own():
+                self._forward((peer,), tx)
+
     def _forward(self, to: tuple[ReplicaIndex, ...] | Literal["all"], tx: Transaction) -> None:
         self._frames.append(Frame(to, Type.TX, encode(Tx(tx.raw))))
 

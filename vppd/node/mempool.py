@@ -182,6 +182,10 @@ class Mempool:
         if not mine:
             del self._by_account[tx.sender]
 
+    def own(self) -> list[Transaction]:
+        """What this node looks after, oldest first."""
+        return [entry.tx for entry in self._entries.values() if entry.own]
+
     def overdue(self, now_ms: int) -> list[Transaction]:
         """Own transactions to broadcast now: undecided for 500 ms, and not broadcast yet."""
         late = [
