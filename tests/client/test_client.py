@@ -24,6 +24,7 @@ from vppd.net.hello import refuse_frame
 from vppd.net.peers import MAX_CLIENTS
 from vppd.net.requests import (
     Accepted,
+    Committed,
     FailureCode,
     Response,
     TxStage,
@@ -47,19 +48,22 @@ async def test_any_number_of_requests_may_be_under_way(node: Alone) -> None:
 
 
 async def test_answers_find_their_requests_in_any_mixture(node: Alone) -> None:
+    async def fails(ask: Awaitable[object]) -> FailureCode:
+        with pytest.raises(RequestFailed) as caught:
+            await ask
+        return caught.value.reason
+
     async with connect(node.socket) as client:
         first, missing, status, second = await asyncio.gather(
             client.submit(node.sign(0)),
-            client.block(77),
+            fails(client.block(77)),
             client.view("status"),
             client.submit(node.sign(1)),
-            return_exceptions=True,
         )
     assert first == decode_transaction(node.sign(0)).id
     assert second == decode_transaction(node.sign(1)).id
-    assert isinstance(missing, RequestFailed)
-    assert missing.reason is FailureCode.NOT_FOUND
-    assert isinstance(status, dict)
+    assert missing is FailureCode.NOT_FOUND
+    assert status["name"] == "op-0"
 
 
 async def test_a_transaction_is_accepted_then_committed_and_found(node: Alone) -> None:
@@ -164,7 +168,7 @@ async def test_a_node_that_stops_is_noticed_by_everyone_who_waits(node: Alone) -
     async with connect(node.socket) as client:
         await client.subscribe()
         never = asyncio.create_task(client.wait(ZERO_DIGEST))
-        listening = asyncio.create_task(anext(client.pushes()))
+        listening = asyncio.create_task(first_push(client))
         assert (await client.tx(ZERO_DIGEST)).stage == TxStage.UNKNOWN  # both are under way
         await node.stop()
         for waiting in (never, listening):
@@ -175,6 +179,10 @@ async def test_a_node_that_stops_is_noticed_by_everyone_who_waits(node: Alone) -
             await client.view("status")
         with pytest.raises(Disconnected):
             await anext(client.pushes())
+
+
+async def first_push(client: Client) -> Committed:
+    return await anext(client.pushes())
 
 
 async def test_a_node_that_comes_back_knows_what_was_committed(node: Alone) -> None:
@@ -189,10 +197,11 @@ async def test_a_node_that_comes_back_knows_what_was_committed(node: Alone) -> N
 
 
 async def test_one_client_too_many_is_told_so(node: Alone) -> None:
-    async with AsyncExitStack() as stack:
-        for _ in range(MAX_CLIENTS):
-            client = await stack.enter_async_context(connect(node.socket))
-            await client.view("market")
+    async with connect(node.socket) as client, AsyncExitStack() as stack:
+        assert await client.view("market")
+        for _ in range(MAX_CLIENTS - 1):
+            another = await stack.enter_async_context(connect(node.socket))
+            assert await another.view("market")
         surplus = await stack.enter_async_context(connect(node.socket))
         with pytest.raises(Disconnected, match=f"{MAX_CLIENTS} clients are connected"):
             await surplus.view("market")
@@ -227,6 +236,8 @@ async def test_another_chain_is_refused_over_the_port(node: Alone) -> None:
 async def liar(path: Path, *answers: bytes) -> AsyncIterator[Client]:
     """A client of somebody who answers each request with the next of these bytes."""
 
+    over = asyncio.Event()
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for answer in answers:
             (length,) = struct.unpack(">I", await reader.readexactly(4))
@@ -234,10 +245,13 @@ async def liar(path: Path, *answers: bytes) -> AsyncIterator[Client]:
             writer.write(answer)
         await reader.read()
         writer.close()
+        over.set()
 
     server = await asyncio.start_unix_server(serve, path)
-    async with server, connect(path) as client:
-        yield client
+    async with server:
+        async with connect(path) as client:
+            yield client
+        await over.wait()
 
 
 @pytest.mark.parametrize(

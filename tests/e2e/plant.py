@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -162,6 +163,31 @@ class Node:
     def vppd(self, *args: object, **options: Any) -> Ran:
         """A command for this node."""
         return vppd(*args, "--home", self.home, **options)
+
+    @contextmanager
+    def follow(self, *args: object) -> Iterator[list[bytes]]:
+        """A command that does not end by itself, and the lines it has printed so far."""
+        running = subprocess.Popen(
+            [sys.executable, "-m", "vppd", *map(str, args), "--home", str(self.home)],
+            stdout=subprocess.PIPE,
+        )
+        lines: list[bytes] = []
+        pipe = running.stdout
+        assert pipe is not None
+
+        def read() -> None:
+            for line in pipe:
+                lines.append(line)  # noqa: PERF402 - each one counts as soon as it is there
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        try:
+            yield lines
+        finally:
+            running.kill()
+            running.wait()
+            reader.join()
+            pipe.close()
 
     def ask(self, work: Callable[[Client], Coroutine[Any, Any, T]]) -> T:
         """Connect, do something, hang up."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.plant import LIFETIME_BLOCKS, Node, Plant, eventually
+from tests.e2e.plant import LIFETIME_BLOCKS, Node, Plant, eventually, vppd
 from vppd.crypto import key_text
 from vppd.ledger.transaction import PlaceOrder, Transfer, decode_transaction, make_transaction
 from vppd.market.auction import Side
@@ -305,8 +305,6 @@ def test_status_counts_the_nodes_and_exits_0(plant: Plant) -> None:
 
 
 def test_nobody_at_the_socket_is_said_so(tmp_path: Path) -> None:
-    from tests.e2e.plant import vppd
-
     asked = vppd("status", "--home", tmp_path)
     assert asked.code == 1
     assert asked.err.startswith("error[E351]: no node answers here")
@@ -332,34 +330,16 @@ def test_operations_of_one_transaction_fail_together(plant: Plant, slot: int) ->
     assert (sent["status"], sent["error"], sent["events"]) == ("failed", "insufficient_funds", [])
 
 
-def test_follow_prints_blocks_as_they_come(plant: Plant, tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
+def test_follow_prints_blocks_as_they_come(plant: Plant) -> None:
+    node = plant.nodes[2]
     height, _ = plant.wait_equal()
-    following = subprocess.Popen(
-        [sys.executable, "-m", "vppd", "block", "tail", "-f", "-n", "1", "-o", "json", "--home",
-         str(plant.nodes[2].home)],
-        stdout=subprocess.PIPE,
-    )  # fmt: skip
-    try:
-        assert following.stdout is not None
-        # The subscription is there once the node knows of it: until then, one block after another.
-        lines: list[bytes] = []
-
+    with node.follow("block", "tail", "-f", "-n", 1, "-o", "json") as lines:
+        # When the subscription is in force cannot be seen from outside: one block after another.
         def next_line() -> bytes | None:
-            raw = transfer(plant, plant.nodes[2], plant.nodes[0], 1)
-            assert plant.nodes[2].vppd("tx", "send", "-", "--wait", stdin=raw).code == 0
+            raw = transfer(plant, node, plant.nodes[0], 1)
+            assert node.vppd("tx", "send", "-", "--wait", stdin=raw).code == 0
             return lines[0] if lines else None
 
-        import threading
-
-        reader = threading.Thread(target=lambda: lines.append(following.stdout.readline()))  # type: ignore[union-attr]  # asserted above
-        reader.start()
         row = json.loads(eventually(next_line, "a line of block tail -f"))
-        assert row["height"] > height
-        reader.join()
-        following.stdout.close()
-    finally:
-        following.kill()
-        following.wait()
+    assert row["height"] > height
+    assert row["transactions"] == 1

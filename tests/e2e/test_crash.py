@@ -125,6 +125,7 @@ def test_the_leader_killed_and_restarted_goes_on(plant: Plant) -> None:
     status = leader.status()
     assert status is not None
     assert status["leader"] == leader.name
+    before: Height = status["height"]
 
     async def scenario() -> dict[Digest, Height]:
         flowing = asyncio.create_task(traffic(plant, [payer, plant.nodes[2]]))
@@ -132,7 +133,7 @@ def test_the_leader_killed_and_restarted_goes_on(plant: Plant) -> None:
         async def moved() -> bool:
             async with connect(payer.socket) as client:
                 height: Height = (await client.view("status"))["height"]
-                return height > status["height"] + 2
+                return height > before + 2
 
         await eventually_async(moved, "some blocks")
         leader.kill()
@@ -141,7 +142,7 @@ def test_the_leader_killed_and_restarted_goes_on(plant: Plant) -> None:
 
     committed = asyncio.run(scenario())
     height, _ = plant.wait_equal()
-    assert height > status["height"]
+    assert height > before
     assert_kept(plant, committed)
     assert_all_verify(plant, height)
 

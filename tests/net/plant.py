@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import os
 import random
 import socket
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack, closing
+from contextlib import AsyncExitStack, closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
@@ -113,10 +115,16 @@ def _crl(ca: Issued, revoked: Issued) -> bytes:
     return crl.public_bytes(Encoding.PEM)
 
 
+_ports = itertools.count(10_000 + os.getpid() % 200 * 100)
+
+
 def free_port() -> int:
-    with closing(socket.socket()) as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """Outside the range from which connections get their own ports; another one each time."""
+    while True:
+        port = next(_ports)
+        with closing(socket.socket()) as sock, suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
 
 
 class Up(NamedTuple):

@@ -43,6 +43,7 @@ class Keeper:
         self.terms = Terms(PEER_CAPS, None)
         self.on_frame: Callable[[Link], None] | None = None
         self.error: Exception | None = None
+        self.down_error: Exception | None = None
         self.full = False
 
     def link_made(self, link: Link) -> None:
@@ -64,6 +65,8 @@ class Keeper:
     def link_down(self, link: Link, why: str) -> None:
         assert link.closed
         self.told.append(f"down: {why}")
+        if self.down_error is not None:
+            raise self.down_error
 
     def link_gone(self, link: Link) -> None:
         assert link.gone.is_set()
@@ -259,6 +262,14 @@ async def test_any_other_exception_is_our_own_fault(ends: Ends) -> None:
     assert isinstance(ends.keeper.error, LocalFault)
 
 
+async def test_an_exception_on_the_way_out_is_our_own_fault_too(ends: Ends) -> None:
+    link, wire = await ends.make()
+    ends.keeper.down_error = LocalFault("lost count")
+    wire.sock.close()
+    await link.gone.wait()
+    assert ends.keeper.error is ends.keeper.down_error
+
+
 async def test_a_handler_may_cut_its_own_link(ends: Ends) -> None:
     _, wire = await ends.make()
     ends.keeper.on_frame = lambda link: link.cut("enough")
@@ -275,6 +286,14 @@ async def test_down_and_gone_are_told_once_and_in_this_order(ends: Ends) -> None
     wire.sock.close()
     await link.gone.wait()
     assert ends.keeper.told == ["made", "up", "down: first", "gone"]
+
+
+async def test_two_sides_that_refuse_each_other_do_not_wait_for_each_other(ends: Ends) -> None:
+    link, wire = await ends.make(deadlines=DEADLINES._replace(linger=1e6))
+    link.cut("you first")
+    await wire.write(encode_frame(REFUSE, encode(("no, you",))))
+    await link.gone.wait()
+    assert link.why == "you first"
 
 
 async def test_nothing_is_taken_or_sent_after_the_cut(ends: Ends) -> None:

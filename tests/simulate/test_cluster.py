@@ -45,6 +45,21 @@ def test_faults_really_happen() -> None:
     assert total.transactions > 100
 
 
+def test_the_plant_goes_on_with_n_minus_q_nodes_away_for_good() -> None:
+    """Regression: a body fetched from a peer made a replica deaf to the leader's own vote.
+
+    With one node away for good and one block lost, the remaining four could never agree again.
+    """
+    outages = 0
+    for seed in range(200, 230):
+        outages += run(5, seed, faults=parse_sets("network,outage")).faults["outage"]
+    assert outages >= 10
+
+
+def test_faults_none_injects_nothing() -> None:
+    assert not run(4, 9, faults=parse_sets("none")).faults
+
+
 def test_a_long_run_crosses_a_checkpoint() -> None:
     assert run(4, 7, heights=140).heights >= 140
 
@@ -114,7 +129,10 @@ def test_a_disk_that_forgets_promises_is_caught(monkeypatch: pytest.MonkeyPatch)
                 super()._write(record)
 
         def holds_vote(self, record: VoteRecord) -> bool:
-            return True
+            return bool(record)
+
+        def holds_proposal(self, record: ProposalRecord) -> bool:
+            return bool(record)
 
     monkeypatch.setattr(cluster_module, "SimDisk", Forgetful)
     assert "twice" in first_violation(range(1, 40))

@@ -67,7 +67,7 @@ def simulate(
         str | None, typer.Option(help="Fixed one-way delay, e.g. 10ms; default 0.2-5 ms at random")
     ] = None,
     faults: Annotated[
-        str, typer.Option(help="none, network, crash, all (comma-separated)")
+        str, typer.Option(help="none, network, crash, outage, all (comma-separated)")
     ] = "all",
     jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: one per core")] = 0,
     output: OutputOption = Output.TABLE,
@@ -124,5 +124,6 @@ def _rows(report: Report) -> list[dict[str, str | int | None]]:
     values["seeds"] = "{}..{}".format(*report.seeds)
     values["violations"] = len(report.violations)
     values["faults"] = ", ".join(f"{k} {v}" for k, v in report.faults.items()) or "none"
+    values["effects"] = ", ".join(f"{k} {v}" for k, v in report.effects.items()) or "none"
     values["commit_ms"] = ", ".join(f"{k} {v}" for k, v in report.commit_ms.items())
     return [{"figure": name, "value": str(value)} for name, value in values.items()]

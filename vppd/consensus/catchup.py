@@ -31,11 +31,13 @@ class PeerView(NamedTuple):
 class CatchUp:
     """Peers' statuses, and the two things that can be under way: a range of blocks, one body."""
 
-    __slots__ = ("_asked", "_body", "_sync_from", "_waiting", "peers")
+    __slots__ = ("_asked", "_body", "_sync_from", "_sync_start", "_waiting", "peers")
 
     def __init__(self) -> None:
         self.peers: dict[ReplicaIndex, PeerView] = {}
         self._sync_from: ReplicaIndex | None = None
+        self._sync_start: Height = 0
+        """First height of the range asked for."""
         self._body: Digest | None = None
         self._asked: set[ReplicaIndex] = set()
         self._waiting = False
@@ -67,17 +69,28 @@ class CatchUp:
             self._ask_range(ahead[decided % len(ahead)], decided, out)
 
     def synced(self, sender: ReplicaIndex | None, decided: Height, out: Outbox) -> None:
-        """Blocks have arrived: ask the same peer for more, or stop."""
+        """Blocks have arrived: ask the same peer for more, or stop.
+
+        An answer that brought nothing is worth as much as none: the next peer's turn.
+        """
         if self._sync_from is None or sender != self._sync_from:
             return
         self._sync_from = None
         out.cancel(_SYNC)
         peer = self.peers.get(sender)
-        if peer is not None and peer.status.decided > decided:
+        if decided < self._sync_start:
+            self.peers.pop(sender, None)
+        elif peer is not None and peer.status.decided > decided:
             self._ask_range(sender, decided, out)
 
+    def overtaken(self, decided: Height, out: Outbox) -> None:
+        """What was asked for has been decided here meanwhile: the answer will not matter."""
+        if self._sync_from is not None and decided >= self._sync_start:
+            self._sync_from = None
+            out.cancel(_SYNC)
+
     def _ask_range(self, peer: ReplicaIndex, decided: Height, out: Outbox) -> None:
-        self._sync_from = peer
+        self._sync_from, self._sync_start = peer, decided + 1
         out.send((peer,), GetBlocks(decided + 1))
         out.arm(_SYNC, FETCH_TIMEOUT_MS)
 

@@ -15,7 +15,7 @@ then a replica stays in the view its record names.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from vppd.consensus.boundary import (
     ALL,
@@ -56,8 +56,11 @@ from vppd.errors import LocalFault
 from vppd.header import decode_header
 from vppd.types import Digest, Height, Mode, ReplicaIndex, View
 
+Kind: TypeAlias = Literal["P", "1", "2"]
+"""What can be signed twice: proposals, first-round votes, commits."""
 HEIGHTS_AHEAD = 2
 """Messages for L+1 and L+2 are kept, no others (§8)."""
+_KIND: dict[Round, Kind] = {Round.VOTE: "1", Round.COMMIT: "2"}
 
 
 class Core:
@@ -103,6 +106,7 @@ class Core:
         self._undecided: Certificate | None = None
         """A decision certificate for L+1 whose body is missing."""
         self._wanted: Height | None = None
+        self._accused: set[tuple[Height, View, ReplicaIndex, Kind]] = set()
 
     def resume(self, log: Sequence[Record]) -> None:
         """Take over what the store kept; nothing kept means genesis (§4, On restart)."""
@@ -158,15 +162,23 @@ class Core:
         if not self._in_window(header.height, header.view):
             return False
         if header.type is Type.BLOCK:
+            # The leader's first-round vote travels in this envelope only: a body that came some
+            # other way must not make us deaf to it.
             known = self._proposals.get((header.height, header.view))
-            return known is None or known.digest != header.digest
+            if known is not None and known.digest != header.digest:
+                return not self._is_accused("P", header.signer, header.view, header.height)
+            tally = self._ballots.find(header.height, header.view, Round.VOTE)
+            return tally is None or header.signer not in tally.by_signer
         round_ = Round.COMMIT if header.type is Type.COMMIT else Round.VOTE
         tally = self._ballots.find(header.height, header.view, round_)
         if tally is None:
             return True
         cast = tally.by_signer.get(header.signer)
         if cast is not None:
-            return cast.digest != header.digest
+            kind = _KIND[round_]
+            return cast.digest != header.digest and not self._is_accused(
+                kind, header.signer, header.view, header.height
+            )
         enough = len(tally.signatures(header.digest)) >= self._quorum.vote
         return not (enough and view == header.view)
 
@@ -182,13 +194,14 @@ class Core:
     def ask_for_block(self, *, work: bool) -> None:
         """The leader wants a block if there is work, or a time trigger is due (§5, Packing)."""
         height = self.head.height + 1
-        applied = self.applied
+        applied, at = self.applied, self.at(height)
         if (
             applied is None
             or self._wanted == height
             or not self.may(self.record.view, height)
             or self.leader(self.record.view, height) != self.own
-            or self.record.proposed(self.at(height)) is not None
+            or self.record.proposed(at) is not None
+            or self.record.voted(at) is not None  # a record without its proposal: never another
         ):
             return
         due = applied.next_due_ms is not None and applied.next_due_ms <= self.now.unix_ms
@@ -268,8 +281,7 @@ class Core:
         if earlier is None:
             self.advance()
         else:
-            kind: Literal["1", "2"] = "1" if round_ is Round.VOTE else "2"
-            self._accuse(kind, signer, view, height, earlier, cast)
+            self._accuse(_KIND[round_], signer, view, height, earlier, cast)
 
     def on_certificate(self, certificate: Certificate) -> bool:
         """A decision certificate counts in any view and mode (§5, decide).
@@ -472,20 +484,28 @@ class Core:
         self._undecided = None
         self._wanted = None
         self._ballots.drop_through(height)
+        self._accused = {accused for accused in self._accused if accused[0] > height}
         for key in [key for key in self._proposals if key[0] <= height]:
             del self._proposals[key]
         for digest in [d for d, body in self._bodies.items() if body.header.height <= height]:
             del self._bodies[digest]
             self._stored.discard(digest)
 
+    def _is_accused(self, kind: Kind, signer: ReplicaIndex, view: View, height: Height) -> bool:
+        return (height, view, signer, kind) in self._accused
+
     def _accuse(
         self,
-        kind: Literal["P", "1", "2"],
+        kind: Kind,
         signer: ReplicaIndex,
         view: View,
         height: Height,
         first: Cast,
         second: Cast,
     ) -> None:
+        """One per (kind, signer, view, height) and epoch (§3)."""
+        if self._is_accused(kind, signer, view, height):
+            return
+        self._accused.add((height, view, signer, kind))
         self.evidence += 1
         self._out.fault(Evidence(kind, signer, self.record.epoch, view, height, first, second))

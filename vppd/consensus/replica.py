@@ -42,9 +42,10 @@ from vppd.consensus.messages import (
 )
 from vppd.consensus.outbox import Outbox
 from vppd.consensus.profile import EngineProfile
+from vppd.consensus.safety import Position
 from vppd.consensus.tally import Cast, Round
 from vppd.consensus.validators import ValidatorSet
-from vppd.types import Height, ReplicaIndex, View
+from vppd.types import Digest, Epoch, Height, ReplicaIndex, View
 
 TICK_MS = 1_000
 TICK_SPREAD_MS = 200
@@ -87,6 +88,8 @@ class Replica:
         self._decided = 0
         self._pending = False
         self._idle_due = False
+        self._reminded: dict[ReplicaIndex, int] = {}
+        """When each peer was last reminded: a flickering status buys nobody more."""
 
     # ------------------------------------------------------------ boundary
 
@@ -133,6 +136,10 @@ class Replica:
         """Who leads ``view`` at ``height``: whose signature a proposal needs."""
         return self._core.leader(view, height)
 
+    def has_proposed(self, epoch: Epoch, view: View, height: Height, digest: Digest) -> bool:
+        """Whether this node's durable proposal at that position is this digest."""
+        return self._core.record.proposed(Position(epoch, view, height)) == digest
+
     def status(self) -> EngineStatus:
         """A snapshot for people and metrics."""
         core, quorum = self._core, self._quorum
@@ -157,6 +164,7 @@ class Replica:
         if core.head.height != self._decided:
             self._decided = core.head.height
             self._idle_due = False
+            self._catchup.overtaken(core.head.height, self._out)
             if core.own is not None:
                 self._out.arm(_IDLE, self._settings.idle_block_interval_ms)
         self._catchup.fetch(core.missing(), self._out)
@@ -182,6 +190,7 @@ class Replica:
                 for block in message.blocks:
                     core.on_decided(block)
                 self._catchup.synced(sender, core.head.height, self._out)
+                self._sync()
             case Status():
                 self._on_status(sender, message)
             case GetBlock() | GetBlocks() | Reply():
@@ -257,12 +266,16 @@ class Replica:
     def _remind(self, peers: list[ReplicaIndex]) -> None:
         """§5, Resend: to a laggard the decision, to those beside us what we said at this height."""
         core = self._core
-        head, view = core.head, core.record.view
-        standing = {i: self._catchup.peers[i].status for i in peers}
+        head, view, now_ms = core.head, core.record.view, core.now.monotonic_ms
+        due = [
+            i for i in peers if now_ms - self._reminded.get(i, -RESEND_AFTER_MS) >= RESEND_AFTER_MS
+        ]
+        self._reminded.update(dict.fromkeys(due, now_ms))
+        standing = {i: self._catchup.peers[i].status for i in due}
         if head.certificate is not None:
             behind = tuple(i for i, s in standing.items() if s.decided < head.height)
             self._out.send(behind, Agree(head.certificate))
-        if core.now.monotonic_ms - core.opened_ms >= RESEND_AFTER_MS:
+        if now_ms - core.opened_ms >= RESEND_AFTER_MS:
             beside = tuple(
                 i for i, s in standing.items() if (s.decided, s.view) == (head.height, view)
             )

@@ -72,6 +72,8 @@ class Execution(NamedTuple):
     """In the order of the block; SHA-256 of the raw bytes of what is no transaction."""
     next_due_ms: TimeMs | None
     """Block time at which there is something to do even without a transaction."""
+    refused: tuple[int, ...] = ()
+    """Positions of transactions that did not use their nonce: they may yet be executed."""
 
 
 class Ledger:
@@ -181,6 +183,7 @@ class Ledger:
             changes,
             tuple(tx_ids),
             self.next_due_ms,
+            tuple(i for i, r in enumerate(receipts[1:]) if r.status == Status.REFUSED),
         )
 
     def _triggers(self) -> Receipt:

@@ -13,13 +13,12 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol, cast
 
 from vppd.errors import PeerFault
-from vppd.net.frames import HEADER_BYTES, OPENING_CAPS, REFUSE, FrameParser
+from vppd.net.frames import HEADER_BYTES, OPENING_CAPS, REFUSE, FrameError, FrameParser
 from vppd.net.hello import (
     PLAIN,
     Channel,
     Handshake,
     PeerIdentity,
-    RefusedByPeer,
     refusal_reason,
     refuse_frame,
 )
@@ -154,6 +153,8 @@ class Link(asyncio.Protocol):
         self._frame_since: float | None = None
         self._flushing = False
         self._paused = False
+        self._deaf = False
+        """Frames cannot be told apart any more."""
         self.remote = remote
         self.peer: PeerIdentity | None = None
         """Who is on the other side, once proven; stays ``None`` on the local socket."""
@@ -212,7 +213,7 @@ class Link(asyncio.Protocol):
         # Closing at once with bytes unread would reset the connection, and the reset would
         # overtake the reason. The other side closes when it has read it.
         transport.write(refuse_frame(reason))
-        self._timer = self._loop.call_later(self._deadlines.linger, self._abort_transport)
+        self._linger()
 
     def abort(self, reason: str) -> None:
         """Close without a word."""
@@ -267,26 +268,17 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes of any length."""
-        if self.closed:
+        if self._deaf:
             return
         self._heard_at = self._loop.time()
         complete = False
         try:
             for type_, payload in self._parser.feed(data):
                 complete = True
-                self.traffic.frames_in[type_] += 1
-                self.traffic.bytes_in[type_] += len(payload) + HEADER_BYTES
                 self._take(type_, payload)
-                if self.closed:
-                    return
-        except RefusedByPeer as err:
-            self._close(str(err))
-            self._close_transport()
-        except PeerFault as err:
+        except FrameError as err:
+            self._deaf = True
             self.cut(str(err))
-        except Exception as err:  # noqa: BLE001 - whatever it is, the node must learn of it and stop
-            self.cut("internal error")
-            self._owner.link_broken(err)
         if not self._parser.partial:
             self._frame_since = None
         elif complete or self._frame_since is None:
@@ -326,17 +318,33 @@ class Link(asyncio.Protocol):
         return Channel(self._own_fingerprint, peer_fingerprint(connection))
 
     def _take(self, type_: int, payload: bytes) -> None:
-        if type_ == REFUSE:
-            what = "closed" if self.up else "refused"
-            raise RefusedByPeer(f"{what} by the other side: {refusal_reason(payload)}")
-        if self._handshake is None:
-            self._owner.link_frame(self, type_, payload)
+        if self.closed:
+            if type_ == REFUSE:  # both sides wait for the other to close: no need to
+                self._close_transport()
             return
-        answer = self._handshake.receive(type_, payload)
+        self.traffic.frames_in[type_] += 1
+        self.traffic.bytes_in[type_] += len(payload) + HEADER_BYTES
+        try:
+            if type_ == REFUSE:
+                how = "closed" if self.up else "refused"
+                self._close(f"{how} by the other side: {refusal_reason(payload)}")
+                self._close_transport()
+            elif self._handshake is None:
+                self._owner.link_frame(self, type_, payload)
+            else:
+                self._shake(self._handshake, type_, payload)
+        except PeerFault as err:
+            self.cut(str(err))
+        except Exception as err:  # noqa: BLE001 - whatever it is, the node must learn of it and stop
+            self.cut("internal error")
+            self._owner.link_broken(err)
+
+    def _shake(self, handshake: Handshake, type_: int, payload: bytes) -> None:
+        answer = handshake.receive(type_, payload)
         if answer:
             self.send(answer)
-        if self._handshake.peer is not None:
-            self.peer = self._handshake.peer
+        if handshake.peer is not None:
+            self.peer = handshake.peer
             self._handshake = None
             self._come_up()
             self._watch()
@@ -414,12 +422,20 @@ class Link(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._owner.link_down(self, why)
+        try:
+            self._owner.link_down(self, why)
+        except Exception as err:  # noqa: BLE001 - as in _take; nobody else is there to hear of it
+            self._owner.link_broken(err)
 
     def _close_transport(self) -> None:
-        if self._transport is not None:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.close()
-            self._timer = self._loop.call_later(self._deadlines.linger, self._abort_transport)
+            self._linger()
+
+    def _linger(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(self._deadlines.linger, self._abort_transport)
 
     def _abort_transport(self) -> None:
         if self._transport is not None:

@@ -127,6 +127,7 @@ class Driver:
                 changes=execution.changes,
                 tx_ids=execution.tx_ids,
                 next_due_ms=execution.next_due_ms,
+                refused=execution.refused,
             )
         )
         self._metrics.committed(block)

@@ -12,6 +12,7 @@ Between the two beats new inputs may arrive; they wait for the next turn.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -20,6 +21,7 @@ from vppd.config.genesis import Genesis
 from vppd.consensus.boundary import (
     ALL,
     Applied,
+    BodyRecord,
     Decision,
     Evidence,
     Fired,
@@ -36,6 +38,8 @@ from vppd.consensus.chain import Settings
 from vppd.consensus.messages import (
     TYPE_OF,
     Block,
+    BlockBody,
+    Blocks,
     Commit,
     ConsensusMessage,
     Prepare,
@@ -62,6 +66,11 @@ from vppd.ledger.transaction import Transaction
 from vppd.net.gate import Gate, PeerMessage, header_of
 from vppd.node.mempool import Mempool
 from vppd.types import Digest, Height, PublicKey, ReplicaIndex, TimeMs
+
+INBOX_BYTES = 4 * 1024 * 1024
+"""Of one sender's messages, waiting for the next turn."""
+TOKEN_BYTES = 512
+"""What a message counts beside its transactions."""
 
 
 class Frame(NamedTuple):
@@ -128,6 +137,9 @@ class Machine:
             genesis.digest, self.validators, rules, self.engine.leader, verify, self.mempool.holds
         )
         self._inbox: list[Input] = []
+        self._queued: Counter[ReplicaIndex | None] = Counter()
+        """Bytes of blocks, and a token amount per other message, waiting in the inbox by sender."""
+        self._pool_changed = False
         self._pending_since_ms: int | None = None
         self._head_digest: Digest = genesis.digest
         self._head_time_ms: TimeMs = 0
@@ -173,8 +185,17 @@ class Machine:
         return header is None or self.engine.wants(header)
 
     def receive(self, sender: ReplicaIndex | None, message: ConsensusMessage) -> None:
-        """Take a message the gate has checked."""
-        self._inbox.append(Received(sender, message))
+        """Take a message the gate has checked; beyond a bound per sender it is dropped.
+
+        What matters is sent again (§5, Resend), so a slow disk here costs time, not memory.
+        """
+        txs = message.txs if isinstance(message, Block | BlockBody) else ()
+        size = TOKEN_BYTES + sum(map(len, txs))
+        if isinstance(message, Blocks):
+            size += sum(len(raw) for block in message.blocks for raw in block.txs)
+        if self._queued[sender] + size <= INBOX_BYTES:
+            self._queued[sender] += size
+            self._inbox.append(Received(sender, message))
 
     def fire(self, timer: Timer) -> None:
         """A timer ran out."""
@@ -192,13 +213,17 @@ class Machine:
             leader = self.engine.status().leader
             if own and leader != self.own:
                 self._forward((leader,), tx)
-            self._note_pending()
+            self._pool_changed = True
         return tx
 
     def housekeeping(self, now_ms: int) -> None:
-        """Every quarter of a second or so: own transactions that linger go to everybody."""
-        for tx in self.mempool.overdue(now_ms):
+        """Every quarter of a second or so: own transactions that linger are sent again."""
+        everybody, leader = self.mempool.overdue(now_ms)
+        for tx in everybody:
             self._forward(ALL, tx)
+        index = self.engine.status().leader
+        for tx in leader if index != self.own else ():
+            self._forward((index,), tx)
 
     def reconnected(self, peer: ReplicaIndex) -> None:
         """A validator's link is new: a leader may have lost what was forwarded to it before."""
@@ -209,22 +234,18 @@ class Machine:
     def _forward(self, to: tuple[ReplicaIndex, ...] | Literal["all"], tx: Transaction) -> None:
         self._frames.append(Frame(to, Type.TX, encode(Tx(tx.raw))))
 
-    def _note_pending(self) -> None:
-        since_ms = self.mempool.pending_since_ms()
-        if since_ms != self._pending_since_ms:
-            self._pending_since_ms = since_ms
-            self._inbox.append(Pending(since_ms))
-
     # ------------------------------------------------------------ the two beats
 
     @property
     def has_work(self) -> bool:
         """Whether a turn would do anything."""
-        return bool(self._inbox or self._frames)
+        return bool(self._inbox or self._frames or self._pool_changed)
 
     def turn(self, now: Now) -> Turn:
         """Step the engine over everything that has arrived."""
+        self._note_pending()
         inputs, self._inbox = self._inbox, []
+        self._queued.clear()
         step = self.engine.step(now, inputs)
         return Turn(step.persist, step)
 
@@ -242,13 +263,26 @@ class Machine:
         for decision in step.commit:
             execution = self._execute(decision)
             committed.append(Committed(decision, execution))
-            dropped += self.mempool.settle(execution.tx_ids, decision.height)
+            # A refused transaction has not used its nonce: it may still be executed later.
+            used = [x for i, x in enumerate(execution.tx_ids) if i not in execution.refused]
+            dropped += self.mempool.settle(used, decision.height)
         if committed:
+            self._pool_changed = True
             self._note_pending()
             self._inbox.append(self._applied())
         if step.want is not None and step.want == self.ledger.height + 1:
             self._inbox.append(self._build(step.want, now))
         return Effects(tuple(frames), tuple(committed), step.timers, tuple(dropped), step.faults)
+
+    def _note_pending(self) -> None:
+        """Tell the engine whether there is work; once per turn, however many have come."""
+        if not self._pool_changed:
+            return
+        self._pool_changed = False
+        since_ms = self.mempool.pending_since_ms()
+        if since_ms != self._pending_since_ms:
+            self._pending_since_ms = since_ms
+            self._inbox.append(Pending(since_ms))
 
     # ------------------------------------------------------------ blocks
 
@@ -298,6 +332,20 @@ class Machine:
             ledger.receipts_root,
             next_due_ms=ledger.next_due_ms,
         )
+
+    def body_of(self, record: BodyRecord) -> BlockBody | None:
+        """Answer to ``get_block``: an undecided body under the proposal that carried it.
+
+        Our own proposal's signature is made when somebody asks: the promise is on disk.
+        """
+        signature = record.proposal_sig
+        epoch = decode_header(record.header).epoch
+        at = (epoch, record.view, record.height)
+        if not signature and self.engine.has_proposed(*at, record.digest):
+            signature = self._signer.sign(self._bytes(TAG_PROPOSAL, *at, record.digest))
+        if not signature:
+            return None
+        return BlockBody(*at, record.digest, record.header, record.txs, signature)
 
     # ------------------------------------------------------------ signatures
 

@@ -17,9 +17,13 @@ MAX_TXS = 5_000
 MAX_BYTES = 8 * 1024 * 1024
 MAX_PER_ACCOUNT = 64
 MAX_GAP = 16
-"""Nonces this far beyond the next one are kept."""
+"""So many nonces may be missing before a transaction that is kept."""
 BROADCAST_AFTER_MS = 500
 """An own transaction still undecided after this goes to everybody (protocol.md, §5)."""
+REMIND_AFTER_MS = 2_000
+"""And again to the leader each time so long after: a full queue or a restart may have lost it."""
+REMINDERS = 64
+"""At a time, oldest first."""
 
 
 class Refused(Exception):
@@ -34,6 +38,8 @@ class Entry:
     received_ms: int
     own: bool
     """Received from a client here (not from another node): this node looks after it."""
+    remind_ms: int
+    """When to send it again."""
     broadcast: bool = False
 
 
@@ -67,8 +73,18 @@ class Mempool:
         return raw in self._raw
 
     def waiting(self, account: PublicKey) -> int:
-        """How many transactions of an account wait here."""
-        return len(self._by_account.get(account, {}))
+        """How many transactions of an account wait without a gap before them.
+
+        The account's next unused nonce, as far as this node knows, is that much further.
+        """
+        mine = self._by_account.get(account)
+        due = self._next_nonce(account) if mine else None
+        if mine is None or due is None:
+            return 0
+        free = due
+        while free in mine:
+            free += 1
+        return free - due
 
     def get(self, tx_id: Digest) -> Transaction | None:
         """A waiting transaction."""
@@ -88,23 +104,25 @@ class Mempool:
         known = self._entries.get(tx.id)
         if known is not None:
             known.own = known.own or own
+            known.remind_ms = min(known.remind_ms, now_ms) if own else known.remind_ms
             return False
         due = self._next_nonce(tx.sender)
         if due is None:
             raise Refused("the sender has no account on this chain")
         if tx.nonce < due:
             raise Refused(f"nonce {tx.nonce} is used, the account's next is {due} (a replay?)")
-        if tx.nonce > due + MAX_GAP:
-            raise Refused(f"nonce {tx.nonce} is too far ahead, the account's next is {due}")
-        mine = self._by_account.setdefault(tx.sender, {})
+        mine = self._by_account.get(tx.sender, {})
         if tx.nonce in mine:
             raise Refused(f"another transaction with nonce {tx.nonce} is waiting")
         if len(mine) >= MAX_PER_ACCOUNT:
             raise Refused(f"{MAX_PER_ACCOUNT} transactions of this account are waiting")
+        following = due + self.waiting(tx.sender)
+        if tx.nonce > following + MAX_GAP:
+            raise Refused(f"nonce {tx.nonce} is too far ahead, the account's next is {following}")
         if len(self._entries) >= MAX_TXS or self._bytes + len(tx.raw) > MAX_BYTES:
             raise Refused("the mempool is full")
-        entry = Entry(tx, now_ms, own)
-        mine[tx.nonce] = self._entries[tx.id] = entry
+        entry = Entry(tx, now_ms, own, now_ms + BROADCAST_AFTER_MS)
+        self._by_account.setdefault(tx.sender, mine)[tx.nonce] = self._entries[tx.id] = entry
         self._raw.add(tx.raw)
         self._bytes += len(tx.raw)
         return True
@@ -156,20 +174,17 @@ class Mempool:
         Returns:
             Transactions that were not decided and never will be.
         """
-        touched: dict[PublicKey, None] = {}
         for tx_id in decided:
             entry = self._entries.get(tx_id)
             if entry is not None:
-                touched[entry.tx.sender] = None
                 self._drop(entry)
-        gone = {e.tx.id: e for e in self._entries.values() if e.tx.expiry_height <= height}
-        for sender in touched:
+        gone = [e for e in self._entries.values() if e.tx.expiry_height <= height]
+        for sender, mine in self._by_account.items():
             due = self._next_nonce(sender) or 0
-            mine = self._by_account.get(sender, {})
-            gone.update((e.tx.id, e) for nonce, e in mine.items() if nonce < due)
-        for entry in gone.values():
+            gone += [e for n, e in mine.items() if n < due and e.tx.expiry_height > height]
+        for entry in gone:
             self._drop(entry)
-        return [entry.tx for entry in gone.values()]
+        return [entry.tx for entry in gone]
 
     def _drop(self, entry: Entry) -> None:
         tx = entry.tx
@@ -186,13 +201,20 @@ class Mempool:
         """What this node looks after, oldest first."""
         return [entry.tx for entry in self._entries.values() if entry.own]
 
-    def overdue(self, now_ms: int) -> list[Transaction]:
-        """Own transactions to broadcast now: undecided for 500 ms, and not broadcast yet."""
-        late = [
-            e
-            for e in self._entries.values()
-            if e.own and not e.broadcast and now_ms - e.received_ms >= BROADCAST_AFTER_MS
-        ]
-        for entry in late:
+    def overdue(self, now_ms: int) -> tuple[list[Transaction], list[Transaction]]:
+        """Own transactions undecided for too long.
+
+        Returns:
+            Those to send to everybody, once, after 500 ms; and those to send to the leader again.
+        """
+        everybody: list[Transaction] = []
+        leader: list[Transaction] = []
+        for entry in self._entries.values():
+            if not entry.own or now_ms < entry.remind_ms:
+                continue
+            (leader if entry.broadcast else everybody).append(entry.tx)
             entry.broadcast = True
-        return [entry.tx for entry in late]
+            entry.remind_ms = now_ms + REMIND_AFTER_MS
+            if len(everybody) + len(leader) == REMINDERS:
+                break
+        return everybody, leader

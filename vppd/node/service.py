@@ -182,13 +182,7 @@ class Service:
         record = await self._store.body(digest)
         if record is None:
             return None
-        if len(record.proposal_sig) != 64:
-            return await self.blocks_from(record.height)
-        epoch = decode_header(record.header).epoch
-        return BlockBody(
-            epoch, record.view, record.height, digest, record.header, record.txs,
-            record.proposal_sig,
-        )  # fmt: skip
+        return self._machine.body_of(record) or await self.blocks_from(record.height)
 
 
 def committed_push(block: executed.Committed) -> bytes:

@@ -37,6 +37,8 @@ class Checkers:
     ) -> None:
         self._chain_id = chain_id
         self._validators = validators
+        self._n = len(validators.members)
+        self._f = (self._n - 1) // 3  # from the paper, not from the code under test
         self._verify = verify
         self._total = total
         self._digests: dict[Height, Digest] = {0: chain_id}
@@ -63,6 +65,13 @@ class Checkers:
                 f"{before.hex()[:16]} and {digest.hex()[:16]}"
             )
 
+    def spoke_of(self, node: ReplicaIndex, height: Height, durable: Height) -> None:
+        """A node passes on a decision, or says what executing it gave."""
+        if height > durable:
+            raise Violation(
+                f"node {node} speaks of decision {height}, its disk has {durable} decisions"
+            )
+
     def committed(self, node: ReplicaIndex, block: Committed, ledger: Ledger) -> None:
         """A node has decided and executed a block."""
         decision, execution = block
@@ -81,6 +90,11 @@ class Checkers:
             certificate.kind != CertificateKind.COMMIT
         ):
             raise Violation(f"node {node} decided height {height} on another certificate")
+        if 2 * len(certificate.signatures) < self._n + self._f + 1:
+            raise Violation(
+                f"node {node} decided height {height} on {len(certificate.signatures)} of "
+                f"{self._n} signatures"
+            )
         try:
             check_certificate(certificate, self._validators, self._chain_id, self._verify)
         except PeerFault as err:

@@ -18,9 +18,10 @@ import msgspec
 
 from vppd.codec import encode
 from vppd.config.genesis import Engine
-from vppd.consensus.boundary import Now, Timer, VoteRecord
+from vppd.consensus.boundary import Now, ProposalRecord, Timer, VoteRecord
 from vppd.consensus.messages import (
     TYPE_OF,
+    Agree,
     Block,
     BlockBody,
     Blocks,
@@ -29,6 +30,7 @@ from vppd.consensus.messages import (
     GetBlocks,
     Ping,
     Prepare,
+    Reply,
     Tx,
     Type,
 )
@@ -79,6 +81,8 @@ class Outcome(msgspec.Struct, kw_only=True):
     decided: Height = 0
     """What some node has decided."""
     faults: Counter[str] = msgspec.field(default_factory=Counter)
+    effects: Counter[str] = msgspec.field(default_factory=Counter)
+    """What followed from faults and chance, without being one."""
     commit_us: list[int] = msgspec.field(default_factory=list)
     """Per height: first proposal sent → decision known at q replicas."""
     messages: int = 0
@@ -100,6 +104,8 @@ class Node:
         self.life = 0
         """Counts starts; an event of an earlier life is void."""
         self.busy = False
+        self.away = False
+        """Gone for good."""
         self.timers: dict[Timer, int] = {}
         self._cluster = cluster
         genesis_ledger = Ledger.from_genesis(cluster.genesis)
@@ -109,6 +115,8 @@ class Node:
     def start(self) -> None:
         """Power on: resume from whatever the disk kept."""
         cluster, disk = self._cluster, self.disk
+        if self.away:
+            return
         cluster.checkers.restarted(self.index, disk.decided)
         self.life += 1
         self.busy = False
@@ -218,7 +226,7 @@ class Cluster:
             self.genesis.digest, probe.validators, sim_verify, ledger.total_micro()
         )
         span_us = setup.heights * 600_000
-        self.plan: Plan = draw(self.rng, setup.faults, setup.n, span_us)
+        self.plan: Plan = draw(self.rng, setup.faults, setup.n, setup.n - self.quorum.vote, span_us)
         self._arrived: dict[tuple[int, int], int] = {}
         self._proposed_us: dict[Height, int] = {}
         self._counted: Height = 0
@@ -254,7 +262,7 @@ class Cluster:
             self._require_progress()
         except Violation as violation:
             outcome.violation = str(violation)
-        outcome.heights = min(node.disk.decided for node in self.nodes)
+        outcome.heights = min(node.disk.decided for node in self.nodes if not node.away)
         outcome.decided = max(node.disk.decided for node in self.nodes)
         outcome.trace = self._trace.hexdigest()
         return outcome
@@ -269,7 +277,7 @@ class Cluster:
 
     def _finished(self) -> bool:
         return self.time_us >= self.plan.heal_us and all(
-            node.disk.decided >= self.setup.heights for node in self.nodes
+            node.away or node.disk.decided >= self.setup.heights for node in self.nodes
         )
 
     # ------------------------------------------------------------ members and faults
@@ -290,7 +298,7 @@ class Cluster:
         try:
             machine.submit(raw, now_ms, own=own)
         except (Refused, InvalidTransaction):  # used, or expired on the way
-            self.outcome.faults["refused_transaction"] += 1
+            self.outcome.effects["refused_transaction"] += 1
 
     def _housekeeping_loop(self, node: Node) -> Action:
         def tidy() -> None:
@@ -305,11 +313,15 @@ class Cluster:
         node = self.nodes[crash.node]
 
         def power_off() -> None:
-            if node.machine is None:
+            if node.away or (node.machine is None and crash.down_us is not None):
                 return
-            self.outcome.faults["crash"] += 1
-            node.crash()
-            self.after(crash.down_us, node.start)
+            self.outcome.faults["crash" if crash.down_us is not None else "outage"] += 1
+            if node.machine is not None:
+                node.crash()
+            if crash.down_us is None:
+                node.away = True
+            else:
+                self.after(crash.down_us, node.start)
 
         return power_off
 
@@ -337,9 +349,10 @@ class Cluster:
             raise Violation(f"node {node.index} found equivocation: {effects.faults[0]}")
 
     def _watch(self, node: Node, frame: Frame) -> None:
-        if frame.type not in (Type.BLOCK, Type.PREPARE, Type.COMMIT):
-            return
         message = decode_message(frame.type, frame.payload)
+        if isinstance(message, Agree | Reply):
+            height = message.height if isinstance(message, Reply) else message.certificate.height
+            self.checkers.spoke_of(node.index, height, node.disk.decided)
         if not isinstance(message, Block | Prepare | Commit):
             return
         at = (message.epoch, message.view, message.height)
@@ -352,6 +365,7 @@ class Cluster:
         durable = disk.holds_vote(VoteRecord(*at, digest))
         self.checkers.signed(node.index, "1", at, digest, durable=durable)
         if isinstance(message, Block):
+            durable = disk.holds_proposal(ProposalRecord(*at, digest))
             self.checkers.signed(node.index, "P", at, digest, durable=durable)
             self._proposed_us.setdefault(message.height, self.time_us)
 
@@ -392,7 +406,9 @@ class Cluster:
         def deliver() -> None:
             last = self._arrived.get((sender, to), 0)
             if sent_at < last:
-                self.outcome.faults["reordered"] += 1
+                injected = "network" in self.setup.faults
+                counts = self.outcome.faults if injected else self.outcome.effects
+                counts["reordered"] += 1
             self._arrived[sender, to] = max(sent_at, last)
             self._deliver(sender, to, type_, payload)
 
@@ -402,14 +418,17 @@ class Cluster:
         node = self.nodes[to]
         machine = node.machine
         if machine is None:
-            self.outcome.faults["to_dead_node"] += 1
+            self.outcome.effects["to_dead_node"] += 1
             return
         self._trace.update(b"%d %d %d %d " % (self.time_us, sender, to, type_))
         self._trace.update(payload)
         message = decode_message(type_, payload)
         match message:
             case GetBlock(digest):
-                self._answer(to, sender, node.disk.body(digest))
+                record = node.disk.body(digest)
+                if record is not None:
+                    body = machine.body_of(record) or node.disk.blocks_from(record.height)
+                    self._answer(to, sender, body)
             case GetBlocks(first):
                 self._answer(to, sender, node.disk.blocks_from(first))
             case Tx(raw):

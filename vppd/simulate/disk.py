@@ -14,7 +14,7 @@ from vppd.consensus.boundary import (
     ViewRecord,
     VoteRecord,
 )
-from vppd.consensus.messages import BlockBody, Blocks, DecidedBlock
+from vppd.consensus.messages import Blocks, DecidedBlock
 from vppd.errors import LocalFault
 from vppd.header import Header, decode_header
 from vppd.ledger.execution import Execution
@@ -104,6 +104,10 @@ class SimDisk:
         """Whether exactly this vote is the durable one."""
         return self._slots.get(VoteRecord) == record
 
+    def holds_proposal(self, record: ProposalRecord) -> bool:
+        """Whether exactly this proposal is the durable one."""
+        return self._slots.get(ProposalRecord) == record
+
     def holds_lock(self, epoch: int, view: int, height: Height, digest: Digest) -> bool:
         """Whether the durable prepared certificate is for this position and digest."""
         slot = self._slots.get(PreparedRecord)
@@ -152,13 +156,6 @@ class SimDisk:
         rows = (self.decision(height) for height in range(first, last + 1))
         return Blocks(tuple(DecidedBlock(d.header, d.txs, d.certificate) for d in rows))
 
-    def body(self, digest: Digest) -> BlockBody | None:
-        """Answer to ``get_block``: an undecided body with the proposal that carried it."""
-        record = self._bodies.get(digest)
-        if record is None or len(record.proposal_sig) != 64:
-            return None
-        header = decode_header(record.header)
-        return BlockBody(
-            header.epoch, record.view, record.height, digest, record.header, record.txs,
-            record.proposal_sig,
-        )  # fmt: skip
+    def body(self, digest: Digest) -> BodyRecord | None:
+        """A body, decided or not."""
+        return self._bodies.get(digest)

@@ -7,8 +7,8 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
-FaultSet: TypeAlias = Literal["none", "network", "crash", "all"]
-FAULT_SETS: tuple[FaultSet, ...] = ("none", "network", "crash", "all")
+FaultSet: TypeAlias = Literal["none", "network", "crash", "outage", "all"]
+FAULT_SETS: tuple[FaultSet, ...] = ("none", "network", "crash", "outage", "all")
 
 
 class NetworkFaults(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,7 +26,8 @@ class Crash(NamedTuple):
 
     at_us: int
     node: int
-    down_us: int
+    down_us: int | None
+    """``None``: for good."""
 
 
 class Plan(NamedTuple):
@@ -38,7 +39,7 @@ class Plan(NamedTuple):
 
 
 def parse_sets(text: str) -> frozenset[FaultSet]:
-    """``none|network|crash|all``, comma-separated.
+    """``none|network|crash|outage|all``, comma-separated.
 
     Raises:
         ValueError: names the unknown word.
@@ -50,17 +51,18 @@ def parse_sets(text: str) -> frozenset[FaultSet]:
             raise ValueError(f"unknown fault set {word!r}: one of {', '.join(FAULT_SETS)}")
         chosen |= set(match)
     if "all" in chosen:
-        chosen |= {"network", "crash"}
+        chosen |= {"network", "crash", "outage"}
     return frozenset(chosen)
 
 
-def draw(rng: Random, sets: frozenset[FaultSet], n: int, span_us: int) -> Plan:
+def draw(rng: Random, sets: frozenset[FaultSet], n: int, spare: int, span_us: int) -> Plan:
     """The plan of one run.
 
     Args:
         rng: of this seed.
         sets: which kinds.
         n: nodes.
+        spare: how many may be away for good without stopping decisions (n − q).
         span_us: faults end by then.
     """
     network = NetworkFaults()
@@ -81,4 +83,8 @@ def draw(rng: Random, sets: frozenset[FaultSet], n: int, span_us: int) -> Plan:
             )
             for _ in range(rng.randint(2, 10))
         ]
-    return Plan(network, tuple(sorted(crashes)), span_us)
+    if "outage" in sets and spare > 0 and rng.randrange(2):
+        # Not the leader of view 0: replacing a leader is the view change's business.
+        away = rng.sample(range(1, n), rng.randint(1, spare))
+        crashes += [Crash(rng.randrange(span_us), node, None) for node in away]
+    return Plan(network, tuple(sorted(crashes, key=lambda c: (c.at_us, c.node))), span_us)

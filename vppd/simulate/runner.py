@@ -30,6 +30,9 @@ class Report(msgspec.Struct, kw_only=True):
     events_per_s: int = 0
     """Per core."""
     faults: dict[str, int] = msgspec.field(default_factory=dict)
+    """Faults injected, by kind."""
+    effects: dict[str, int] = msgspec.field(default_factory=dict)
+    """What followed from them and from chance: messages to dead nodes, refused transactions."""
     heights: int = 0
     """Sum over the seeds of the heights every node decided."""
     commit_ms: dict[str, float | None] = msgspec.field(default_factory=dict)
@@ -72,6 +75,7 @@ class Tally:
         self._jobs = jobs
         self._commit_us: list[int] = []
         self._faults: Counter[str] = Counter()
+        self._effects: Counter[str] = Counter()
         self._messages = 0
         self._bytes = 0
         self._decided = 0
@@ -87,6 +91,7 @@ class Tally:
         report.catch_ups += outcome.catch_ups
         self._decided += outcome.decided
         self._faults.update(outcome.faults)
+        self._effects.update(outcome.effects)
         self._commit_us += outcome.commit_us
         self._messages += outcome.messages
         self._bytes += outcome.bytes
@@ -105,6 +110,7 @@ class Tally:
         elapsed = max(time.perf_counter() - self._started, 1e-9)
         report.events_per_s = round(report.events / elapsed / self._jobs)
         report.faults = dict(sorted(self._faults.items()))
+        report.effects = dict(sorted(self._effects.items()))
         report.commit_ms = summary_ms(self._commit_us)
         heights = max(1, self._decided)
         report.messages_per_height = round(self._messages / heights, 2)

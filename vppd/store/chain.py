@@ -301,8 +301,9 @@ class ChainStore:
         if found is not None:
             return found
         for row in waiting:
-            if tx_id in row.tx_ids:
-                return TxLocation(row.height, row.tx_ids.index(tx_id))
+            for other, position in row.places():
+                if other == tx_id:
+                    return TxLocation(row.height, position)
         return None
 
     async def state_entries(self) -> tuple[tuple[bytes, bytes], ...]:

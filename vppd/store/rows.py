@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from vppd.codec import Decoder
@@ -37,6 +38,14 @@ class ExecutionRow(NamedTuple):
     tx_ids: tuple[Digest, ...]
     """In the order of the block."""
     next_due_ms: TimeMs | None
+    refused: tuple[int, ...] = ()
+    """Positions of transactions that did not use their nonce; they are not indexed."""
+
+    def places(self) -> Iterator[tuple[Digest, int]]:
+        """Transactions to be found by id, with their positions."""
+        for position, tx_id in enumerate(self.tx_ids):
+            if position not in self.refused:
+                yield tx_id, position
 
 
 class StoredExecution(NamedTuple):

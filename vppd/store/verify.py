@@ -309,8 +309,10 @@ class _Check:
         self._compared = height
 
     def _check_index(self, height: Height, execution: Execution, *, report: bool) -> None:
-        """Each transaction is found where it was executed first."""
+        """Each transaction is found where it was executed first, a refused one not at all."""
         for position, tx_id in enumerate(execution.tx_ids):
+            if position in execution.refused:
+                continue
             found = reader.tx_location(self._connection, tx_id)
             if found == (height, position):
                 self._indexed += 1

@@ -142,7 +142,7 @@ def _insert_execution(connection: sqlite3.Connection, row: ExecutionRow) -> None
     )
     connection.executemany(
         "INSERT INTO transactions (id, height, position) VALUES (?, ?, ?)",
-        [(tx_id, row.height, index) for index, tx_id in enumerate(row.tx_ids)],
+        [(tx_id, row.height, position) for tx_id, position in row.places()],
     )
     connection.executemany(
         "REPLACE INTO state (key, value) VALUES (?, ?)",
