@@ -128,7 +128,7 @@ RESULTS: tuple[Result, ...] = (
     Document(b"[]"),
 )
 
-PUSH = Committed(7, D, HEADER.encode(), (D,), (b"\x04", b"\x04"))
+PUSH = Committed(7, D, HEADER.encode(), (D,), (b"\x04", b"\x04"), (SIG[:32],))
 
 ALICE, BOB = SigningKey(bytes([1]) * 32), SigningKey(bytes([2]) * 32)
 """Two validators with index 0 and 1; their secret seeds are 32 bytes 01 and 32 bytes 02."""

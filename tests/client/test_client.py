@@ -29,7 +29,7 @@ from vppd.net.requests import (
     Response,
     TxStage,
 )
-from vppd.types import ZERO_DIGEST
+from vppd.types import ZERO_DIGEST, Digest
 
 pytestmark = pytest.mark.net
 
@@ -90,6 +90,33 @@ async def test_many_wait_for_one_and_one_waits_for_many(node: Alone) -> None:
             await client.submit(node.sign(nonce))
         states = await asyncio.gather(*waits)
     assert {state.stage for state in states} == {TxStage.COMMITTED}
+
+
+async def test_a_wait_given_up_disturbs_no_other(node: Alone) -> None:
+    tx_id = decoded_id(node)
+    async with connect(node.socket) as client:
+        patient, hasty = (asyncio.create_task(client.wait(tx_id)) for _ in range(2))
+        assert (await client.tx(tx_id)).stage == TxStage.UNKNOWN  # both have asked
+        hasty.cancel()
+        await asyncio.wait({hasty})
+        await client.submit(node.sign(0))
+        assert (await patient).stage == TxStage.COMMITTED
+
+
+def decoded_id(node: Alone) -> Digest:
+    return decode_transaction(node.sign(0)).id
+
+
+async def test_what_waits_for_a_gap_and_is_overtaken_is_given_up(node: Alone) -> None:
+    """Its block height passes before its predecessor comes."""
+    async with connect(node.socket) as client:
+        stuck = await client.submit(node.sign(2, expiry=1))
+        assert (await client.tx(stuck)).stage == TxStage.ACCEPTED
+        waiting = asyncio.create_task(client.wait(stuck))
+        assert (await client.tx(stuck)).stage == TxStage.ACCEPTED
+        await client.wait(await client.submit(node.sign(0)))
+        assert (await waiting).stage == TxStage.EXPIRED
+        assert (await client.tx(stuck)).stage == TxStage.UNKNOWN
 
 
 async def test_a_wait_for_what_is_committed_already_ends_at_once(node: Alone) -> None:

@@ -35,12 +35,12 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
 async def pay(plant: Plant, node: Node, count: int, committed: dict[Digest, Height]) -> None:
     """Payments of one member, one after another, each seen committed; survives its node."""
     done = 0
-    raw: bytes | None = None
+    sent: Digest | None = None
     while done < count:
         try:
             async with connect(node.socket) as client:
                 while done < count:
-                    if raw is None:
+                    if sent is None:
                         account = await client.view("account", key_text(node.key.public_key))
                         raw = make_transaction(
                             node.key,
@@ -49,11 +49,11 @@ async def pay(plant: Plant, node: Node, count: int, committed: dict[Digest, Heig
                             account["height"] + 1_000,
                             (Transfer(plant.nodes[0].key.public_key, 1),),
                         )
-                        tx_id = await client.submit(raw)
-                    state = await client.wait(tx_id)
+                        sent = await client.submit(raw)
+                    state = await client.wait(sent)
                     assert state.stage == TxStage.COMMITTED
-                    committed[tx_id] = state.height
-                    raw, done = None, done + 1
+                    committed[sent] = state.height
+                    sent, done = None, done + 1
         except RequestFailed:
             raise
         except (UserError, Disconnected):

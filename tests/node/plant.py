@@ -1,12 +1,12 @@
-"""Four replicas without sockets, disks and clocks: machines, and a host that keeps what they say."""
+"""Four replicas without sockets, disks and clocks, and a host that keeps what they say."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tests.store.real_chain import GENESIS, KEYS, METER, N, START_MS
+from tests.store.real_chain import GENESIS, KEYS, METER, START_MS, N
 from vppd.consensus.boundary import Now, Record, Timer, TimerKind
-from vppd.consensus.messages import Type
+from vppd.consensus.messages import Ping, Tx
 from vppd.consensus.signing import TAG_COMMIT, TAG_PROPOSAL, TAG_VOTE, sign_bytes
 from vppd.crypto import Signer, SigningKey, verify
 from vppd.ledger.execution import Ledger
@@ -14,7 +14,7 @@ from vppd.ledger.transaction import Op, Transaction, Transfer, decode_transactio
 from vppd.net.gate import decode_message
 from vppd.node.machine import Committed, Effects, Frame, Machine
 
-__all__ = ["GENESIS", "KEYS", "METER", "N", "START_MS"]
+__all__ = ["GENESIS", "KEYS", "METER", "START_MS", "N"]
 
 LEADER = 0
 START = Timer(TimerKind.START)
@@ -86,17 +86,11 @@ class Host:
     def take(self, sender: int, frame: Frame) -> None:
         """A frame from another replica, checked as the daemon does."""
         message = decode_message(frame.type, frame.payload)
-        if frame.type is Type.TX:
-            self.machine.submit(frame.payload[-len(_raw(frame)) :], self.ms, own=False)
-        elif self.machine.wants(message):
+        if isinstance(message, Tx):
+            self.machine.submit(message.raw, self.ms, own=False)
+        elif not isinstance(message, Ping) and self.machine.wants(message):
             self.machine.gate.check(message)
             self.machine.receive(sender, message)
-
-
-def _raw(frame: Frame) -> bytes:
-    message = decode_message(frame.type, frame.payload)
-    raw: bytes = message.raw
-    return raw
 
 
 def vote_bytes(height: int, digest: bytes, view: int = 0) -> bytes:

@@ -184,4 +184,4 @@ def test_a_quorum_of_2f_plus_1_at_n_5_is_caught(monkeypatch: pytest.MonkeyPatch)
         self._quorum = self._quorum._replace(vote=3)
 
     monkeypatch.setattr(Core, "__init__", small)
-    assert "exactly 4" in first_violation(range(1, 2), n=5)
+    assert "on 3 of 5 signatures" in first_violation(range(1, 2), n=5)

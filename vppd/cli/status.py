@@ -60,7 +60,7 @@ def _print(view: dict[str, Any]) -> None:
                 "height": height,
                 "lag": None if height is None else max(0, view["height"] - height),
                 "connected": "yes" if peer["connected"] else "no",
-                "why": peer["why"],
+                "why": peer["why"] or None,
             }
         )
     print_rows(rows, Output.TABLE)

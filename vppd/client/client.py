@@ -76,7 +76,8 @@ class Client:
         self._waiting: dict[int, asyncio.Future[Result]] = {}
         self._pushes: asyncio.Queue[Committed | None] = asyncio.Queue(PUSHES)
         self._subscribed = False
-        self._watched: dict[Digest, asyncio.Event] = {}
+        self._watched: dict[Digest, dict[asyncio.Event, None]] = {}
+        """One event per wait: waits for the same transaction end independently."""
         self._why = "the node closed the connection"
         self._task = asyncio.create_task(self._read())
 
@@ -110,19 +111,32 @@ class Client:
         return await self._ask(GetTx(tx_id), TxState)
 
     async def wait(self, tx_id: Digest) -> TxState:
-        """Until the transaction is committed; any number of waits may be under way.
+        """Until the transaction is committed, or can never be; any number of waits at once.
+
+        One that this node has never heard of is waited for all the same.
 
         Raises:
             Disconnected: the node went away meanwhile.
         """
         if not self._subscribed:
             await self.subscribe()
-        committed = self._watched.setdefault(tx_id, asyncio.Event())
-        state = await self.tx(tx_id)
-        if state.stage != TxStage.COMMITTED:
-            await committed.wait()
+        news = asyncio.Event()
+        waits = self._watched.setdefault(tx_id, {})
+        waits[news] = None
+        try:
             state = await self.tx(tx_id)
-        self._watched.pop(tx_id, None)
+            seen = state.stage == TxStage.ACCEPTED
+            while state.stage != TxStage.COMMITTED:
+                await news.wait()
+                news.clear()
+                state = await self.tx(tx_id)
+                if seen and state.stage == TxStage.UNKNOWN:
+                    return TxState(TxStage.EXPIRED)
+                seen = seen or state.stage == TxStage.ACCEPTED
+        finally:
+            del waits[news]
+            if not waits and self._watched.get(tx_id) is waits:
+                del self._watched[tx_id]
         return state
 
     async def block(self, height: Height) -> DecidedView:
@@ -189,8 +203,9 @@ class Client:
                 if not answer.done():
                     answer.set_exception(Disconnected(self._why))
             self._waiting.clear()
-            for committed in self._watched.values():
-                committed.set()  # whoever waits asks again, and learns that the line is dead
+            for waits in self._watched.values():
+                for news in waits:
+                    news.set()  # whoever waits asks again, and learns that the line is dead
             self._push(None)
 
     def _take(self, type_: int, payload: bytes) -> None:
@@ -201,10 +216,9 @@ class Client:
                 answer.set_result(response.result)
         elif type_ == PUSH:
             block = decode_push(payload)
-            for tx_id in block.tx_ids if self._watched else ():
-                committed = self._watched.get(tx_id)
-                if committed is not None:
-                    committed.set()
+            for tx_id in (*block.tx_ids, *block.dropped) if self._watched else ():
+                for news in self._watched.get(tx_id, ()):
+                    news.set()
             self._push(block)
         elif type_ == REFUSE:
             raise Disconnected(f"the node closed the connection: {refusal_reason(payload)}")

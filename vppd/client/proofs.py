@@ -16,6 +16,7 @@ from vppd.consensus.validators import ValidatorSet, founding_set
 from vppd.crypto import verify
 from vppd.errors import UserError
 from vppd.header import Header, decode_header
+from vppd.ledger.receipts import Status, decode_receipt
 from vppd.ledger.transaction import decode_transaction
 from vppd.merkle import verify_path
 from vppd.net.requests import TxProof, TxStage, TxState
@@ -59,6 +60,8 @@ def check_proof(tx_id: Digest, state: TxState, genesis: Genesis) -> dict[str, An
         raise BadProof("the transaction is not in that block")
     if not verify_path(root, state.receipt, state.index + 1, count + 1, proof.receipt_path):
         raise BadProof("the receipt is not the transaction's")
+    if decode_receipt(state.receipt).status == Status.REFUSED:
+        return {"pending": "refused in that block, which is not final: its nonce is unused"}
     return {"proved_by": how, "block": header.digest().hex(), "receipts_root": root.hex()}
 
 

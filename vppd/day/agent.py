@@ -19,8 +19,13 @@ from vppd.client.client import Client, Disconnected, RequestFailed, connect
 from vppd.crypto import SigningKey, key_text
 from vppd.errors import UserError
 from vppd.ledger.receipts import Receipt, decode_receipt
-from vppd.ledger.transaction import Op, make_transaction
-from vppd.net.requests import FailureCode, TxStage
+from vppd.ledger.transaction import (
+    Op,
+    decode_transaction,
+    make_transaction,
+    transaction_id,
+)
+from vppd.net.requests import TxStage
 from vppd.types import Digest, TimeMs
 
 RETRY_S = 0.2
@@ -90,31 +95,52 @@ class Wallet:
             Its receipt, or ``None`` if the deadline passed without one.
         """
         async with self._lock:
-            sent: Digest | None = None
+            raw: bytes | None = None
             while deadline_ms is None or unix_ms() < deadline_ms:
                 try:
                     client = await self._line.client()
-                    if sent is not None:
-                        receipt = await self._receipt(client, sent)
-                        if receipt is not None:
-                            return receipt
-                    sent = await self._submit(client, op)
-                    async with asyncio.timeout(COMMIT_PATIENCE_S):
-                        await client.wait(sent)
-                    return await self._receipt(client, sent)
+                    if raw is None:
+                        raw = await self._sign(client, op)
+                    receipt = await self._get_done(client, raw)
+                    if receipt is not None:
+                        return receipt
                 except (Disconnected, TimeoutError):
-                    await asyncio.sleep(RETRY_S)
+                    pass
                 except RequestFailed as err:
-                    if err.reason is FailureCode.INVALID:
-                        log.info("transaction_refused", why=err.what)
-                    await asyncio.sleep(RETRY_S)
+                    log.info("transaction_refused", why=err.what)
+                    if raw is not None and await self._is_dead(raw):
+                        raw = None
+                await asyncio.sleep(RETRY_S)
             return None
 
-    async def _submit(self, client: Client, op: Op) -> Digest:
+    async def _sign(self, client: Client, op: Op) -> bytes:
         account = await client.view("account", key_text(self._key.public_key))
         expiry = account["height"] + LIFETIME_BLOCKS
-        raw = make_transaction(self._key, self._chain_id, account["nonce"], expiry, (op,))
-        return await client.submit(raw)
+        return make_transaction(self._key, self._chain_id, account["nonce"], expiry, (op,))
+
+    async def _get_done(self, client: Client, raw: bytes) -> Receipt | None:
+        """Its receipt if it is committed already, or is now; the same bytes every time.
+
+        A transaction signed anew could be executed beside the first: never sign while that one
+        may still be.
+        """
+        tx_id = transaction_id(raw)
+        receipt = await self._receipt(client, tx_id)
+        if receipt is not None:
+            return receipt
+        await client.submit(raw)
+        async with asyncio.timeout(COMMIT_PATIENCE_S):
+            await client.wait(tx_id)
+        return await self._receipt(client, tx_id)
+
+    async def _is_dead(self, raw: bytes) -> bool:
+        """Whether it can never be executed any more: expired, or its nonce went to another."""
+        tx = decode_transaction(raw)
+        client = await self._line.client()
+        if await self._receipt(client, tx.id) is not None:
+            return False
+        account = await client.view("account", key_text(self._key.public_key))
+        return bool(account["height"] >= tx.expiry_height or account["nonce"] > tx.nonce)
 
     async def _receipt(self, client: Client, tx_id: Digest) -> Receipt | None:
         state = await client.tx(tx_id)

@@ -111,6 +111,8 @@ class TxStage(IntEnum):
     """Waiting in this node's mempool."""
     COMMITTED = 2
     """Decided and executed; the receipt says with what result."""
+    EXPIRED = 3
+    """It waited here and can never be decided any more; said by the client, which saw it drop."""
 
 
 class TxState(Message, frozen=True, tag=2):
@@ -172,6 +174,8 @@ class Committed(Message, frozen=True):
     tx_ids: tuple[Bytes32, ...]
     receipts: tuple[bytes, ...]
     """Index 0 is the block's own receipt, then one per transaction."""
+    dropped: tuple[Bytes32, ...]
+    """Transactions that waited at this node and can never be decided any more."""
 
 
 decode_request = Decoder(Request)

@@ -50,7 +50,7 @@ from vppd.node.replies import Replies
 from vppd.node.service import Service, committed_push
 from vppd.node.views import Views
 from vppd.store.chain import ChainStore
-from vppd.types import Height, ReplicaIndex
+from vppd.types import Digest, Height, ReplicaIndex
 
 INLINE_TXS = 8
 """A block with more transactions than this is checked on a thread: libsodium releases the GIL."""
@@ -222,9 +222,9 @@ class Daemon:
             for index in frame.to:
                 self._network.send(index, data)
 
-    def _announce(self, block: Committed) -> None:
+    def _announce(self, block: Committed, dropped: tuple[Digest, ...]) -> None:
         if self._subscribers:
-            push = encode_frame(PUSH, committed_push(block))
+            push = encode_frame(PUSH, committed_push(block, dropped))
             for session in tuple(self._subscribers):
                 session.send(push)
 
@@ -258,9 +258,8 @@ class Daemon:
 
     def on_connect(self, peer: ReplicaIndex) -> None:
         """A validator is here: say where we stand, and what still waits for a leader."""
-        status = self._machine.engine.status()
-        said = Status(status.epoch, status.decided, status.view, status.mode)
-        self._network.send(peer, encode_frame(Type.STATUS, encode(said)))
+        frame = self._machine.standing()
+        self._network.send(peer, encode_frame(frame.type, frame.payload))
         self._machine.reconnected(peer)
         self._driver.wake()
 

@@ -20,6 +20,7 @@ from vppd.node.clock import now
 from vppd.node.machine import Committed, Effects, Frame, Machine, Turn
 from vppd.node.metrics import Metrics
 from vppd.store.chain import ChainStore, ExecutionRow
+from vppd.types import Digest
 
 HOUSEKEEPING_S = 0.25
 log = structlog.get_logger("vppd.node")
@@ -43,7 +44,7 @@ class Driver:
         machine: started by :meth:`run`.
         store: where promises go.
         transmit: queues a frame for its peers.
-        announce: tells subscribers about a decided and executed block.
+        announce: tells subscribers about a decided and executed block, and what it ruled out.
         metrics: phase times and counts.
         disk: how much of it must stay free.
     """
@@ -53,7 +54,7 @@ class Driver:
         machine: Machine,
         store: ChainStore,
         transmit: Callable[[Frame], None],
-        announce: Callable[[Committed], None],
+        announce: Callable[[Committed, tuple[Digest, ...]], None],
         metrics: Metrics,
         disk: Disk,
     ) -> None:
@@ -108,8 +109,11 @@ class Driver:
         effects = self._machine.release(turn, now())
         for frame in effects.frames:
             self._transmit(frame)
+        dropped = tuple(tx.id for tx in effects.dropped)
         for block in effects.committed:
             self._keep(block)
+            self._announce(block, dropped)
+            dropped = ()
         self._set_timers(effects)
         for fault in effects.faults:
             log.warning("equivocation", signer=fault.signer, kind=fault.kind, height=fault.height)
@@ -131,7 +135,6 @@ class Driver:
             )
         )
         self._metrics.committed(block)
-        self._announce(block)
         log.debug(
             "decided",
             height=decision.height,
@@ -156,6 +159,9 @@ class Driver:
         while True:
             await asyncio.sleep(HOUSEKEEPING_S)
             self._look_at_disk()
+            if self._disk_low:
+                self._transmit(self._machine.standing())  # peers cut a link that is silent
+                continue
             self._machine.housekeeping(now().monotonic_ms)
             if self._machine.has_work:
                 self.wake()

@@ -44,6 +44,7 @@ from vppd.consensus.messages import (
     ConsensusMessage,
     Prepare,
     Reply,
+    Status,
     Tx,
     Type,
 )
@@ -215,6 +216,12 @@ class Machine:
                 self._forward((leader,), tx)
             self._pool_changed = True
         return tx
+
+    def standing(self) -> Frame:
+        """Where this node stands, for everybody; needs no turn."""
+        status = self.engine.status()
+        said = Status(status.epoch, status.decided, status.view, status.mode)
+        return Frame(ALL, Type.STATUS, encode(said))
 
     def housekeeping(self, now_ms: int) -> None:
         """Every quarter of a second or so: own transactions that linger are sent again."""

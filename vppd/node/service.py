@@ -185,12 +185,13 @@ class Service:
         return self._machine.body_of(record) or await self.blocks_from(record.height)
 
 
-def committed_push(block: executed.Committed) -> bytes:
-    """The payload that subscribers get for a block."""
+def committed_push(block: executed.Committed, dropped: tuple[Digest, ...]) -> bytes:
+    """The payload that subscribers get for a block and what it made impossible."""
     decision, execution = block
     return encode(
         Committed(
             decision.height, decision.digest, decision.header, execution.tx_ids,
             execution.receipts,
+            dropped,
         )
     )  # fmt: skip

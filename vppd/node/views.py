@@ -60,6 +60,7 @@ class Views:
             "slots": lambda _: self._ledger.slots_view(),
             "book": lambda slot: self._ledger.book_view(_slot(slot)),
             "trades": lambda slot: self._ledger.trades_view(_slot(slot)),
+            "settlement": self.settlement,
             "timings": lambda _: [list(timing) for timing in metrics.timings],
         }
 
@@ -135,6 +136,13 @@ class Views:
             "retail_price_micro": tariff.retail_price,
             "feed_in_price_micro": tariff.feed_in_price,
         }
+
+    def settlement(self, text: str) -> dict[str, Any]:
+        """A member's settlement of a slot; ``SLOT/MEMBER``."""
+        slot, slash, member = text.partition("/")
+        if not slash:
+            raise LookupError(f"{text!r} is not SLOT/MEMBER")
+        return self._ledger.settlement_view(_slot(slot), self._key(member))
 
     def account(self, text: str) -> dict[str, Any]:
         """A member's or meter's account, by name or key."""

@@ -31,8 +31,6 @@ class Report(msgspec.Struct, kw_only=True):
     """Per core."""
     faults: dict[str, int] = msgspec.field(default_factory=dict)
     """Faults injected, by kind."""
-    effects: dict[str, int] = msgspec.field(default_factory=dict)
-    """What followed from them and from chance: messages to dead nodes, refused transactions."""
     heights: int = 0
     """Sum over the seeds of the heights every node decided."""
     commit_ms: dict[str, float | None] = msgspec.field(default_factory=dict)
@@ -41,6 +39,8 @@ class Report(msgspec.Struct, kw_only=True):
     view_changes: int = 0
     transactions: int = 0
     catch_ups: int = 0
+    effects: dict[str, int] = msgspec.field(default_factory=dict)
+    """What followed from the faults and from chance: messages to dead nodes, refused transactions."""
 
 
 def run_seeds(setup: Setup, seeds: Sequence[int], jobs: int | None = None) -> Iterator[Outcome]:

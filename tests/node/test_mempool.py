@@ -1,0 +1,306 @@
+"""The mempool: strict in nonces, bounded in everything, oldest first."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.node.plant import KEYS, decoded, payment
+from vppd.crypto import SigningKey, sha256
+from vppd.ledger.transaction import Transaction, Transfer, make_transaction
+from vppd.node import mempool
+from vppd.node.mempool import (
+    BROADCAST_AFTER_MS,
+    MAX_GAP,
+    MAX_PER_ACCOUNT,
+    REMIND_AFTER_MS,
+    Mempool,
+    Refused,
+)
+from vppd.types import PublicKey
+
+STRANGER = SigningKey(sha256(b"stranger"))
+ROOM = 1_000_000
+
+
+def tx(sender: int = 1, nonce: int = 0, *, amount: int = 1, expiry: int = 1_000) -> Transaction:
+    return decoded(payment(sender, nonce, amount, expiry=expiry))
+
+
+class Pool:
+    """A mempool with a ledger of nonces."""
+
+    def __init__(self) -> None:
+        self.next: dict[PublicKey, int] = {key.public_key: 0 for key in KEYS}
+        self.pool = Mempool(self.next.get)
+
+    def add(self, *txs: Transaction, own: bool = False, now_ms: int = 0) -> None:
+        for each in txs:
+            assert self.pool.add(each, now_ms, own=own)
+
+    def take(self, height: int = 1, count: int = 100, room: int = ROOM) -> list[Transaction]:
+        return [decoded(raw) for raw in self.pool.take(height, count, room, 10_000)]
+
+    def decide(self, *txs: Transaction, height: int = 1) -> list[Transaction]:
+        for each in txs:
+            self.next[each.sender] = each.nonce + 1
+        return self.pool.settle([each.id for each in txs], height)
+
+
+@pytest.fixture
+def box() -> Pool:
+    return Pool()
+
+
+# ---------------------------------------------------------------- taking
+
+
+def test_what_waits_is_counted_and_found(box: Pool) -> None:
+    first, second = tx(1), tx(2)
+    box.add(first, second)
+    pool = box.pool
+    assert (len(pool), pool.size_bytes) == (2, len(first.raw) + len(second.raw))
+    assert first.id in pool
+    assert pool.get(first.id) == first
+    assert pool.get(bytes(32)) is None
+    assert pool.holds(first.raw)
+    assert not pool.holds(first.raw + b"x")
+
+
+def test_the_same_transaction_waits_once(box: Pool) -> None:
+    box.add(tx())
+    assert not box.pool.add(tx(), 0, own=False)
+    assert len(box.pool) == 1
+
+
+def test_a_used_nonce_is_refused_as_a_replay(box: Pool) -> None:
+    box.next[KEYS[1].public_key] = 3
+    with pytest.raises(Refused, match=r"nonce 2 is used, the account's next is 3 \(a replay\?\)"):
+        box.pool.add(tx(nonce=2), 0, own=False)
+
+
+def test_a_replay_of_what_was_decided_is_refused(box: Pool) -> None:
+    box.add(tx())
+    box.decide(tx())
+    with pytest.raises(Refused, match="a replay"):
+        box.pool.add(tx(), 0, own=True)
+
+
+def test_another_transaction_with_a_waiting_nonce_is_refused(box: Pool) -> None:
+    box.add(tx(amount=1))
+    with pytest.raises(Refused, match="another transaction with nonce 0 is waiting"):
+        box.pool.add(tx(amount=2), 0, own=False)
+
+
+def test_a_sender_without_an_account_is_refused(box: Pool) -> None:
+    raw = make_transaction(STRANGER, bytes(32), 0, 10, (Transfer(bytes(32), 1),))
+    with pytest.raises(Refused, match="no account"):
+        box.pool.add(decoded(raw), 0, own=True)
+
+
+def test_a_small_gap_is_kept_and_a_large_one_refused(box: Pool) -> None:
+    box.add(tx(nonce=MAX_GAP))
+    with pytest.raises(Refused, match=f"nonce {MAX_GAP + 1} is too far ahead, .* next is 0"):
+        box.pool.add(tx(nonce=MAX_GAP + 1), 0, own=False)
+
+
+def test_a_gap_is_counted_from_what_waits_without_one(box: Pool) -> None:
+    box.add(tx(nonce=0), tx(nonce=1))
+    box.add(tx(nonce=2 + MAX_GAP))
+    with pytest.raises(Refused, match="too far ahead, the account's next is 2"):
+        box.pool.add(tx(nonce=3 + MAX_GAP), 0, own=False)
+
+
+def test_an_account_may_have_so_many_waiting(box: Pool) -> None:
+    box.add(*(tx(nonce=n) for n in range(MAX_PER_ACCOUNT)))
+    with pytest.raises(Refused, match=f"{MAX_PER_ACCOUNT} transactions of this account"):
+        box.pool.add(tx(nonce=MAX_PER_ACCOUNT), 0, own=True)
+    box.add(tx(2))
+
+
+def test_the_pool_holds_so_many(box: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mempool, "MAX_TXS", 2)
+    box.add(tx(1), tx(2))
+    with pytest.raises(Refused, match="the mempool is full"):
+        box.pool.add(tx(3), 0, own=True)
+
+
+def test_the_pool_holds_so_many_bytes(box: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mempool, "MAX_BYTES", len(tx(1).raw) + len(tx(2).raw))
+    box.add(tx(1), tx(2))
+    with pytest.raises(Refused, match="the mempool is full"):
+        box.pool.add(tx(3), 0, own=True)
+
+
+def test_a_refusal_leaves_nothing_behind(box: Pool) -> None:
+    with pytest.raises(Refused):
+        box.pool.add(tx(nonce=99), 0, own=True)
+    assert (len(box.pool), box.pool.size_bytes, box.pool.own()) == (0, 0, [])
+    assert box.pool.waiting(KEYS[1].public_key) == 0
+
+
+# ---------------------------------------------------------------- work, and blocks
+
+
+def test_transactions_come_oldest_first(box: Pool) -> None:
+    box.add(tx(3), tx(1), tx(2), tx(1, 1))
+    assert [t.sender for t in box.take()] == [KEYS[i].public_key for i in (3, 1, 1, 2)]
+
+
+def test_nonces_are_in_order_however_they_came(box: Pool) -> None:
+    box.add(tx(nonce=2), tx(nonce=0), tx(nonce=1))
+    assert [t.nonce for t in box.take()] == [0, 1, 2]
+
+
+def test_what_waits_behind_a_gap_is_no_work(box: Pool) -> None:
+    box.add(tx(nonce=1), now_ms=7)
+    assert box.take() == []
+    assert box.pool.pending_since_ms() is None
+    box.add(tx(nonce=0), now_ms=9)
+    assert [t.nonce for t in box.take()] == [0, 1]
+    assert box.pool.pending_since_ms() == 7
+
+
+def test_waiting_counts_what_has_no_gap_before_it(box: Pool) -> None:
+    box.add(tx(nonce=0), tx(nonce=1), tx(nonce=3))
+    assert box.pool.waiting(KEYS[1].public_key) == 2
+    assert box.pool.waiting(KEYS[2].public_key) == 0
+
+
+def test_a_block_is_bounded_by_count_and_bytes(box: Pool) -> None:
+    box.add(tx(1), tx(2), tx(3))
+    size = len(tx(1).raw)
+    assert len(box.take(count=2)) == 2
+    assert len(box.take(room=2 * size)) == 2
+    assert len(box.take(room=3 * size - 1)) == 2
+    assert len(box.take()) == 3, "taking removes nothing"
+
+
+def test_what_does_not_fit_holds_its_account_back_and_nobody_else(box: Pool) -> None:
+    large = decoded(
+        make_transaction(KEYS[1], bytes(32), 0, 1_000, [Transfer(KEYS[0].public_key, 1)] * 8)
+    )
+    box.add(large, tx(1, 1), tx(2))
+    assert box.take(room=len(large.raw) - 1) == [tx(2)]
+
+
+def test_an_expired_transaction_is_not_taken_nor_what_follows_it(box: Pool) -> None:
+    box.add(tx(1, expiry=5), tx(1, 1), tx(2))
+    assert box.take(height=6) == [tx(2)]
+    assert len(box.take(height=5)) == 3
+
+
+def test_an_expiry_too_far_ahead_is_not_taken(box: Pool) -> None:
+    box.add(tx(expiry=20))
+    assert box.pool.take(9, 10, ROOM, 10) == ()
+    assert len(box.pool.take(10, 10, ROOM, 10)) == 1
+
+
+# ---------------------------------------------------------------- after a block
+
+
+def test_what_was_decided_is_gone(box: Pool) -> None:
+    box.add(tx(1), tx(1, 1))
+    assert box.decide(tx(1)) == []
+    assert box.take() == [tx(1, 1)]
+    assert box.pool.size_bytes == len(tx(1, 1).raw)
+    assert not box.pool.holds(tx(1).raw)
+
+
+def test_what_was_overtaken_is_gone_and_said(box: Pool) -> None:
+    """Another transaction used the nonce, through another node."""
+    box.add(tx(1, amount=1), tx(2))
+    assert box.decide(tx(1, amount=2)) == [tx(1, amount=1)]
+    assert box.take() == [tx(2)]
+
+
+def test_what_expired_is_gone_and_said(box: Pool) -> None:
+    box.add(tx(1, expiry=5), tx(2, expiry=6))
+    assert box.decide(height=4) == []
+    assert box.decide(height=5) == [tx(1, expiry=5)]
+    assert len(box.pool) == 1
+
+
+def test_an_empty_pool_is_empty_after_everything(box: Pool) -> None:
+    box.add(*(tx(i, n) for i in range(4) for n in range(3)))
+    box.decide(*(tx(i, n) for i in range(4) for n in range(3)))
+    assert (len(box.pool), box.pool.size_bytes) == (0, 0)
+    assert box.pool.pending_since_ms() is None
+
+
+# ---------------------------------------------------------------- looking after one's own
+
+
+def test_an_own_transaction_goes_to_everybody_once(box: Pool) -> None:
+    box.add(tx(1), own=True)
+    box.add(tx(2), own=False)
+    assert box.pool.overdue(BROADCAST_AFTER_MS - 1) == ([], [])
+    assert box.pool.overdue(BROADCAST_AFTER_MS) == ([tx(1)], [])
+    assert box.pool.overdue(BROADCAST_AFTER_MS + 1) == ([], [])
+
+
+def test_and_to_the_leader_again_and_again(box: Pool) -> None:
+    box.add(tx(1), own=True)
+    box.pool.overdue(BROADCAST_AFTER_MS)
+    due = BROADCAST_AFTER_MS
+    for _ in range(3):
+        due += REMIND_AFTER_MS
+        assert box.pool.overdue(due - 1) == ([], [])
+        assert box.pool.overdue(due) == ([], [tx(1)])
+
+
+def test_gossip_becomes_our_own_when_a_client_brings_it_too(box: Pool) -> None:
+    box.add(tx(1), own=False)
+    assert box.pool.own() == []
+    assert not box.pool.add(tx(1), 1_000, own=True)
+    assert box.pool.own() == [tx(1)]
+    assert box.pool.overdue(1_000) == ([tx(1)], [])
+
+
+def test_nothing_is_looked_after_once_it_is_decided(box: Pool) -> None:
+    box.add(tx(1), own=True)
+    box.decide(tx(1))
+    assert box.pool.own() == []
+    assert box.pool.overdue(10**9) == ([], [])
+
+
+# ---------------------------------------------------------------- any history
+
+POOLED = {(s, n): tx(s, n, expiry=8 + (s + n) % 5) for s in range(3) for n in range(6)}
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("add"), st.sampled_from(sorted(POOLED))),
+        st.tuples(st.just("block"), st.integers(0, 5)),
+    ),
+    max_size=40,
+)
+
+
+@given(STEPS)
+def test_whatever_happens_blocks_hold_each_nonce_once_and_in_order(
+    steps: list[tuple[str, tuple[int, int] | int]],
+) -> None:
+    box, height = Pool(), 0
+    for what, argument in steps:
+        if isinstance(argument, tuple):
+            assert what == "add"
+            try:
+                box.pool.add(POOLED[argument], 0, own=False)
+            except Refused:
+                assert POOLED[argument].nonce < box.next[POOLED[argument].sender]
+        else:
+            height += 1
+            block = box.take(height, argument)
+            for each in block:
+                assert each.nonce == box.next[each.sender]
+                assert each.expiry_height >= height
+                box.next[each.sender] += 1
+            box.pool.settle([each.id for each in block], height)
+        left = [t for t in POOLED.values() if t.id in box.pool]
+        assert len(left) == len(box.pool)
+        assert box.pool.size_bytes == sum(len(t.raw) for t in left)
+        assert all(t.nonce >= box.next[t.sender] and t.expiry_height > height for t in left)
+        assert (box.pool.pending_since_ms() is None) == (
+            not any(t.nonce == box.next[t.sender] for t in left)
+        )
