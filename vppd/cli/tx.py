@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from vppd.cli.online import genesis_of, parse_hash, with_client
-from vppd.cli.output import Output, OutputOption, print_json, print_rows
+from vppd.cli.output import Output, OutputOption, print_json
 from vppd.client.client import Client
 from vppd.client.proofs import check_proof
 from vppd.client.render import render_receipt, render_transaction
@@ -55,7 +55,17 @@ def show(
     """Print where a transaction stands; exit code 1 if nobody knows it."""
     tx_id = parse_hash(tx_hash)
     genesis = genesis_of(home)
-    state = with_client(home, lambda client: client.wait(tx_id) if wait else client.tx(tx_id))
+
+    async def work(client: Client) -> TxState:
+        state = await (client.wait(tx_id) if wait else client.tx(tx_id))
+        while wait and proof and "pending" in check_proof(tx_id, state, genesis):
+            if state.stage != TxStage.COMMITTED:
+                break
+            await anext(client.pushes())  # the next block carries the root that proves it
+            state = await client.tx(tx_id)
+        return state
+
+    state = with_client(home, work)
     print_state(tx_id, state, genesis, output, proof=proof)
     if state.stage == TxStage.UNKNOWN:
         raise typer.Exit(Exit.FAILED)
@@ -102,12 +112,23 @@ def print_state(
     if output is Output.JSON:
         print_json(fact)
     else:
-        print_rows([{"": key, " ": _text(value)} for key, value in fact.items()], output)
+        print("\n".join(_lines(fact | fact.pop("transaction", {}))))
+
+
+def _lines(fact: dict[str, Any]) -> list[str]:
+    """One fact a line; a list has a line for each of its items."""
+    width = max(map(len, fact))
+    lines = []
+    for name, value in fact.items():
+        items = value if isinstance(value, list) else [value]
+        for i, item in enumerate(items or ["-"]):
+            lines.append(f"{name if i == 0 else '':<{width}}  {_text(item)}".rstrip())
+    return lines
 
 
 def _text(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_text(part)}" for key, part in value.items())
+        return "  ".join(f"{name} {_text(part)}" for name, part in value.items())
     if isinstance(value, list):
         return "; ".join(_text(part) for part in value) or "-"
     return str(value)

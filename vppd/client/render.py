@@ -21,7 +21,8 @@ from vppd.ledger.receipts import (
     decode_receipt,
 )
 from vppd.ledger.slots import Phase
-from vppd.ledger.transaction import decode_transaction
+from vppd.ledger.transaction import PlaceOrder, decode_transaction
+from vppd.market.auction import Side
 
 _KEYS = {"account", "to", "seller", "buyer", "meter"}
 
@@ -75,4 +76,6 @@ def _fields(record: msgspec.Struct) -> dict[str, Any]:
         if name in _KEYS:
             value = "grid" if value == GRID else key_text(value)
         values[name] = value
+    if isinstance(record, PlaceOrder):
+        values["side"] = Side(record.side).name.lower()
     return values

@@ -215,6 +215,10 @@ class Daemon:
     def _transmit(self, frame: Frame) -> None:
         if frame.type is Type.BLOCK and frame.to == "all":
             self._metrics.proposal(self._machine.ledger.height + 1, own=True)
+        elif frame.type is Type.REPLY:
+            reply = decode_message(frame.type, frame.payload)
+            if isinstance(reply, Reply):
+                self._replies.add(self._machine.own, reply, self._machine.ledger.height)
         data = encode_frame(frame.type, frame.payload)
         if frame.to == "all":
             self._network.broadcast(data)

@@ -40,7 +40,7 @@ class Report(msgspec.Struct, kw_only=True):
     transactions: int = 0
     catch_ups: int = 0
     effects: dict[str, int] = msgspec.field(default_factory=dict)
-    """What followed from the faults and from chance: messages to dead nodes, refused transactions."""
+    """What followed from faults and chance: messages to dead nodes, refused transactions."""
 
 
 def run_seeds(setup: Setup, seeds: Sequence[int], jobs: int | None = None) -> Iterator[Outcome]:
