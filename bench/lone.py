@@ -1,0 +1,171 @@
+"""Latency of a lone transaction on an idle plant, and what it is made of.
+
+    python bench/lone.py [-n 5] [--count 300] [--transport tls|plain]
+
+Starts n real daemons on loopback, sends one transfer at a time at the leader's node, and takes the
+time from handing it to the node until the node pushes the decided block. Shares are stated for the
+path that every transaction takes: four synced writes one after the other (proposal, vote, lock,
+decision), nine signature checks and four signatures in sequence, five hops. With more daemons than
+cores, a stage that n−1 replicas go through at once takes (n−1)/cores as long; the remainder, Python
+and waiting for a core, says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import shutil
+import statistics
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+from vppd.cli.loop import run_async
+from vppd.cli.testnet import Testnet, write_testnet
+from vppd.client.client import connect
+from vppd.config.keys import load_key
+from vppd.crypto import SigningKey, key_text, verify
+from vppd.day.nodes import NodeProcess, all_answer
+from vppd.day.run import free_base_port
+from vppd.ledger.transaction import Transfer, make_transaction
+
+SYNCED_WRITES, CHECKS, SIGNATURES = 4, 9, 4
+PAUSE_S = 0.01
+
+
+def fsync_ms(folder: Path, count: int = 300) -> tuple[float, float]:
+    """P50 and p99 of write and fdatasync of one page, over a file that does not grow."""
+    samples = []
+    with (folder / "fsync").open("wb", buffering=0) as file:
+        file.write(bytes(4_000_000))
+        os.fsync(file.fileno())
+        for i in range(count):
+            started = time.perf_counter()
+            os.pwrite(file.fileno(), b"x" * 4096, 4096 * i)
+            os.fdatasync(file.fileno())
+            samples.append((time.perf_counter() - started) * 1e3)
+    return statistics.median(samples), sorted(samples)[int(count * 0.99)]
+
+
+def crypto_us() -> tuple[float, float]:
+    """One signature check and one signature."""
+    key, message = SigningKey(bytes(32)), bytes(120)
+    signature = key.sign(message)
+    started = time.perf_counter()
+    for _ in range(2_000):
+        verify(key.public_key, message, signature)
+    middle = time.perf_counter()
+    for _ in range(2_000):
+        key.sign(message)
+    return (middle - started) / 2_000 * 1e6, (time.perf_counter() - middle) / 2_000 * 1e6
+
+
+def persist_ms(testnet: Testnet) -> float:
+    """Mean synced write of the leader in this run, from its /metrics."""
+    port = int(testnet.nodes[0].addr.rpartition(":")[2]) + 1
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as page:  # ours
+        rows = dict(line.rsplit(" ", 1) for line in page.read().decode().splitlines())
+    total, count = rows["vppd_persist_seconds_sum"], rows["vppd_persist_seconds_count"]
+    return float(total) / float(count) * 1e3
+
+
+async def loopback_us(count: int = 500) -> float:
+    """Median round trip of 100 bytes over a loopback TCP connection, asyncio on both ends."""
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(100):
+            writer.write(data)
+        writer.close()
+
+    server = await asyncio.start_server(echo, "127.0.0.1", 0)
+    async with server:
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        samples = []
+        for _ in range(count):
+            started = time.perf_counter()
+            writer.write(bytes(100))
+            await reader.readexactly(100)
+            samples.append((time.perf_counter() - started) * 1e6)
+        writer.close()
+    return statistics.median(samples)
+
+
+def cpu_s(pid: int) -> float:
+    """User and system time of a process."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def run(folder: Path, n: int, count: int, transport: str) -> None:
+    """Measure and print."""
+    testnet = await asyncio.to_thread(
+        write_testnet, folder / "plant", n, base_port=free_base_port(n),
+        transport="tls" if transport == "tls" else "plain",
+    )  # fmt: skip
+    nodes = [NodeProcess(m.name, m.home, print) for m in testnet.nodes]
+    try:
+        for node in nodes:
+            await node.start()
+        await all_answer(nodes, lambda status: status["voting"], 30)
+        key = load_key(testnet.nodes[-1].home / "node.key")
+        samples = []
+        async with connect(nodes[0].socket) as client:
+            await client.subscribe()
+            nonce = (await client.view("account", key_text(key.public_key)))["nonce"]
+            before = [cpu_s(node.pid or 0) for node in nodes]
+            for i in range(count):
+                transfer = Transfer(testnet.nodes[0].key, 1)
+                raw = make_transaction(key, testnet.genesis.digest, nonce + i, 9_000, (transfer,))
+                started = time.perf_counter()
+                tx_id = await client.submit(raw)
+                async for block in client.pushes():
+                    if tx_id in block.tx_ids:
+                        break
+                samples.append((time.perf_counter() - started) * 1e3)
+                await asyncio.sleep(PAUSE_S)
+            spent = [cpu_s(node.pid or 0) - b for node, b in zip(nodes, before, strict=True)]
+            rtt_us = await loopback_us()
+        written = await asyncio.to_thread(persist_ms, testnet)
+    finally:
+        await asyncio.gather(*(node.stop() for node in nodes))
+    samples.sort()
+    p50, p99 = samples[count // 2], samples[int(count * 0.99)]
+    disk_p50, disk_p99 = fsync_ms(folder)
+    check_us, sign_us = crypto_us()
+    writes = SYNCED_WRITES * written
+    crypto = (CHECKS * check_us + SIGNATURES * sign_us) / 1e3
+    network = 5 * rtt_us / 2 / 1e3
+    cpu_ms = sum(spent) / count * 1e3
+    print(f"n={n} {transport}, {count} lone transactions: p50 {p50:.2f} ms, p99 {p99:.2f} ms")
+    print(f"target 3 x fsync p50 + 4 ms = {3 * disk_p50 + 4:.2f} ms")
+    print(f"limits: fsync p50 {disk_p50:.3f} p99 {disk_p99:.3f} ms; check {check_us:.0f} us, "
+          f"signature {sign_us:.0f} us; loopback round trip {rtt_us:.0f} us")  # fmt: skip
+    print(f"CPU, all {n} daemons: {cpu_ms:.2f} ms per transaction on {os.cpu_count()} cores, "
+          f"that is at least {cpu_ms / (os.cpu_count() or 1):.2f} ms of wall time")  # fmt: skip
+    for name, part in (
+        (f"{SYNCED_WRITES} synced writes of {written:.2f} ms", writes),
+        (f"{CHECKS} checks and {SIGNATURES} signatures", crypto),
+        ("5 hops", network),
+        ("Python, TLS and waiting for a core", p50 - writes - crypto - network),
+    ):
+        print(f"  {part:6.2f} ms  {100 * part / p50:4.0f} %  {name}")
+
+
+def main() -> None:
+    """Parse and run."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("-n", type=int, default=5)
+    parser.add_argument("--count", type=int, default=300)
+    parser.add_argument("--transport", choices=("tls", "plain"), default="tls")
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="vppd-lone-"))
+    try:
+        run_async(run(folder, options.n, options.count, options.transport))
+    finally:
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()

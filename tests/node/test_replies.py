@@ -1,0 +1,99 @@
+"""Replies are kept cheaply and checked when somebody wants the proof."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from tests.node.plant import GENESIS, KEYS, N
+from tests.store.real_chain import VALIDATORS
+from vppd.consensus.messages import Reply
+from vppd.consensus.signing import reply_bytes
+from vppd.crypto import sha256, verify
+from vppd.net.gate import Gate
+from vppd.node.replies import KEPT_HEIGHTS, Replies
+
+HEAD, ROOT, OTHER = (sha256(name) for name in (b"head", b"root", b"other"))
+NEEDED = VALIDATORS.quorum.f + 1
+
+
+def reply(signer: int, height: int = 5, **changes: Any) -> Reply:
+    fields: dict[str, Any] = {
+        "epoch": 0,
+        "height": height,
+        "digest": HEAD,
+        "state_root": ROOT,
+        "receipts_root": ROOT,
+    } | changes
+    sig = KEYS[signer].sign(reply_bytes(GENESIS.digest, **fields))
+    return Reply(**fields, signer=signer, sig=sig)
+
+
+@pytest.fixture
+def replies() -> Replies:
+    gate = Gate(
+        GENESIS.digest, VALIDATORS, GENESIS.consensus, lambda v, _: v % N, verify, lambda _: False
+    )
+    return Replies(gate, NEEDED)
+
+
+def test_so_many_equal_ones_prove_a_height(replies: Replies) -> None:
+    replies.add(1, reply(1), decided=5)
+    assert replies.proving(5) == ()
+    replies.add(3, reply(3), decided=5)
+    assert replies.proving(5) == (reply(1), reply(3))
+    assert replies.proving(6) == ()
+
+
+def test_no_more_are_handed_out_than_it_takes(replies: Replies) -> None:
+    for signer in (3, 2, 1):
+        replies.add(signer, reply(signer), decided=5)
+    assert replies.proving(5) == (reply(1), reply(2))
+
+
+def test_one_that_disagrees_does_not_count(replies: Replies) -> None:
+    replies.add(1, reply(1, receipts_root=OTHER), decided=5)
+    replies.add(2, reply(2), decided=5)
+    assert replies.proving(5) == ()
+    replies.add(3, reply(3), decided=5)
+    assert replies.proving(5) == (reply(2), reply(3))
+
+
+def test_a_forged_one_does_not_count(replies: Replies) -> None:
+    replies.add(1, replace(reply(1), sig=bytes(64)), decided=5)
+    replies.add(2, reply(2), decided=5)
+    assert replies.proving(5) == ()
+
+
+def test_nobody_speaks_for_another(replies: Replies) -> None:
+    replies.add(1, reply(2), decided=5)
+    replies.add(None, reply(3), decided=5)
+    replies.add(1, reply(1), decided=5)
+    assert replies.proving(5) == ()
+
+
+def test_the_first_word_of_a_replica_stands(replies: Replies) -> None:
+    replies.add(1, reply(1), decided=5)
+    replies.add(1, reply(1, receipts_root=OTHER), decided=5)
+    replies.add(2, reply(2), decided=5)
+    assert replies.proving(5) == (reply(1), reply(2))
+
+
+def test_heights_long_past_and_far_ahead_are_not_kept(replies: Replies) -> None:
+    for height in (1, 2_000 - KEPT_HEIGHTS, 2_003):
+        for signer in (1, 2):
+            replies.add(signer, reply(signer, height), decided=2_000)
+        assert replies.proving(height) == ()
+    for height in (2_001 - KEPT_HEIGHTS, 2_000, 2_002):
+        for signer in (1, 2):
+            replies.add(signer, reply(signer, height), decided=2_000)
+        assert len(replies.proving(height)) == NEEDED
+
+
+def test_memory_is_bounded_by_heights(replies: Replies) -> None:
+    one = reply(1)
+    for height in range(1, 2 * KEPT_HEIGHTS):
+        replies.add(1, replace(one, height=height), decided=height)
+    assert len(replies._held) == KEPT_HEIGHTS  # the bound has no other face
