@@ -45,7 +45,13 @@ class Ran(NamedTuple):
         return json.loads(self.out)
 
 
-def vppd(*args: object, cwd: Path | None = None, stdin: bytes = b"", seconds: float = 60) -> Ran:
+def vppd(
+    *args: object,
+    cwd: Path | None = None,
+    stdin: bytes = b"",
+    seconds: float = 60,
+    hash_seed: str = "random",
+) -> Ran:
     """``vppd ARGS…``, as typed."""
     done = subprocess.run(
         [sys.executable, "-m", "vppd", *map(str, args)],
@@ -53,7 +59,7 @@ def vppd(*args: object, cwd: Path | None = None, stdin: bytes = b"", seconds: fl
         input=stdin,
         capture_output=True,
         timeout=seconds,
-        env={**os.environ, "COLUMNS": "100"},
+        env={**os.environ, "COLUMNS": "100", "PYTHONHASHSEED": hash_seed},
         check=False,
     )
     return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())

@@ -20,4 +20,4 @@ def notify(state: str) -> None:
 def watchdog_interval_s() -> float | None:
     """Half of the interval systemd watches for; ``None`` if it does not watch."""
     micros = os.environ.get("WATCHDOG_USEC")
-    return int(micros) / 2_000_000 if micros and micros.isdecimal() else None
+    return int(micros) / 2_000_000 if micros and micros.isdecimal() and int(micros) else None

@@ -1,0 +1,98 @@
+"""``vppd simulate``: what it prints, and what a violation looks like."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from tests.e2e.plant import Ran, vppd
+from vppd.cli.main import run
+from vppd.simulate import cluster
+
+pytestmark = pytest.mark.slow
+
+KEYS = {
+    "engine", "n", "seeds", "violations", "events", "events_per_s", "faults", "heights",
+    "commit_ms", "messages_per_height", "bytes_per_height", "view_changes",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def simulated() -> Ran:
+    return vppd("simulate", "--engine", "pbft", "-n", 4, "--seeds", "1..6", "-o", "json")
+
+
+def test_six_seeds_without_a_violation_exit_0(simulated: Ran) -> None:
+    assert simulated.code == 0, simulated.err
+    report = simulated.data
+    assert set(report) >= KEYS
+    assert (report["engine"], report["n"], report["seeds"]) == ("pbft", 4, [1, 6])
+    assert report["violations"] == []
+    assert report["heights"] >= 6 * 12
+    assert report["events"] > 0
+    assert report["events_per_s"] > 0
+    assert sum(report["faults"].values()) > 0
+    assert set(report["commit_ms"]) >= {"mean", "p50", "p99"}
+    assert report["bytes_per_height"] > report["messages_per_height"] > 0
+
+
+def test_a_single_seed_replays_alike(simulated: Ran) -> None:
+    def replay(hash_seed: str) -> dict[str, object]:
+        report: dict[str, object] = vppd(
+            "simulate", "-n", 4, "--seeds", "3", "--jobs", 1, "-o", "json", hash_seed=hash_seed
+        ).data
+        report.pop("events_per_s")
+        return report
+
+    assert simulated.code == 0
+    assert replay("1") == replay("2")
+
+
+def test_a_fixed_delay_and_no_faults(simulated: Ran) -> None:
+    assert simulated.code == 0
+    shown = vppd(
+        "simulate", "-n", 4, "--seeds", "1..2", "--delay", "10ms", "--faults", "none",
+        "--heights", 5, "-o", "json",
+    )  # fmt: skip
+    assert shown.code == 0
+    assert shown.data["faults"] == {}
+    assert shown.data["messages_per_height"] == 24, "a block to 3, 3 prepares and 4 commits to 3"
+    assert shown.data["commit_ms"]["p50"] >= 30, "three hops of 10 ms"
+
+
+@pytest.mark.parametrize(
+    ("args", "code"),
+    [
+        (("--seeds", "6..1"), "E410"),
+        (("--seeds", "x"), "E410"),
+        (("--delay", "10"), "E411"),
+        (("--engine", "raft"), "E412"),
+        (("--faults", "gremlins"), "E413"),
+    ],
+    ids=["backwards", "no number", "no unit", "engine", "faults"],
+)
+def test_what_cannot_be_simulated_exits_2(args: tuple[str, ...], code: str) -> None:
+    ended = vppd("simulate", *args)
+    assert ended.code == 2
+    assert f"error[{code}]" in ended.err
+
+
+def test_a_violation_exits_1_and_prints_how_to_replay_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Plants that are given too little time to get anywhere."""
+    monkeypatch.setattr(cluster, "MAX_EVENTS_PER_HEIGHT", 3)  # a run's patience
+    command = "vppd simulate --engine pbft -n 4 --seeds 2..3 --heights 7 --faults crash -o json"
+    monkeypatch.setattr(sys, "argv", [*command.split(), "--jobs", "1"])
+    with pytest.raises(SystemExit) as ended:
+        run()
+    assert ended.value.code == 1
+    printed, said = capsys.readouterr()
+    violations = json.loads(printed)["violations"]
+    assert [v["seed"] for v in violations] == [2, 3]
+    replay = "vppd simulate --engine pbft -n 4 --seeds 2 --heights 7 --faults crash"
+    assert violations[0]["replay"] == replay
+    assert violations[0]["what"].startswith("no progress: ")
+    assert f"violation, seed 2: {violations[0]['what']}\n  replay  {replay}\n" in said
