@@ -58,7 +58,8 @@ def test_a_fixed_delay_and_no_faults(simulated: Ran) -> None:
     )  # fmt: skip
     assert shown.code == 0
     assert shown.data["faults"] == {}
-    assert shown.data["messages_per_height"] == 24, "a block to 3, 3 prepares and 4 commits to 3"
+    # A block to 3, 3 prepares and 4 commits to 3 each; now and then a reminder.
+    assert 24 <= shown.data["messages_per_height"] < 27
     assert shown.data["commit_ms"]["p50"] >= 30, "three hops of 10 ms"
 
 

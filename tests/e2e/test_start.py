@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import socket
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -176,6 +177,20 @@ def test_a_second_start_on_the_same_home_is_refused(alone: Node) -> None:
     assert alone.terminate() == 0
 
 
+def test_a_disk_that_fails_stops_the_node_which_says_why(alone: Node) -> None:
+    alone.start()
+    wait_voting(alone)
+    with closing(sqlite3.connect(alone.home / "chain.db")) as database:
+        database.execute("DROP TABLE safety")
+    asked = alone.vppd("market", "bid", 10, "0.3", "--wait")
+    assert asked.code == 1
+    assert "error[E358]: the node went away before it had answered" in asked.err
+    assert alone.process.wait(20) == 1
+    assert "error[E258]: the node has stopped rather than guess" in alone.log
+    assert "not written: no such table: safety" in alone.log
+    assert "Traceback" not in alone.log
+
+
 # ---------------------------------------------------------------- right
 
 
@@ -196,15 +211,18 @@ def test_the_manual_s_line_joins_and_works(written: Plant) -> None:
 
 def test_one_node_is_a_plant(alone: Node) -> None:
     alone.start()
-
-    def voting() -> bool:
-        status = alone.status()
-        return bool(status and status["voting"])
-
-    eventually(voting, "it votes")
+    wait_voting(alone)
     shown = alone.vppd("status")
     assert shown.code == 0
     assert "1 of 1 nodes are here, can decide; byzantine_tolerance=0" in shown.out
     bid = alone.vppd("market", "bid", 10, "0.3", "--wait", "-o", "json")
     assert bid.data["status"] == "ok"
     assert alone.terminate() == 0
+
+
+def wait_voting(node: Node) -> None:
+    def voting() -> bool:
+        status = node.status()
+        return bool(status and status["voting"])
+
+    eventually(voting, "it votes")

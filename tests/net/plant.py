@@ -6,9 +6,8 @@ import asyncio
 import itertools
 import os
 import random
-import socket
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack, closing, suppress
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
@@ -115,16 +114,13 @@ def _crl(ca: Issued, revoked: Issued) -> bytes:
     return crl.public_bytes(Encoding.PEM)
 
 
-_ports = itertools.count(10_000 + os.getpid() % 200 * 100)
+_hosts = itertools.count(256)
 
 
-def free_port() -> int:
-    """Outside the range from which connections get their own ports; another one each time."""
-    while True:
-        port = next(_ports)
-        with closing(socket.socket()) as sock, suppress(OSError):
-            sock.bind(("127.0.0.1", port))
-            return port
+def fresh_host() -> str:
+    """A loopback address of its own for each plant, so that tests side by side share no port."""
+    pid, count = os.getpid(), next(_hosts)
+    return f"127.{1 + pid % 250}.{count // 256 % 256}.{count % 256}"
 
 
 class Up(NamedTuple):
@@ -234,8 +230,13 @@ class Log:
 
 
 class Node(NamedTuple):
+    host: str
     network: Network
     seen: Recorder
+
+    @property
+    def addr(self) -> str:
+        return f"{self.host}:{self.network.port}"
 
 
 class Plant:
@@ -252,11 +253,12 @@ class Plant:
         self, certificates: Certificates, folder: Path, stack: AsyncExitStack, log: Log
     ) -> None:
         self.log = log
+        self.host = fresh_host()
         self.certificates = certificates
         self.folder = folder
         self._stack = stack
         self.entries = tuple(
-            PeerEntry(i, f"node-{i}", KEYS[i].public_key, f"127.0.0.1:{free_port()}")
+            PeerEntry(i, f"node-{i}", KEYS[i].public_key, f"{self.host}:{7440 + 10 * i}")
             for i in range(4)
         )
         self.validators = {entry.key: entry.index for entry in self.entries}
@@ -295,4 +297,4 @@ class Plant:
         )
         await network.start()
         self._stack.push_async_callback(network.stop)
-        return Node(network, seen)
+        return Node(self.host, network, seen)

@@ -21,7 +21,7 @@ from tests.net.plant import (
     Plant,
     Recorder,
     Up,
-    free_port,
+    fresh_host,
     tls_of,
 )
 from vppd.codec import encode
@@ -167,7 +167,7 @@ async def test_a_newer_link_replaces_the_older(plant: Plant) -> None:
     await node.seen.all_up([1])
     await older.seen.all_up([0])
     entries = [plant.entries[0], PeerEntry(1, "node-1", KEYS[1].public_key, "127.0.0.1:1")]
-    newer = await plant.start(1, entries=entries, listen=f"127.0.0.1:{free_port()}")
+    newer = await plant.start(1, entries=entries, listen=f"{fresh_host()}:7440")
     await newer.seen.all_up([0])
     assert await node.seen.next(Down) == Down(1, "replaced by a newer connection")
     assert await node.seen.next(Up) == Up(1)
@@ -242,7 +242,7 @@ async def test_one_line_is_logged_per_change_and_none_per_frame(
 async def test_a_peer_that_stays_away_is_logged_once(plant: Plant) -> None:
     node = await plant.start(1)
     await until(plant, node, 0, "connection refused")
-    with closing(socket.create_server(("127.0.0.1", int(plant.entries[0].addr[10:])))) as server:
+    with closing(socket.create_server((plant.host, 7440))) as server:
         server.setblocking(False)
         for _ in range(3):  # it is dialled again and again
             conn, _ = await asyncio.get_running_loop().sock_accept(server)
@@ -366,7 +366,7 @@ async def test_a_slow_handshake_is_reaped(plant: Plant, certificates: Certificat
     """One connection stalls before TLS, one after; the reason is the same: time."""
     deadlines = DEADLINES._replace(handshake=0.05)
     node = await plant.start(0, tls=certificates.tls(0), deadlines=deadlines)
-    host, port = "127.0.0.1", node.network.port
+    host, port = node.host, node.network.port
     reader, writer = await asyncio.open_connection(host, port)
     assert await reader.read() == b""
     writer.close()
@@ -385,7 +385,7 @@ async def test_half_open_connections_do_not_keep_a_peer_out(
 ) -> None:
     deadlines = DEADLINES._replace(handshake=0.05)
     node = await plant.start(0, tls=certificates.tls(0), deadlines=deadlines)
-    idle = [socket.create_connection(("127.0.0.1", node.network.port)) for _ in range(100)]
+    idle = [socket.create_connection((node.host, node.network.port)) for _ in range(100)]
     other = await plant.start(1, tls=certificates.tls(1))
     await other.seen.all_up([0])
     assert await refused(plant, node, "too many connections at once")
@@ -422,7 +422,7 @@ class Raw:
 
 async def connect(node: Node, certificates: Certificates, i: int) -> Raw:
     port = node.network.port
-    return Raw(*await asyncio.open_connection("127.0.0.1", port, ssl=certificates.tls(i).client))
+    return Raw(*await asyncio.open_connection(node.host, port, ssl=certificates.tls(i).client))
 
 
 async def test_a_relay_with_a_certificate_of_its_own_is_refused_by_both(
@@ -591,8 +591,7 @@ async def session(
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     me = Self(Kind.CLIENT, "phone", key, CHAIN)
     tls = certificates.tls(3) if certificates is not None else None
-    addr = f"127.0.0.1:{node.network.port}"
-    return await open_session(addr, me, plant.validators, tls, plant.entries[0].key)
+    return await open_session(node.addr, me, plant.validators, tls, plant.entries[0].key)
 
 
 async def test_a_client_of_the_plant_may_ask_over_the_port(
@@ -618,9 +617,8 @@ async def test_a_client_of_another_chain_reads_why(
 ) -> None:
     node = await plant.start(0, tls=certificates.tls(0))
     me = Self(Kind.CLIENT, "phone", KEYS[5], OTHER_CHAIN)
-    addr = f"127.0.0.1:{node.network.port}"
     with pytest.raises(PeerFault, match="wrong chain"):
-        await open_session(addr, me, plant.validators, certificates.tls(3))
+        await open_session(node.addr, me, plant.validators, certificates.tls(3))
 
 
 async def test_a_client_of_another_plant_is_told_at_once(
@@ -628,12 +626,11 @@ async def test_a_client_of_another_plant_is_told_at_once(
 ) -> None:
     node = await plant.start(0, tls=certificates.tls(0))
     me = Self(Kind.CLIENT, "phone", KEYS[5], CHAIN)
-    addr = f"127.0.0.1:{node.network.port}"
     tls = certificates.tls(3)
     foreign = certificates.foreign
     tls.client.load_cert_chain(str(foreign / "node.pem"), str(foreign / "node-tls.key"))
     with pytest.raises(OSError, match=r"may have refused our certificate|reset"):
-        await open_session(addr, me, plant.validators, tls)
+        await open_session(node.addr, me, plant.validators, tls)
     await refused(plant, node, "another plant's CA")
 
 
@@ -642,9 +639,8 @@ async def test_a_client_notices_that_another_node_answers(
 ) -> None:
     node = await plant.start(0, tls=certificates.tls(0))
     me = Self(Kind.CLIENT, "phone", KEYS[5], CHAIN)
-    addr = f"127.0.0.1:{node.network.port}"
     with pytest.raises(PeerFault, match="dialled the node with"):
-        await open_session(addr, me, plant.validators, certificates.tls(3), KEYS[1].public_key)
+        await open_session(node.addr, me, plant.validators, certificates.tls(3), KEYS[1].public_key)
 
 
 async def test_observers_have_a_bound_of_their_own(plant: Plant) -> None:
@@ -695,7 +691,7 @@ async def test_a_second_node_on_the_port_is_told(plant: Plant) -> None:
 async def test_frames_of_a_slow_reader_do_not_pile_up(plant: Plant) -> None:
     """A validator that stops reading is cut; memory stays within the queue's bound."""
     node = await plant.start(0)
-    raw = Raw(*await asyncio.open_connection("127.0.0.1", node.network.port))
+    raw = Raw(*await asyncio.open_connection(node.host, node.network.port))
     me = Self(Kind.VALIDATOR, "node-1", KEYS[1], CHAIN)
     theirs = Handshake(me, plant.validators, b"n" * 32)
     raw.writer.write(theirs.start())

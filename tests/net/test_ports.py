@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.net.plant import free_port
+from tests.net.plant import fresh_host
 from vppd.errors import UserError
 from vppd.net.ports import (
     PENDING,
@@ -36,7 +36,7 @@ def test_plain_is_refused_beyond_it(addr: str) -> None:
 
 
 async def test_a_taken_port_is_named_with_what_to_try() -> None:
-    addr = f"127.0.0.1:{free_port()}"
+    addr = f"{fresh_host()}:7440"
     with closing(await bind_tcp(addr)):
         with pytest.raises(UserError, match=r"port .* is taken") as refused:
             await bind_tcp(addr)
@@ -54,7 +54,7 @@ async def test_an_address_of_another_machine_cannot_be_listened_on(addr: str) ->
 
 
 async def test_a_port_is_free_again_right_after_its_connections() -> None:
-    addr = f"127.0.0.1:{free_port()}"
+    addr = f"{fresh_host()}:7440"
     sock = await bind_tcp(addr)
     client = socket.create_connection(sock.getsockname())
     accepted, _ = await asyncio.get_running_loop().sock_accept(sock)
@@ -106,10 +106,11 @@ def test_a_place_that_cannot_hold_a_socket_is_named(tmp_path: Path, name: str) -
 
 
 async def test_a_listener_gives_out_connections_until_it_is_closed() -> None:
-    sock = await bind_tcp(f"127.0.0.1:{free_port()}")
+    here = fresh_host()
+    sock = await bind_tcp(f"{here}:7440")
     came: asyncio.Queue[tuple[socket.socket, str]] = asyncio.Queue()
     listener = Listener(sock, lambda conn, host: came.put_nowait((conn, host)))
-    address = ("127.0.0.1", listener.port)
+    address = (here, listener.port)
     for _ in range(2):
         with closing(socket.create_connection(address)):
             conn, host = await came.get()
