@@ -15,7 +15,7 @@ from tests.e2e.plant import Ran, eventually, vppd
 pytestmark = [pytest.mark.slow, pytest.mark.net]
 
 N, SLOTS = 4, 10
-VICTIM = "der-1"
+VICTIM = "der-2"
 KEYS = {
     "n", "engine", "height", "blocks", "transactions", "trades", "traded_wh", "members",
     "conserved", "heights_by_node", "head_hashes", "commit_ms", "view_changes",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
@@ -99,10 +100,14 @@ def market_of_the_day(options: DayOptions, origin_ms: TimeMs) -> MarketRulesSect
 def free_base_port(count: int) -> int:
     """A port from which ``count`` nodes, ten ports apart, can listen on loopback.
 
+    Plants that start at the same moment look in different places first.
+
     Raises:
         UserError: E421.
     """
-    for base in range(7440, 60_000, 500):
+    bases = range(7440, 32_000, 500)
+    first = os.getpid() % len(bases)
+    for base in (*bases[first:], *bases[:first]):
         ports = [p for i in range(count) for p in (base + 10 * i, base + 10 * i + 1)]
         if all(_is_free(port) for port in ports):
             return base

@@ -40,7 +40,8 @@ def settle(ctx: Context, slot: Slot) -> None:
 def correct(ctx: Context, slot: Slot, account: PublicKey) -> None:
     """Settle ``slot`` again for a member, if it is settled and a new reading changes the outcome.
 
-    A member without a settlement has no trade in the slot: its trades would have given it one.
+    A first settlement is made even if it comes to nothing: a reading is always answered. A member
+    without a settlement has no trade in the slot: its trades would have given it one.
     """
     slot_record = ctx.state.get(SLOT, slot)
     if slot_record is None or slot_record.phase != Phase.SETTLED:
@@ -52,7 +53,8 @@ def correct(ctx: Context, slot: Slot, account: PublicKey) -> None:
         previous = _NOTHING
     outcome = _compute(ctx, slot, account, previous.sold_wh, previous.bought_wh)
     kept = previous.flags & SettlementFlag.CORRECTED
-    if replace(outcome, version=previous.version, flags=outcome.flags | kept) == previous:
+    same = replace(outcome, version=previous.version, flags=outcome.flags | kept) == previous
+    if same and previous is not _NOTHING:
         return
     record = replace(
         outcome,

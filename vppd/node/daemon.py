@@ -164,7 +164,7 @@ class Daemon:
                 health = Health(lambda: True, self._is_ready)
                 http = serve_http(home.http_listen, self._metrics.registry, health)
                 stack.callback(http.server_close)
-                stack.callback(http.shutdown)
+                stack.push_async_callback(asyncio.to_thread, http.shutdown)
             await self._network.start()
             stack.push_async_callback(self._network.stop)
             driving = asyncio.create_task(self._driver.run(first))

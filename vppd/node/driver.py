@@ -95,6 +95,8 @@ class Driver:
             while True:
                 await self._awake.wait()
                 self._awake.clear()
+                if tidy.done():
+                    tidy.result()
                 while machine.has_work and not self._disk_low:
                     await self._take(machine.turn(now()))
         finally:
@@ -156,6 +158,12 @@ class Driver:
         self.wake()
 
     async def _housekeeping(self) -> None:
+        try:
+            await self._keep_tidy()
+        finally:
+            self._awake.set()  # an error here is the driver's
+
+    async def _keep_tidy(self) -> None:
         while True:
             await asyncio.sleep(HOUSEKEEPING_S)
             self._look_at_disk()
