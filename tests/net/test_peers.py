@@ -11,6 +11,7 @@ import pytest
 
 from tests.net.plant import (
     CHAIN,
+    HANGS,
     KEYS,
     OTHER_CHAIN,
     Certificates,
@@ -258,6 +259,31 @@ async def test_stopping_twice_is_once(plant: Plant) -> None:
     await node.network.stop()
 
 
+@pytest.mark.parametrize("secure", [True, False])
+async def test_a_node_may_be_stopped_at_any_moment(
+    plant: Plant, certificates: Certificates, secure: bool
+) -> None:
+    """In the middle of connecting, too, where uvloop does not always say that it gave up."""
+    for turns in range(40):
+        nodes = [
+            await plant.start(i, n=3, tls=certificates.tls(i) if secure else None) for i in range(3)
+        ]
+        for _ in range(turns):
+            await nodes[0].seen.turn()
+        for node in reversed(nodes):
+            async with asyncio.timeout(HANGS):
+                await node.network.stop()
+
+
+async def test_stopping_leaves_no_task_behind(plant: Plant) -> None:
+    before = asyncio.all_tasks()
+    nodes = [await plant.start(i) for i in range(2)]
+    await nodes[0].seen.all_up([1])
+    for node in nodes:
+        await node.network.stop()
+    assert asyncio.all_tasks() == before
+
+
 # ------------------------------------------------------------ who is not let in
 
 
@@ -329,6 +355,18 @@ async def test_a_validator_nobody_knows_is_refused_and_reads_why(
     stranger = await plant.start(1, tls=certificates.tls(1), key=KEYS[6], entries=entries)
     await refused(plant, node, "no validator of this plant has the key")
     await until(plant, stranger, 0, "no validator of this plant has the key")
+
+
+async def test_a_refusal_is_shown_beside_the_one_peer_whose_address_it_came_from(
+    plant: Plant, certificates: Certificates
+) -> None:
+    entries = [plant.entries[0], PeerEntry(1, "node-1", KEYS[1].public_key, "127.0.0.1:7450")]
+    node = await plant.start(0, tls=certificates.tls(0), entries=entries)
+    foreign, tls = certificates.foreign, certificates.tls(1)
+    tls.client.load_cert_chain(str(foreign / "node.pem"), str(foreign / "node-tls.key"))
+    await plant.start(1, tls=tls)  # dials from 127.0.0.1, as every connection to loopback does
+    state = await until(plant, node, 1, "node-1 dialled us")
+    assert state.why == "node-1 dialled us: certificate signed by another plant's CA"
 
 
 async def test_swapped_addresses_are_noticed_and_named(plant: Plant) -> None:

@@ -107,8 +107,9 @@ def free_base_port(count: int) -> int:
     """
     bases = range(7440, 32_000, 500)
     first = os.getpid() % len(bases)
-    for base in (*bases[first:], *bases[:first]):
-        ports = [p for i in range(count) for p in (base + 10 * i, base + 10 * i + 1)]
+    for i in range(len(bases)):
+        base = bases[(first + i) % len(bases)]
+        ports = [p for k in range(count) for p in (base + 10 * k, base + 10 * k + 1)]
         if all(_is_free(port) for port in ports):
             return base
     raise UserError("E421", "no free ports for the plant", hint="stop other plants on this machine")

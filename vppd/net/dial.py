@@ -6,12 +6,12 @@ import asyncio
 import random
 import socket
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from vppd.config.values import parse_address
+from vppd.net.link import Link
 from vppd.net.tls import Tls
 
-P = TypeVar("P", bound=asyncio.Protocol)
 SHUTDOWN_SECONDS = 1.0
 """For the other side to acknowledge the end of TLS."""
 
@@ -31,42 +31,49 @@ class Backoff(NamedTuple):
 BACKOFF = Backoff()
 
 
-async def dial(addr: str, make: Callable[[], P], tls: Tls | None, seconds: float) -> P:
+async def dial(addr: str, make: Callable[[], Link], tls: Tls | None, seconds: float) -> Link:
     """Connect to ``host:port``, trying each of a name's addresses in turn.
 
     Args:
         addr: whom to dial.
-        make: called once per attempt that gets through, for the connection's protocol.
+        make: called once per attempt, for the link.
         tls: ``None``: plain.
         seconds: for each of TCP and TLS, per address.
+
+    Returns:
+        A connected link, whose hello has only begun.
 
     Raises:
         OSError: nobody was reached (the last address's failure), TLS failures included.
     """
-    loop = asyncio.get_running_loop()
     host, port = parse_address(addr)
-    infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     failure = OSError(f"{host} has no address")
     for _, _, _, _, address in infos:
+        link = make()
         try:
             async with asyncio.timeout(2 * seconds):
-                return await _connect(make(), str(address[0]), port, tls, seconds)
-        except OSError as err:
+                await _connect(link, str(address[0]), port, tls, seconds)
+        except BaseException as err:
+            link.abandon()
+            if not isinstance(err, OSError):
+                raise
             failure = err
+        else:
+            return link
     raise failure
 
 
-async def _connect(protocol: P, host: str, port: int, tls: Tls | None, seconds: float) -> P:
+async def _connect(link: Link, host: str, port: int, tls: Tls | None, seconds: float) -> None:
     loop = asyncio.get_running_loop()
     if tls is None:
-        await loop.create_connection(lambda: protocol, host, port)
+        await loop.create_connection(lambda: link, host, port)
     else:
         await loop.create_connection(
-            lambda: protocol,
+            lambda: link,
             host,
             port,
             ssl=tls.client,
             ssl_handshake_timeout=seconds,
             ssl_shutdown_timeout=SHUTDOWN_SECONDS,
         )
-    return protocol

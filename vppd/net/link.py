@@ -244,11 +244,25 @@ class Link(asyncio.Protocol):
             return None
         return int(struct.unpack_from("=I", info, _RTT_AT)[0])
 
+    def abandon(self) -> None:
+        """The attempt to connect has failed or was given up.
+
+        uvloop may still call ``connection_made`` then, and never ``connection_lost``.
+        """
+        if self._transport is not None:
+            self.connection_lost(None)
+        else:
+            self.closed = True
+            self.gone.set()
+
     # ------------------------------------------------------------ for the event loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Connected, TLS included."""
         self._transport = cast("asyncio.Transport", transport)
+        if self.gone.is_set():
+            self._transport.abort()
+            return
         self._transport.set_write_buffer_limits(high=WRITE_BUFFER)
         self._opened_at = self._heard_at = self._loop.time()
         self._owner.link_made(self)
@@ -291,6 +305,8 @@ class Link(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
+        if self.gone.is_set():
+            return
         if not self.closed:
             self._close(self._loss(exc))
         if self._timer is not None:

@@ -351,13 +351,17 @@ class Network:
                 await loop.connect_accepted_socket(lambda: link, conn)
             else:
                 await loop.connect_accepted_socket(
-                    lambda: link, conn,
+                    lambda: link,
+                    conn,
                     ssl=self._tls.server,
                     ssl_handshake_timeout=self._deadlines.handshake,
                     ssl_shutdown_timeout=SHUTDOWN_SECONDS,
-                )  # fmt: skip
-        except OSError as err:
+                )
+        except BaseException as err:
+            link.abandon()
             self._let_in(link)
+            if not isinstance(err, OSError):
+                raise
             self._note_refused(link.remote, explain_handshake(err))
 
     async def _keep_dialling(self, slot: _Slot) -> None:
