@@ -207,7 +207,7 @@ class Link(asyncio.Protocol):
             return
         self._close(reason)
         transport = self._transport
-        if transport is None or self._paused:
+        if transport is None or transport.is_closing() or self._paused:
             self._abort_transport()
             return
         # Closing at once with bytes unread would reset the connection, and the reset would
@@ -388,9 +388,10 @@ class Link(asyncio.Protocol):
 
     def _flush(self) -> None:
         self._flushing = False
-        if self.closed or self._paused or self._transport is None:
+        transport = self._transport
+        if self.closed or self._paused or transport is None or transport.is_closing():
             return
-        self._transport.writelines(self._outgoing.take(WRITE_BUFFER))
+        transport.writelines(self._outgoing.take(WRITE_BUFFER))
         self._schedule_flush()
 
     def _watch(self) -> None:
