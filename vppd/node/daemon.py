@@ -349,7 +349,7 @@ class Daemon:
         except PeerFault as err:
             session.cut(str(err))
             return
-        if subscribed:
+        if subscribed and not session.closed:
             self._subscribers[session] = None
         session.send(encode_frame(RESPONSE, encode(response)))
 
