@@ -102,6 +102,7 @@ def test_the_stream_reaches_every_rule() -> None:
     never = set(ErrorCode) - set(codes)
     assert never <= {
         ErrorCode.PRICE_OUT_OF_RANGE,
+        ErrorCode.TOO_MANY_ORDERS,
         ErrorCode.ENERGY_OUT_OF_RANGE,
         ErrorCode.BEFORE_FIRST_SLOT,
     }

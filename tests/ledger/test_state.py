@@ -13,6 +13,7 @@ from vppd.ledger.state import (
     GRID_ACCOUNT,
     METER,
     ORDER,
+    ORDERED,
     REGISTER,
     SETTLEMENT,
     SLOT,
@@ -34,9 +35,9 @@ def test_keys_are_a_prefix_and_fixed_width_parts() -> None:
     assert ORDER.key(1, 258) == b"\x04" + bytes(7) + b"\x01" + bytes(6) + b"\x01\x02"
     assert REGISTER.key(ANN.public_key, 1) == b"\x06" + ANN.public_key + bytes(7) + b"\x01"
     assert GRID_ACCOUNT.key() == b"\x08"
-    tables = (ACCOUNT, METER, SLOT, ORDER, TRADE, REGISTER, SETTLEMENT, GRID_ACCOUNT)
+    tables = (ACCOUNT, METER, SLOT, ORDER, TRADE, REGISTER, SETTLEMENT, GRID_ACCOUNT, ORDERED)
     assert tuple(TABLES.values()) == tables
-    assert list(TABLES) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert list(TABLES) == [1, 2, 3, 4, 5, 6, 7, 8, 9]
 
 
 @settings(deadline=None)

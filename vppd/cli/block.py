@@ -32,7 +32,9 @@ def show(
     genesis = genesis_of(home)
 
     async def work(client: Client) -> DecidedView:
-        height = int(which) if which.isdecimal() else await client.find(parse_hash(which))
+        height = _height(which)
+        if height is None:
+            height = await client.find(parse_hash(which))
         return await client.block(height)
 
     document = _document(with_client(home, work), genesis)
@@ -112,6 +114,13 @@ def verify(
             f"heights {report.first}..{report.last} hold: {report.transactions} transactions, "
             f"every hash, root and signature re-checked from genesis in {seconds:.2f} s"
         )
+    if last is not None and report.ok and report.last < last:
+        raise UserError(
+            "E359",
+            f"the store ends at height {report.last}, {last} was asked for",
+            facts={"store": str(path)},
+            hint="vppd status says where the plant stands; a running node catches up by itself",
+        )
     if not report.ok:
         raise UserError(
             "E257",
@@ -122,11 +131,17 @@ def verify(
         )
 
 
+def _height(text: str) -> Height | None:
+    """A height, or ``None`` for what may be a hash."""
+    return int(text) if text.isdecimal() and len(text) < 19 else None
+
+
 def _range(text: str) -> tuple[Height, Height | None]:
     if not text:
         return 1, None
     first, dots, last = text.partition("..")
-    if not first.isdecimal() or (dots and not last.isdecimal()):
+    numbers = first.isdecimal() and (not dots or last.isdecimal())
+    if not numbers or int(first) < 1 or (dots and int(last) < int(first)):
         raise UserError(
             "E355",
             f"{text!r} is not a range of heights",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -33,7 +34,7 @@ def dev(
     ] = None,
     slots: Annotated[int, typer.Option(min=1, help="Market slots to play, one per hour.")] = 24,
     slot_seconds: Annotated[
-        float, typer.Option(min=0.5, max=900, help="Chain time per slot.")
+        float, typer.Option(min=0.5, max=900, help="Chain time per slot, seconds.")
     ] = 2.0,
     rules: Annotated[str, typer.Option(help="Auction rules.")] = "production",
     seed: Annotated[int, typer.Option(min=0, help="Decides forecasts, quotes, deviations.")] = 1,
@@ -51,6 +52,10 @@ def dev(
             f"engine {engine!r} is not in this build",
             hint=f"--engine {' | '.join(PROFILES)}",
             exit_code=Exit.USAGE,
+        )
+    if not math.isfinite(slot_seconds):
+        raise UserError(
+            "E415", "slots take no finite time", hint="--slot-seconds 2", exit_code=Exit.USAGE
         )
     rule_set = _rules(rules)
     columns = assign(load_profiles(profiles, slots=slots), n - 1)

@@ -6,7 +6,7 @@ import os
 import sys
 
 from vppd.cli.tree import root
-from vppd.errors import UserError
+from vppd.errors import Exit, LocalFault, PeerFault, UserError
 
 
 def run() -> None:
@@ -19,6 +19,15 @@ def run() -> None:
     except UserError as err:
         print(err, file=sys.stderr)
         sys.exit(err.exit_code)
+    except ExceptionGroup as group:
+        known, rest = group.split((UserError, PeerFault, LocalFault))
+        if rest is not None or known is None:
+            raise
+        first: BaseException = known
+        while isinstance(first, ExceptionGroup):
+            first = first.exceptions[0]
+        print(first, file=sys.stderr)
+        sys.exit(first.exit_code if isinstance(first, UserError) else Exit.FAILED)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:

@@ -9,7 +9,7 @@ import typer
 
 from vppd.cli.online import HomeOption, genesis_of, node_config, with_client
 from vppd.cli.output import Output, OutputOption, print_json, print_rows
-from vppd.cli.tx import print_state
+from vppd.cli.tx import print_state, require_success
 from vppd.client.client import Client
 from vppd.config.keys import load_key
 from vppd.config.values import parse_decimal
@@ -21,16 +21,21 @@ from vppd.market.money import format_micro
 from vppd.net.requests import TxState
 from vppd.types import Digest, MicroPerKwh
 
+MOST = 2**63 - 1
+"""What a transaction can carry."""
+
 SlotOption: TypeAlias = Annotated[
-    int | None, typer.Option(min=0, help="Slot; default: the next one still open.")
+    int | None, typer.Option(min=0, max=MOST, help="Slot; default: the next one still open.")
 ]
-QuantityArg: TypeAlias = Annotated[int, typer.Argument(metavar="WH", help="Energy in Wh.")]
+QuantityArg: TypeAlias = Annotated[
+    int, typer.Argument(metavar="WH", min=1, max=MOST, help="Energy in Wh.")
+]
 PriceArg: TypeAlias = Annotated[str, typer.Argument(metavar="PRICE", help="Per kWh, e.g. 0.52.")]
 WaitOption: TypeAlias = Annotated[bool, typer.Option("--wait", help="Until it is decided.")]
 KeyOption: TypeAlias = Annotated[
     Path | None, typer.Option(help="The member's key; default: the node's.")
 ]
-BusOption: TypeAlias = Annotated[int, typer.Option(min=0, help="Where in the grid.")]
+BusOption: TypeAlias = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Where in the grid.")]
 LIFETIME_BLOCKS = 1_000
 
 
@@ -137,6 +142,7 @@ def _order(
 
     tx_id, state = with_client(home, work)
     print_state(tx_id, state, genesis, output)
+    require_success(state)
 
 
 async def _open_slot(client: Client) -> int:

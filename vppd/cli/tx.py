@@ -15,6 +15,7 @@ from vppd.client.proofs import check_proof
 from vppd.client.render import render_receipt, render_transaction
 from vppd.config.genesis import Genesis
 from vppd.errors import Exit, UserError
+from vppd.ledger.receipts import Status, decode_receipt
 from vppd.net.requests import TxStage, TxState
 from vppd.types import Digest
 
@@ -38,6 +39,7 @@ def send(
 
     tx_id, state = with_client(home, work)
     print_state(tx_id, state, genesis, output)
+    require_success(state)
 
 
 def show(
@@ -86,6 +88,15 @@ def _read(file: Path) -> bytes:
         return bytes.fromhex(data.decode("ascii").strip())
     except (UnicodeDecodeError, ValueError):
         return data
+
+
+def require_success(state: TxState | None) -> None:
+    """Exit code 1 for a transaction that was waited for and did not succeed."""
+    if state is None:
+        return
+    done = state.stage == TxStage.COMMITTED
+    if not done or decode_receipt(state.receipt).status != Status.OK:
+        raise typer.Exit(Exit.FAILED)
 
 
 def print_state(

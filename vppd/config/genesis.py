@@ -76,7 +76,10 @@ class MarketRulesSection(msgspec.Struct, frozen=True, kw_only=True):
     metering_ms: int = 3_600_000
     dispute_slots: int = 96
     max_quantity_wh: Wh = 1_000_000_000
-    """Largest order and largest energy of one reading: absurd quantities are refused."""
+    """Largest sum of a member's offers, and of its bids, for one slot, and largest energy of one
+    reading: absurd quantities are refused."""
+    max_orders: int = 64
+    """Orders of one member for one slot."""
     max_price: MicroPerKwh = 1_000_000_000
     tariffs: tuple[Tariff, ...] = ()
 

@@ -76,6 +76,7 @@ class MarketTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     metering_ms: Millis = _MARKET.metering_ms
     dispute_slots: Annotated[int, Meta(ge=0, lt=2**31)] = _MARKET.dispute_slots
     max_quantity_wh: Annotated[int, Meta(ge=1, le=2**50)] = _MARKET.max_quantity_wh
+    max_orders: Annotated[int, Meta(ge=1, le=1_024)] = _MARKET.max_orders
     max_price: str = format_decimal(_MARKET.max_price)
     tariff: tuple[TariffTable, ...]
 
@@ -316,6 +317,7 @@ class _Reader:
             metering_ms=table.metering_ms,
             dispute_slots=table.dispute_slots,
             max_quantity_wh=table.max_quantity_wh,
+            max_orders=table.max_orders,
             max_price=max_price,
             tariffs=tuple(self._tariffs(table.tariff, max_price)),
         )
@@ -490,6 +492,7 @@ def _market_lines(market: MarketRulesSection) -> Iterator[str]:
         "metering_ms",
         "dispute_slots",
         "max_quantity_wh",
+        "max_orders",
     ):
         yield f"{key} = {getattr(market, key)}"
     yield f'max_price = "{format_decimal(market.max_price)}"'

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 
@@ -27,6 +29,8 @@ from vppd.ledger.transaction import (
 )
 from vppd.net.requests import TxStage
 from vppd.types import Digest, TimeMs
+
+T = TypeVar("T")
 
 RETRY_S = 0.2
 COMMIT_PATIENCE_S = 10.0
@@ -63,6 +67,15 @@ class Line:
                 except UserError:
                     await asyncio.sleep(RETRY_S)
             return self._client
+
+    async def call(self, work: Callable[[Client], Awaitable[T]]) -> T:
+        """What ``work`` makes of a client; done again whenever the node goes away meanwhile."""
+        while True:
+            client = await self.client()
+            try:
+                return await work(client)
+            except (Disconnected, TimeoutError):
+                await asyncio.sleep(RETRY_S)
 
     async def close(self) -> None:
         """Hang up."""
@@ -136,11 +149,14 @@ class Wallet:
     async def _is_dead(self, raw: bytes) -> bool:
         """Whether it can never be executed any more: expired, or its nonce went to another."""
         tx = decode_transaction(raw)
-        client = await self._line.client()
-        if await self._receipt(client, tx.id) is not None:
-            return False
-        account = await client.view("account", key_text(self._key.public_key))
-        return bool(account["height"] >= tx.expiry_height or account["nonce"] > tx.nonce)
+
+        async def look(client: Client) -> bool:
+            if await self._receipt(client, tx.id) is not None:
+                return False
+            account = await client.view("account", key_text(self._key.public_key))
+            return bool(account["height"] >= tx.expiry_height or account["nonce"] > tx.nonce)
+
+        return await self._line.call(look)
 
     async def _receipt(self, client: Client, tx_id: Digest) -> Receipt | None:
         state = await client.tx(tx_id)

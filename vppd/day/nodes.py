@@ -107,9 +107,13 @@ class NodeProcess:
                 await process.wait()
         if self._keeper is not None:
             self._keeper.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._keeper
+            await asyncio.wait({self._keeper})  # why it failed is :meth:`kept`'s to say
         return process.returncode
+
+    def kept(self) -> asyncio.Task[None]:
+        """Ends with E420 when the process does not stay alive; a process must have been started."""
+        assert self._keeper is not None  # noqa: S101  # started before it is watched
+        return self._keeper
 
     def failed(self) -> BaseException | None:
         """Why it is not kept alive any more."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ from vppd.day.strategy import DerPlan
 from vppd.errors import UserError
 from vppd.ledger.transaction import PlaceOrder, Reading
 from vppd.market.tariff import tariff_for
-from vppd.types import Slot, TimeMs
+from vppd.types import Height, Slot, TimeMs
 
 SETTLE_PATIENCE_S = 30.0
 START_PATIENCE_S = 30.0
@@ -197,10 +198,29 @@ async def play(options: DayOptions, watcher: Watcher) -> Played:
     try:
         for node in nodes:
             await node.start()
-        return await _play(options, testnet, nodes, watcher)
+        return await _unless_dead(nodes, _play(options, testnet, nodes, watcher))
     finally:
         watcher.standing("stopping the daemons")
-        await asyncio.gather(*(node.stop() for node in nodes))
+        await asyncio.gather(*(node.stop() for node in nodes), return_exceptions=True)
+
+
+async def _unless_dead(nodes: Sequence[NodeProcess], work: Coroutine[Any, Any, Played]) -> Played:
+    """Do the work, but not without a node that cannot be kept alive.
+
+    Raises:
+        UserError: E420.
+    """
+    day = asyncio.ensure_future(work)
+    keepers = [node.kept() for node in nodes]
+    try:
+        await asyncio.wait({day, *keepers}, return_when=asyncio.FIRST_COMPLETED)
+        for keeper in keepers:
+            if keeper.done():
+                keeper.result()
+        return await day
+    finally:
+        day.cancel()
+        await asyncio.wait({day})
 
 
 async def _play(
@@ -257,9 +277,11 @@ def clock_text(market: MarketRulesSection, slot: Slot) -> str:
 
 async def summary_of(line: Line, slot: Slot, tariff: Tariff) -> dict[str, Any]:
     """What a slot traded, as the operator's node sees it."""
-    client = await line.client()
-    trades = await client.view("trades", str(slot))
-    status = await client.view("status")
+
+    async def look(client: Client) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        return await client.view("trades", str(slot)), await client.view("status")
+
+    trades, status = await line.call(look)
     energy = sum(t["quantity_wh"] for t in trades)
     value = sum(t["quantity_wh"] * t["price_micro"] for t in trades)
     return {
@@ -288,12 +310,7 @@ async def _settled(
     statuses: list[dict[str, Any]] | None = None
     try:
         async with asyncio.timeout(SETTLE_PATIENCE_S):
-            client = await line.client()
-            await client.subscribe()
-            pushes = client.pushes()
-            while not await _slot_settled(client, last):
-                await anext(pushes)
-        height = (await client.view("status"))["height"]
+            height = await line.call(partial(_settled_at, last))
         statuses = await all_answer(
             nodes, lambda s: s["height"] >= height == s["executed"], SETTLE_PATIENCE_S
         )
@@ -305,15 +322,22 @@ async def _settled(
         facts = {}
         for node in nodes:
             status = await node.status()
-            height = "no answer" if status is None else f"height {status['height']}"
-            facts[node.name] = f"{height}; {node.last_words()}"
+            where = "no answer" if status is None else f"height {status['height']}"
+            facts[node.name] = f"{where}; {node.last_words()}"
         raise UserError("E422", "the day did not settle at every node", facts=facts)
     return statuses
 
 
-async def _slot_settled(client: Client, slot: Slot) -> bool:
-    slots = {row["slot"]: row["phase"] for row in await client.view("slots")}
-    return slots.get(slot, "closed") in ("settled", "closed")
+async def _settled_at(slot: Slot, client: Client) -> Height:
+    """A height at which ``slot`` is settled, once it is."""
+    await client.subscribe()
+    pushes = client.pushes()
+    while True:
+        slots = {row["slot"]: row["phase"] for row in await client.view("slots")}
+        if slots.get(slot, "closed") in ("settled", "closed"):
+            height: Height = (await client.view("status"))["height"]
+            return height
+        await anext(pushes)
 
 
 async def _commits(nodes: Sequence[NodeProcess]) -> tuple[Commit, ...]:
@@ -324,9 +348,9 @@ async def _commits(nodes: Sequence[NodeProcess]) -> tuple[Commit, ...]:
     for node in nodes:
         line = Line(node.socket)
         try:
-            client = await line.client()
-            quorum = (await client.view("status"))["quorum"]
-            for height, proposed_ns, decided_ns in await client.view("timings"):
+            quorum = (await line.call(lambda client: client.view("status")))["quorum"]
+            rows = await line.call(lambda client: client.view("timings"))
+            for height, proposed_ns, decided_ns in rows:
                 decided.setdefault(height, []).append(decided_ns)
                 if proposed_ns is not None:
                     proposed[height] = proposed_ns

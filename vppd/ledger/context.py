@@ -11,6 +11,9 @@ from vppd.ledger.state import ACCOUNT, GRID_ACCOUNT, METER, SLOT, SlotRecord, St
 from vppd.market.auction import RULES, Book, Order
 from vppd.types import Micro, PublicKey, Slot, TimeMs
 
+MOST_MICRO: Micro = 2**62
+"""No purse goes further from zero than this."""
+
 
 class Failed(Exception):
     """An operation breaks a rule; its whole transaction fails.
@@ -77,11 +80,20 @@ class Context:
         self.state.put(ACCOUNT, record, account)
         self.events.append(Posted(account, purse, delta, reason))
 
-    def charge(self, account: PublicKey, amount: Micro, reason: Reason) -> None:
-        """Move ``amount`` from a member's balance to the grid; negative: the other way."""
+    def charge(self, account: PublicKey, amount: Micro, reason: Reason) -> Micro:
+        """Move ``amount`` from a member's balance to the grid; negative: the other way.
+
+        Returns:
+            What was moved: less than asked where a purse would leave ±2⁶², so that no decided
+            block, however absurd its genesis and readings, can make execution fail.
+        """
+        member, bank = self.state.need(ACCOUNT, account), self.state.need(GRID_ACCOUNT)
+        amount = min(amount, MOST_MICRO + member.balance, MOST_MICRO - bank.balance)
+        amount = max(amount, member.balance - MOST_MICRO, -MOST_MICRO - bank.balance)
         if amount == 0:
-            return
+            return 0
         self.post(account, Purse.BALANCE, -amount, reason)
         grid = self.state.need(GRID_ACCOUNT)
         self.state.put(GRID_ACCOUNT, replace(grid, balance=grid.balance + amount))
         self.events.append(Posted(GRID, Purse.GRID, amount, reason))
+        return amount

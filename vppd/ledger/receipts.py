@@ -55,6 +55,7 @@ class ErrorCode(IntEnum):
     ENERGY_OUT_OF_RANGE = 18
     DUPLICATE_READING = 19
     BEFORE_FIRST_SLOT = 20
+    TOO_MANY_ORDERS = 21
 
 
 MEANING: dict[ErrorCode, tuple[str, tuple[str, ...]]] = {
@@ -70,7 +71,8 @@ MEANING: dict[ErrorCode, tuple[str, tuple[str, ...]]] = {
     ErrorCode.SLOT_NOT_OPEN: ("Orders for this slot are not taken yet.", ("opens_ms",)),
     ErrorCode.GATE_CLOSED: ("Orders for this slot are no longer taken.", ("closed_ms",)),
     ErrorCode.QUANTITY_OUT_OF_RANGE: (
-        "A quantity lies between 1 Wh and market.max_quantity_wh.",
+        "A quantity is above zero; a member's offers, and its bids, for one slot sum up to at most "
+        "market.max_quantity_wh.",
         ("max_wh",),
     ),
     ErrorCode.PRICE_OUT_OF_RANGE: ("A price is at most market.max_price.", ("max_price",)),
@@ -90,6 +92,10 @@ MEANING: dict[ErrorCode, tuple[str, tuple[str, ...]]] = {
         ("max_wh",),
     ),
     ErrorCode.DUPLICATE_READING: ("Exactly this reading is on chain already.", ("version",)),
+    ErrorCode.TOO_MANY_ORDERS: (
+        "A member places at most market.max_orders for one slot.",
+        ("max_orders",),
+    ),
     ErrorCode.BEFORE_FIRST_SLOT: ("The meter counts from a later slot on.", ("first_slot",)),
 }
 """For each code a sentence, and what the receipt's ``detail`` holds after the failed operation."""

@@ -12,7 +12,7 @@ from vppd.ledger.context import Context
 from vppd.ledger.metering import close_registers, has_reading, metered
 from vppd.ledger.receipts import Purse, Reason, Settled, SettlementFlag
 from vppd.ledger.slots import Phase
-from vppd.ledger.state import ORDER, SETTLEMENT, SLOT, TRADE, SettlementRecord
+from vppd.ledger.state import ORDER, ORDERED, SETTLEMENT, SLOT, TRADE, SettlementRecord
 from vppd.market.settlement import settle_imbalance
 from vppd.market.tariff import tariff_for
 from vppd.types import Micro, PublicKey, Slot, Wh
@@ -74,6 +74,8 @@ def close(ctx: Context, slot: Slot) -> None:
         ctx.state.remove(TRADE, slot, seq)
     for account, _ in ctx.state.scan(SETTLEMENT, slot):
         ctx.state.remove(SETTLEMENT, slot, account)
+    for account, _ in ctx.state.scan(ORDERED, slot):
+        ctx.state.remove(ORDERED, slot, account)
     ctx.state.remove(SLOT, slot)
 
 
@@ -113,7 +115,8 @@ def _apply(
     owed_before: Micro,
     reason: Reason,
 ) -> None:
-    ctx.charge(account, record.grid_amount - owed_before, reason)
+    charged = ctx.charge(account, record.grid_amount - owed_before, reason)
+    record = replace(record, grid_amount=owed_before + charged)
     ctx.state.put(SETTLEMENT, record, slot, account)
     tariff = tariff_for(ctx.market, slot)
     ctx.events.append(

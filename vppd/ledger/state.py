@@ -107,6 +107,14 @@ class SettlementRecord(Message, frozen=True):
     flags: U8
 
 
+class Ordered(Message, frozen=True):
+    """What one member has ordered for one slot so far; bounds what a slot can hold and cost."""
+
+    orders: U32
+    offered_wh: U63
+    bid_wh: U63
+
+
 class GridAccount(Message, frozen=True):
     """What the grid has got from members less what it has paid them."""
 
@@ -168,11 +176,13 @@ REGISTER: Table[Register, int] = Table(6, "32s Q", Register)
 SETTLEMENT: Table[SettlementRecord, bytes] = Table(7, "Q 32s", SettlementRecord)
 """By slot and account."""
 GRID_ACCOUNT: Table[GridAccount, int] = Table(8, "", GridAccount)
+ORDERED: Table[Ordered, bytes] = Table(9, "Q 32s", Ordered)
+"""By slot and account."""
 """One record."""
 
 TABLES: dict[int, Table[Any, Any]] = {
     table.number: table
-    for table in (ACCOUNT, METER, SLOT, ORDER, TRADE, REGISTER, SETTLEMENT, GRID_ACCOUNT)
+    for table in (ACCOUNT, METER, SLOT, ORDER, TRADE, REGISTER, SETTLEMENT, GRID_ACCOUNT, ORDERED)
 }
 
 

@@ -11,7 +11,17 @@ from msgspec.structs import replace
 from vppd.ledger.context import Context, Failed
 from vppd.ledger.receipts import ErrorCode, OrderAccepted, Purse, Reason, Traded
 from vppd.ledger.slots import Phase, due_ms, phase_at
-from vppd.ledger.state import ACCOUNT, ORDER, SLOT, TRADE, OrderRecord, State, TradeRecord
+from vppd.ledger.state import (
+    ACCOUNT,
+    ORDER,
+    ORDERED,
+    SLOT,
+    TRADE,
+    Ordered,
+    OrderRecord,
+    State,
+    TradeRecord,
+)
 from vppd.ledger.transaction import PlaceOrder
 from vppd.market.auction import Book, Order, Rules, Side, Trade
 from vppd.market.tariff import tariff_for
@@ -28,6 +38,7 @@ def place_order(ctx: Context, sender: PublicKey, op: PlaceOrder) -> None:
     """
     _check_open(ctx, op.slot)
     _check_numbers(ctx, op)
+    _count(ctx, sender, op)
     account = ctx.state.need(ACCOUNT, sender)
     escrow = 0
     if op.side == Side.BID:
@@ -57,6 +68,19 @@ def place_order(ctx: Context, sender: PublicKey, op: PlaceOrder) -> None:
     ctx.state.put(ORDER, record, op.slot, seq)
     ctx.events.append(OrderAccepted(op.slot, seq))
     ctx.arrivals.append((op.slot, _order(seq, record)))
+
+
+def _count(ctx: Context, sender: PublicKey, op: PlaceOrder) -> None:
+    """Bound what one member can make a slot hold; offers cost nothing, so nothing else does."""
+    market = ctx.market
+    so_far = ctx.state.get(ORDERED, op.slot, sender) or Ordered(0, 0, 0)
+    if so_far.orders >= market.max_orders:
+        raise Failed(ErrorCode.TOO_MANY_ORDERS, market.max_orders)
+    offered = so_far.offered_wh + (op.quantity_wh if op.side == Side.OFFER else 0)
+    wanted = so_far.bid_wh + (op.quantity_wh if op.side == Side.BID else 0)
+    if max(offered, wanted) > market.max_quantity_wh:
+        raise Failed(ErrorCode.QUANTITY_OUT_OF_RANGE, market.max_quantity_wh)
+    ctx.state.put(ORDERED, Ordered(so_far.orders + 1, offered, wanted), op.slot, sender)
 
 
 def bid_escrow(

@@ -173,7 +173,7 @@ class Committed(Message, frozen=True):
     header: bytes
     tx_ids: tuple[Bytes32, ...]
     receipts: tuple[bytes, ...]
-    """Index 0 is the block's own receipt, then one per transaction."""
+    """Index 0 is the block's own receipt, then one per transaction; empty if too large to push."""
     dropped: tuple[Bytes32, ...]
     """Transactions that waited at this node and can never be decided any more."""
 

@@ -33,11 +33,12 @@ from vppd.errors import LocalFault, PeerFault
 from vppd.header import decode_header
 from vppd.ledger.execution import Ledger
 from vppd.ledger.transaction import InvalidTransaction
-from vppd.net.frames import PUSH, REQUEST, RESPONSE, encode_frame
+from vppd.net.frames import ANSWER_CAPS, PUSH, REQUEST, RESPONSE, encode_frame
 from vppd.net.gate import decode_message
 from vppd.net.hello import Kind, Self
 from vppd.net.link import Link
 from vppd.net.peers import Network, PeerEntry
+from vppd.net.requests import Failure, FailureCode, Response
 from vppd.net.tls import load_tls
 from vppd.node.clock import now
 from vppd.node.driver import Disk, Driver
@@ -228,7 +229,10 @@ class Daemon:
 
     def _announce(self, block: Committed, dropped: tuple[Digest, ...]) -> None:
         if self._subscribers:
-            push = encode_frame(PUSH, committed_push(block, dropped))
+            payload = committed_push(block, dropped)
+            if len(payload) > ANSWER_CAPS[PUSH]:
+                payload = committed_push(block, dropped, receipts=False)
+            push = encode_frame(PUSH, payload)
             for session in tuple(self._subscribers):
                 session.send(push)
 
@@ -351,7 +355,11 @@ class Daemon:
             return
         if subscribed and not session.closed:
             self._subscribers[session] = None
-        session.send(encode_frame(RESPONSE, encode(response)))
+        payload = encode(response)
+        if len(payload) > ANSWER_CAPS[RESPONSE]:
+            text = f"the answer has {len(payload)} bytes, a frame takes {ANSWER_CAPS[RESPONSE]}"
+            payload = encode(Response(response.id, Failure(FailureCode.REFUSED, text)))
+        session.send(encode_frame(RESPONSE, payload))
 
     def _spawn(self, link: Link, work: Coroutine[Any, Any, None]) -> None:
         """Run something for a link, unless it has enough running already."""

@@ -185,13 +185,18 @@ class Service:
         return self._machine.body_of(record) or await self.blocks_from(record.height)
 
 
-def committed_push(block: executed.Committed, dropped: tuple[Digest, ...]) -> bytes:
-    """The payload that subscribers get for a block and what it made impossible."""
+def committed_push(
+    block: executed.Committed, dropped: tuple[Digest, ...], *, receipts: bool = True
+) -> bytes:
+    """The payload that subscribers get for a block and what it made impossible.
+
+    Without its receipts when they would not fit a frame; they can be asked for one by one.
+    """
     decision, execution = block
     return encode(
         Committed(
             decision.height, decision.digest, decision.header, execution.tx_ids,
-            execution.receipts,
+            execution.receipts if receipts else (),
             dropped,
         )
     )  # fmt: skip

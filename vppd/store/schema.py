@@ -101,7 +101,7 @@ def require_file(path: Path) -> None:
             "there is no chain store",
             facts={"store": str(path)},
             hint="vppd init makes an empty one for a new node, vppd testnet for a test network; "
-            "if this node has voted before, its store is lost: see vppd recover",
+            "a node that has voted must never start on an empty store: it could contradict itself",
         )
 
 
@@ -145,5 +145,6 @@ def _damaged(path: Path, reason: str) -> UserError:
         "E253",
         "the chain store is damaged",
         facts={"store": str(path), "reason": reason},
-        hint="keep the file; vppd recover rebuilds the chain without ever signing twice",
+        hint="keep the file, and do not start this node on a copy or an empty store: it could "
+        "contradict what it has signed",
     )

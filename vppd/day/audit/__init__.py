@@ -5,7 +5,7 @@ from the published rules (market.md, §0 and §4) with exact fractions. It share
 the ledger and nothing that decides or computes: a test walks its imports. So a mistake in the
 settlement shows as a finding here instead of being made twice.
 
-Not checked, because ``vppd db verify`` does: certificates, state roots, and whether transactions
+Not checked, because ``vppd block verify`` does: certificates, state roots, and whether transactions
 that failed had to.
 """
 
