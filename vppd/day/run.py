@@ -106,7 +106,7 @@ def free_base_port(count: int) -> int:
     Raises:
         UserError: E421.
     """
-    bases = range(7440, 32_000, 500)
+    bases = range(7440, 20_000, 500)
     first = os.getpid() % len(bases)
     for i in range(len(bases)):
         base = bases[(first + i) % len(bases)]
