@@ -215,7 +215,7 @@ def test_an_order_without_funds_says_how_much_is_missing(plant: Plant, slot: int
     node = plant.nodes[2]
     balance = node.view("account", "der-2")["balance_micro"]
     bid = node.vppd("market", "bid", 1_000_000, "1", "--slot", slot, "--wait", "-o", "json")
-    assert bid.code == 0
+    assert bid.code == 1, "waited for, and it failed"
     assert (bid.data["stage"], bid.data["status"]) == ("committed", "failed")
     assert bid.data["error"] == "insufficient_funds"
     assert bid.data["missing_micro"] == 1_000_000_000 - balance
