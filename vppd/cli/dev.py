@@ -13,11 +13,11 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from vppd.cli.engine import parse_engine
 from vppd.cli.loop import run_async
 from vppd.cli.output import Output, OutputOption, print_json, print_rows
 from vppd.cli.testnet import Testnet
 from vppd.config.genesis import MarketRules
-from vppd.consensus.profile import PROFILES
 from vppd.day.profiles import assign, load_profiles
 from vppd.day.result import DayResult, result_of
 from vppd.day.run import DayOptions, Watcher, play
@@ -45,14 +45,7 @@ def dev(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Play the day and print what it came to; exit code 1 if the books do not balance."""
-    chosen = next((name for name in PROFILES if name == engine), None)
-    if chosen != "pbft":
-        raise UserError(
-            "E412",
-            f"engine {engine!r} is not in this build",
-            hint=f"--engine {' | '.join(PROFILES)}",
-            exit_code=Exit.USAGE,
-        )
+    chosen = parse_engine(engine)
     if not math.isfinite(slot_seconds):
         raise UserError(
             "E415", "slots take no finite time", hint="--slot-seconds 2", exit_code=Exit.USAGE
@@ -63,6 +56,7 @@ def dev(
     options = DayOptions(
         out=folder,
         columns=tuple(columns),
+        engine=chosen,
         rules=rule_set,
         slots=slots,
         slot_ms=round(slot_seconds * 1_000),

@@ -9,9 +9,9 @@ from typing import Annotated
 import msgspec
 import typer
 
+from vppd.cli.engine import parse_engine
 from vppd.cli.output import Output, OutputOption, print_json, print_rows
 from vppd.cli.progress import progress
-from vppd.consensus.profile import PROFILES
 from vppd.errors import Exit, UserError
 from vppd.simulate.cluster import Setup
 from vppd.simulate.faults import parse_sets
@@ -77,20 +77,14 @@ def simulate(
     Raises:
         UserError: E410…E413.
     """
-    if engine not in PROFILES:
-        raise UserError(
-            "E412",
-            f"engine {engine!r} is not in this build",
-            hint=f"--engine {' | '.join(PROFILES)}",
-            exit_code=Exit.USAGE,
-        )
+    chosen = parse_engine(engine)
     try:
         sets = parse_sets(faults)
     except ValueError as err:
         raise UserError("E413", str(err), exit_code=Exit.USAGE) from err
     wanted = parse_seeds(seeds)
     setup = Setup(
-        engine="pbft",
+        engine=chosen,
         n=n,
         heights=heights,
         delay_us=None if delay is None else parse_delay_us(delay),

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import msgspec
 
+from vppd.config.genesis import Engine
 from vppd.consensus.schedule import Schedule, round_robin
 
 
 class EngineProfile(msgspec.Struct, frozen=True, kw_only=True):
     """The differences between engines."""
 
-    name: str
+    name: Engine
     schedule: Schedule
     fast_exit: bool
     """Whether F first-round votes decide at once (protocol.md, §9.2)."""

@@ -268,8 +268,9 @@ class Daemon:
         """A validator is here: say where we stand, and what still waits for a leader."""
         frame = self._machine.standing()
         self._network.send(peer, encode_frame(frame.type, frame.payload))
-        self._machine.reconnected(peer)
-        self._driver.wake()
+        if not self._driver.disk_low:  # no turns are taken then: what is queued would only grow
+            self._machine.reconnected(peer)
+            self._driver.wake()
 
     def on_disconnect(self, peer: ReplicaIndex, why: str) -> None:
         """Nothing to do: it will be reminded when it is back."""
