@@ -18,10 +18,12 @@ from tests.wire_samples import (
     HEADER,
     OPS,
     PAGE,
+    PROOFS,
     PUSH,
     RECEIPT,
     RESULTS,
     SAMPLES,
+    STANDING,
     TRANSACTION,
     D,
     hello_of,
@@ -33,6 +35,7 @@ from tests.wire_samples import (
 )
 from vppd.codec import Decoder, Malformed, Message, encode
 from vppd.config.genesis import ConsensusRules
+from vppd.consensus import messages as consensus
 from vppd.consensus.certificate import assemble, signers_of
 from vppd.consensus.messages import CAP, TYPE_OF, CertificateKind, Status, Type
 from vppd.crypto import sha256, verify
@@ -150,7 +153,10 @@ def test_pushes_decode() -> None:
     assert decode_push(HEX["push-committed"]) == PUSH
 
 
-@pytest.mark.parametrize(("union", "samples"), [(Ask, ASKS), (Result, RESULTS), (Op, OPS)])
+@pytest.mark.parametrize(
+    ("union", "samples"),
+    [(Ask, ASKS), (Result, RESULTS), (Op, OPS), (consensus.Proof, PROOFS)],
+)
 def test_every_tagged_message_has_a_sample(union: Any, samples: tuple[Message, ...]) -> None:
     assert {type(sample) for sample in samples} == set(union.__args__)
 
@@ -236,6 +242,19 @@ def test_a_signed_reply_is_laid_out_as_described() -> None:
     assert HEX["sign-reply"] == b"VPPD1R" + D + position + HEX["header-digest"] + roots
 
 
+def test_a_signed_view_change_is_laid_out_as_described() -> None:
+    position = struct.pack(">QQQ", 0, 2, 7)
+    vote = struct.pack(">Q", 1) + bytes([0x55]) * 32
+    none = b"\xff" * 8 + bytes(32)
+    assert HEX["sign-view-change"] == b"VPPD1V" + D + position + D + vote + none
+
+
+def test_a_signed_new_view_is_laid_out_as_described() -> None:
+    position = struct.pack(">QQQ", 0, 2, 8)
+    shown = sha256(struct.pack(">I", 2) + HEX["sign-view-change"] + STANDING.sig)
+    assert HEX["sign-new-view"] == b"VPPD1N" + D + position + bytes([0x55]) * 32 + shown
+
+
 def test_the_vote_signature_holds() -> None:
     assert verify(ALICE.public_key, HEX["sign-vote"], HEX["vote-signature-alice"])
     assert not verify(BOB.public_key, HEX["sign-vote"], HEX["vote-signature-alice"])
@@ -310,14 +329,21 @@ def test_the_tables_of_hello_and_client_frames_have_every_cap_and_field() -> Non
 
 
 @pytest.mark.parametrize(
-    ("title", "union"), [("ask", Ask), ("result", Result), ("operation", Op), ("event", Event)]
+    ("title", "union"),
+    [
+        ("ask", Ask),
+        ("result", Result),
+        ("operation", Op),
+        ("event", Event),
+        ("proof", consensus.Proof),
+    ],
 )
 def test_the_tables_of_tagged_messages_have_every_tag_and_field(title: str, union: Any) -> None:
     said = {int(row[0]): (names(row[1])[0], names(row[2])) for row in rows("tag", title)}
     assert said == {tag_of(kind): (word(kind), kind.__struct_fields__) for kind in union.__args__}
 
 
-@pytest.mark.parametrize("kind", [Body, TxProof, type(CERTIFICATE)])
+@pytest.mark.parametrize("kind", [Body, TxProof, type(CERTIFICATE), type(STANDING)])
 def test_nested_arrays_are_listed_field_by_field(kind: type[Message]) -> None:
     flat = TEXT.replace("\n", " ")
     assert f"`[{', '.join(kind.__struct_fields__)}]`" in flat

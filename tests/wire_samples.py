@@ -21,17 +21,33 @@ from vppd.consensus.messages import (
     Blocks,
     Certificate,
     CertificateKind,
+    Claim,
     Commit,
+    Concealment,
     DecidedBlock,
+    Equivocation,
+    Evidence,
     GetBlock,
     GetBlocks,
+    NewView,
     Ping,
     Prepare,
     Reply,
+    Round,
+    Standing,
     Status,
     Tx,
+    ViewChange,
 )
-from vppd.consensus.signing import TAG_COMMIT, TAG_PROPOSAL, TAG_VOTE, reply_bytes, sign_bytes
+from vppd.consensus.signing import (
+    TAG_COMMIT,
+    TAG_PROPOSAL,
+    TAG_VOTE,
+    new_view_bytes,
+    reply_bytes,
+    sign_bytes,
+    standing_bytes,
+)
 from vppd.crypto import SigningKey
 from vppd.header import VERSION, Header
 from vppd.ledger import transaction
@@ -86,6 +102,13 @@ HEADER = Header(
 )
 CERTIFICATE = Certificate(CertificateKind.COMMIT, 0, 1, 7, D, b"\x07", (SIG, SIG, SIG))
 REPLY = Reply(0, 7, D, D, D, 2, SIG)
+STANDING = Standing(0, 2, 2, 7, D, Claim(1, bytes([0x55]) * 32), None, SIG)
+"""Validator 2 leaves for view 2 after height 7, and has voted at height 8 in view 1."""
+NEW_VIEW = NewView(0, 2, 8, bytes([0x55]) * 32, (STANDING,), CERTIFICATE, None, SIG)
+PROOFS = (
+    Equivocation(Round.VOTE, 0, 1, 8, 2, D, SIG, bytes([0x55]) * 32, SIG),
+    Concealment(STANDING, Claim(1, D), SIG),
+)
 
 SAMPLES: tuple[Message, ...] = (
     Block(0, 1, 7, D, 0, HEADER.encode(), TXS, SIG, SIG),
@@ -93,12 +116,15 @@ SAMPLES: tuple[Message, ...] = (
     Prepare(0, 1, 7, D, 2, SIG),
     Commit(0, 1, 7, D, 2, SIG),
     REPLY,
+    ViewChange(STANDING, CERTIFICATE, None),
+    NEW_VIEW,
     Status(0, 7, 1, 0),
     GetBlock(D),
     BlockBody(0, 1, 7, D, HEADER.encode(), TXS, SIG),
     GetBlocks(8),
     Blocks((DecidedBlock(HEADER.encode(), TXS, CERTIFICATE),)),
     Tx(b"\x01\x02\x03"),
+    Evidence(PROOFS[0]),
     Ping(),
 )
 
@@ -200,6 +226,8 @@ def vectors() -> dict[str, bytes]:
         "sign-vote": vote,
         "sign-commit": sign_bytes(TAG_COMMIT, D, 0, 1, 7, HEADER.digest()),
         "sign-reply": reply_bytes(D, 0, 7, HEADER.digest(), HEADER.state_root, EMPTY_ROOT),
+        "sign-view-change": standing_bytes(D, STANDING),
+        "sign-new-view": new_view_bytes(D, NEW_VIEW),
         "vote-signature-alice": ALICE.sign(vote),
         "transaction-body": opened.body,
         "transaction-id": decoded.id,
@@ -210,6 +238,7 @@ def vectors() -> dict[str, bytes]:
     }
     named |= {word(type(op)): encode(op) for op in OPS}
     named |= {word(type(sample)): encode(sample) for sample in SAMPLES}
+    named |= {f"proof-{word(type(proof))}": encode(proof) for proof in PROOFS}
     named |= {f"ask-{word(type(ask))}": encode(Request(5, ask)) for ask in ASKS}
     named |= {f"result-{word(type(r))}": encode(Response(5, r)) for r in RESULTS}
     named["push-committed"] = encode(PUSH)

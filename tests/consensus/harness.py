@@ -19,7 +19,14 @@ from vppd.consensus.boundary import (
     TimerKind,
 )
 from vppd.consensus.chain import Settings
-from vppd.consensus.messages import Block, Commit, ConsensusMessage, Prepare, Status
+from vppd.consensus.messages import (
+    Block,
+    Commit,
+    ConsensusMessage,
+    Equivocation,
+    Prepare,
+    Status,
+)
 from vppd.consensus.profile import PBFT
 from vppd.consensus.replica import Replica
 from vppd.consensus.validators import Validator, ValidatorSet
@@ -161,3 +168,7 @@ def sent_to(step: Step, kind: type[ConsensusMessage]) -> list[tuple[Any, Any]]:
 
 def kept(step: Step, kind: type) -> list[Any]:
     return [record for record in step.persist if isinstance(record, kind)]
+
+
+def equivocations(step: Step) -> list[Equivocation]:
+    return [proof for proof in step.faults if isinstance(proof, Equivocation)]

@@ -13,6 +13,7 @@ from tests.consensus.harness import (
     Lab,
     block,
     commit,
+    equivocations,
     header,
     kept,
     prepare,
@@ -29,7 +30,7 @@ from vppd.consensus.boundary import (
     VoteRecord,
 )
 from vppd.consensus.certificate import signers_of
-from vppd.consensus.messages import Block, Commit, Prepare, Reply
+from vppd.consensus.messages import Block, Commit, Prepare, Reply, Round
 from vppd.crypto import sha256
 from vppd.errors import LocalFault
 from vppd.merkle import EMPTY_ROOT
@@ -180,7 +181,7 @@ def test_a_replica_votes_once_per_view_and_height() -> None:
     lab.hear(block(header(lab.validators)))
     other = header(lab.validators, txs=(b"other",))
     step = lab.hear(block(other, (b"other",)))
-    assert not step.persist
+    assert not kept(step, VoteRecord)
     assert not sent(step, Prepare)
 
 
@@ -189,8 +190,9 @@ def test_two_proposals_of_one_leader_are_evidence() -> None:
     first, second = header(lab.validators), header(lab.validators, txs=(b"other",))
     lab.hear(block(first))
     step = lab.hear(block(second, (b"other",)))
-    assert [(e.kind, e.signer) for e in step.faults] == [("P", 0)]
-    assert (step.faults[0].first[0], step.faults[0].second[0]) == (first.digest(), second.digest())
+    assert [(e.round, e.signer) for e in equivocations(step)] == [(Round.PROPOSAL, 0)]
+    (proof,) = equivocations(step)
+    assert (proof.first, proof.second) == (first.digest(), second.digest())
 
 
 def test_no_vote_before_the_head_is_executed() -> None:
@@ -277,7 +279,7 @@ def test_two_votes_of_one_signer_are_evidence_and_the_second_does_not_count() ->
     first, second = header(lab.validators), header(lab.validators, txs=(b"other",))
     lab.hear(block(first), prepare(2, first))
     step = lab.hear(prepare(2, second))
-    assert [(e.kind, e.signer, e.height) for e in step.faults] == [("1", 2, 1)]
+    assert [(e.round, e.signer, e.height) for e in equivocations(step)] == [(Round.VOTE, 2, 1)]
 
 
 # ---------------------------------------------------------------- decide

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from tests.node.plant import GENESIS, KEYS, LEADER, N, payment
 from tests.store.real_chain import VALIDATORS, Maker, certify
+from tests.wire_samples import SAMPLES
 from vppd.codec import Malformed, encode
 from vppd.consensus.messages import (
     TYPE_OF,
@@ -20,14 +21,17 @@ from vppd.consensus.messages import (
     CertificateKind,
     Commit,
     DecidedBlock,
+    Evidence,
     GetBlock,
     GetBlocks,
+    NewView,
     Ping,
     Prepare,
     Reply,
     Status,
     Tx,
     Type,
+    ViewChange,
 )
 from vppd.consensus.signing import TAG_COMMIT, TAG_PROPOSAL, TAG_VOTE, reply_bytes, sign_bytes
 from vppd.crypto import sha256, verify
@@ -378,13 +382,14 @@ def test_every_message_survives_its_frame(maker: Maker, block: Block) -> None:
         block, Agree(maker.blocks[0].certificate), Prepare(0, 0, 1, OTHER, 2, vote),
         Commit(0, 0, 1, OTHER, 2, vote), reply(), Status(0, 1, 0, 0), GetBlock(OTHER),
         body_of(block), GetBlocks(1), Blocks(decided(maker)), Tx(b"x"), Ping(),
+        *(m for m in SAMPLES if isinstance(m, ViewChange | NewView | Evidence)),
     )  # fmt: skip
     assert {TYPE_OF[type(m)] for m in messages} == set(Type)
     for message in messages:
         assert decode_message(TYPE_OF[type(message)], encode(message)) == message
 
 
-@pytest.mark.parametrize("type_", [0, 2, 4, 16, 48, 255])
+@pytest.mark.parametrize("type_", [0, 2, 4, 18, 48, 255])
 def test_an_unknown_type_is_malformed(type_: int) -> None:
     with pytest.raises(Malformed, match=f"frame type {type_} is not a message between nodes"):
         decode_message(type_, b"\x90")

@@ -11,8 +11,9 @@ from vppd.codec import Malformed
 from vppd.config.genesis import Genesis
 from vppd.consensus.certificate import check_certificate
 from vppd.consensus.messages import CertificateKind, Reply
+from vppd.consensus.profile import founding_validators
 from vppd.consensus.signing import reply_bytes
-from vppd.consensus.validators import ValidatorSet, founding_set
+from vppd.consensus.validators import ValidatorSet
 from vppd.crypto import verify
 from vppd.errors import UserError
 from vppd.header import Header, decode_header
@@ -77,7 +78,7 @@ def _header(raw: bytes, height: Height) -> Header:
 
 def _proved_root(state: TxState, proof: TxProof, genesis: Genesis) -> tuple[Digest | None, str]:
     """The receipts root after ``state.height``, and what proves it; ``None``: nothing does yet."""
-    validators = founding_set(genesis.validators, genesis.consensus.f)
+    validators = founding_validators(genesis)
     block = _header(proof.header, state.height).digest()
     certificate = proof.next_certificate
     if certificate is None:

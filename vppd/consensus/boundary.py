@@ -9,15 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Literal, NamedTuple, Protocol, TypeAlias
+from typing import Annotated, Literal, NamedTuple, Protocol, TypeAlias
 
 import msgspec
+from msgspec import Meta
 
 from vppd.codec import U8, U63, Bytes32, Bytes64, Message
 from vppd.consensus.messages import (
     Certificate,
     ConsensusMessage,
+    NewView,
+    Proof,
     Type,
+    ViewChange,
 )
 from vppd.types import Digest, Epoch, Height, Mode, ReplicaIndex, TimeMs, View
 
@@ -68,6 +72,12 @@ class TimerKind(StrEnum):
     """A requested body or range has not come: ask the next peer."""
     START = "start"
     """Voting is allowed although not every peer has said where it stands."""
+    VIEW = "view"
+    """T_view: there was work, and nothing was decided."""
+    CHANGE = "change"
+    """T_vc: enough replicas have asked for this view, and its leader has not opened it."""
+    CHOICE = "choice"
+    """T_body: the body a new leader must propose has not come."""
 
 
 class Timer(NamedTuple):
@@ -154,8 +164,47 @@ class ViewRecord(Message, frozen=True, tag=6):
     mode: U8
 
 
+class ViewChangeRecord(Message, frozen=True, tag=7):
+    """The view change this replica has signed for the view it asks for: resent unchanged.
+
+    Counts only while the view record says CHANGING and names the same view.
+    """
+
+    message: ViewChange
+
+
+class NewViewRecord(Message, frozen=True, tag=8):
+    """The new view that was accepted or built, whole; gives H0 and the choice."""
+
+    message: NewView
+
+
+class EvidenceRecord(Message, frozen=True, tag=9):
+    """Proof of misbehaviour, kept for good."""
+
+    proof: Proof
+
+
+class ObserverRecord(Message, frozen=True, tag=10):
+    """This node follows and serves, and never signs again as the replica it was (§4)."""
+
+    reason: Annotated[str, Meta(max_length=256)]
+    """For people."""
+    nonce: Bytes32
+    """Drawn after the loss; what may bring this node back must name it. Zeros: not drawn."""
+
+
 Record: TypeAlias = (
-    VoteRecord | ProposalRecord | PreparedRecord | BodyRecord | DecisionRecord | ViewRecord
+    VoteRecord
+    | ProposalRecord
+    | PreparedRecord
+    | BodyRecord
+    | DecisionRecord
+    | ViewRecord
+    | ViewChangeRecord
+    | NewViewRecord
+    | EvidenceRecord
+    | ObserverRecord
 )
 
 
@@ -186,18 +235,6 @@ class Decision(NamedTuple):
     certificate: Certificate
 
 
-class Evidence(NamedTuple):
-    """Two signatures of one replica on one (epoch, view, height): proof of equivocation."""
-
-    kind: Literal["P", "1", "2"]
-    signer: ReplicaIndex
-    epoch: Epoch
-    view: View
-    height: Height
-    first: tuple[Digest, bytes]
-    second: tuple[Digest, bytes]
-
-
 class Step(NamedTuple):
     """Everything one call of the engine wants done, in this order."""
 
@@ -211,7 +248,8 @@ class Step(NamedTuple):
     """Arm in so many milliseconds, replacing; ``None`` cancels."""
     want: Height | None = None
     """The leader asks for a block at this height; answer with :class:`Offered`."""
-    faults: tuple[Evidence, ...] = ()
+    faults: tuple[Proof, ...] = ()
+    """Proof of misbehaviour found or learnt in this step; persisted above, gossiped below."""
 
 
 class MessageHeader(NamedTuple):
@@ -238,11 +276,22 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
     applied: bool
     voting: bool
     """False for an observer, and until the start rule lets it vote."""
+    observer: str
+    """Why this node only follows; empty for a replica that may vote."""
     view_changes: int
+    """Views this node has asked for since it started."""
+    view_triggers: tuple[tuple[str, int], ...]
+    """And why, by trigger, sorted by name."""
+    stuck_ms: int | None
+    """How long work has waited here without a decision; ``None``: no work."""
     evidence: int
     byzantine_tolerance: int
     quorum_slack: int
     """n − q: replicas that may be silent without stopping decisions."""
+    view_slack: int
+    """n − w: replicas that may be silent without stopping a change of leader."""
+    fast_slack: int
+    """p: replicas that may be silent without leaving the fast path, where there is one."""
 
 
 class Engine(Protocol):
@@ -262,6 +311,18 @@ class Engine(Protocol):
 
     def status(self) -> EngineStatus:
         """A snapshot."""
+        ...
+
+    def leader(self, view: View, height: Height) -> ReplicaIndex:
+        """Who leads ``view`` at ``height``: whose signature a proposal needs."""
+        ...
+
+    def proposed(self, digest: Digest) -> tuple[Epoch, View, Height] | None:
+        """Where this node's durable proposal is this digest, if it is its latest one."""
+        ...
+
+    def last_words(self, peer: ReplicaIndex) -> Sequence[ConsensusMessage]:
+        """The newest signatures of ``peer`` that this node holds, to show it when it is back."""
         ...
 
 

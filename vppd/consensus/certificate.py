@@ -15,7 +15,11 @@ from vppd.consensus.validators import ValidatorSet
 from vppd.crypto import Verify
 from vppd.types import Digest, Epoch, Height, ReplicaIndex, Signature, View
 
-_TAG = {CertificateKind.PREPARED: TAG_VOTE, CertificateKind.COMMIT: TAG_COMMIT}
+_TAG = {
+    CertificateKind.PREPARED: TAG_VOTE,
+    CertificateKind.COMMIT: TAG_COMMIT,
+    CertificateKind.FAST: TAG_VOTE,
+}
 
 
 def assemble(
@@ -56,6 +60,8 @@ def required(kind: int, validators: ValidatorSet) -> int:
     """
     if kind in (CertificateKind.PREPARED, CertificateKind.COMMIT):
         return validators.quorum.vote
+    if kind == CertificateKind.FAST:
+        return validators.quorum.fast
     raise Malformed(f"certificate kind {kind} is unknown")
 
 

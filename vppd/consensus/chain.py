@@ -19,6 +19,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     clock_tolerance_ms: int = 500
     idle_block_interval_ms: int = 60_000
     checkpoint_blocks: int = 128
+    view_timeout_ms: int = 2_000
+    view_timeout_max_ms: int = 10_000
+    max_block_txs: int = 4_096
+    max_block_bytes: int = 524_288
+    max_tx_bytes: int = 16_384
 
 
 class Body(NamedTuple):

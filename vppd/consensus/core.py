@@ -8,14 +8,12 @@ Blocks are opaque: the gate has checked shapes, signatures and stateless validit
 executes after the decision. Every method is safe to call with any message in any order; what does
 not fit changes nothing. :mod:`vppd.consensus.replica` feeds this class and owns timers and peers.
 
-The view is a variable here and moves with the view change (§7), which adds its own module; until
-then a replica stays in the view its record names.
+The view is a variable here; :mod:`vppd.consensus.viewchange` moves it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
 
 from vppd.consensus.boundary import (
     ALL,
@@ -24,43 +22,46 @@ from vppd.consensus.boundary import (
     BodyRecord,
     Decision,
     DecisionRecord,
-    Evidence,
     MessageHeader,
     Now,
+    ObserverRecord,
     Offered,
     PreparedRecord,
     ProposalRecord,
     Record,
     VoteRecord,
 )
-from vppd.consensus.certificate import assemble
+from vppd.consensus.certificate import assemble, required
 from vppd.consensus.chain import Body, Head, Settings, follows
+from vppd.consensus.evidence import Accusations
+from vppd.consensus.lastwords import LastWords
 from vppd.consensus.messages import (
     Block,
     BlockBody,
     Certificate,
     CertificateKind,
     Commit,
+    Concealment,
     DecidedBlock,
+    Equivocation,
     Path,
     Prepare,
+    Proof,
     Reply,
+    Round,
     Type,
 )
 from vppd.consensus.outbox import Outbox
 from vppd.consensus.profile import EngineProfile
-from vppd.consensus.safety import Position, SafetyRecord, consistent, last_decision
-from vppd.consensus.tally import Ballots, Cast, Round
+from vppd.consensus.safety import Position, SafetyRecord, flaw, last_decision
+from vppd.consensus.tally import Ballots, Cast
 from vppd.consensus.validators import ValidatorSet
 from vppd.errors import LocalFault
-from vppd.header import decode_header
-from vppd.types import Digest, Height, Mode, ReplicaIndex, View
+from vppd.header import Header, decode_header
+from vppd.types import ZERO_DIGEST, Digest, Height, Mode, ReplicaIndex, View
 
-Kind: TypeAlias = Literal["P", "1", "2"]
-"""What can be signed twice: proposals, first-round votes, commits."""
 HEIGHTS_AHEAD = 2
 """Messages for L+1 and L+2 are kept, no others (§8)."""
-_KIND: dict[Round, Kind] = {Round.VOTE: "1", Round.COMMIT: "2"}
 
 
 class Core:
@@ -86,6 +87,7 @@ class Core:
         self._settings = settings
         self._validators = validators
         self._quorum = validators.quorum
+        self._rotation = profile.rotation(validators)
         self._out = out
         self.own = own
         self.record = SafetyRecord()
@@ -93,20 +95,28 @@ class Core:
         self.now = Now(0, 0)
         self.voting = False
         """False until the start rule lets this replica speak."""
-        self.evidence = 0
+        self.accusations = Accusations(out)
+        self.leader_lied = False
+        """The leader of this view has proposed two blocks at one height."""
+        self.sought: tuple[Digest, list[ReplicaIndex]] | None = None
+        """A body that a new leader must propose, and who to ask for it."""
+        self.heard = LastWords()
+        self.known_height: Height = 0
+        """The highest decision anybody has proven to this node."""
         self.opened_ms = 0
         """When this node last sent its own proposal or vote at L+1 (monotonic)."""
         self.decided_ms = 0
+        self.last_header: Header | None = None
+        """Of the head, once something was decided by this process."""
         self._applied: Applied | None = None
         self._bodies: dict[Digest, Body] = {}
         self._stored: set[Digest] = set()
         """Bodies that are on disk and not yet decided."""
         self._proposals: dict[tuple[Height, View], Cast] = {}
-        self._ballots = Ballots()
+        self.ballots = Ballots()
         self._undecided: Certificate | None = None
         """A decision certificate for L+1 whose body is missing."""
         self._wanted: Height | None = None
-        self._accused: set[tuple[Height, View, ReplicaIndex, Kind]] = set()
 
     def resume(self, log: Sequence[Record]) -> None:
         """Take over what the store kept; nothing kept means genesis (§4, On restart)."""
@@ -119,8 +129,12 @@ class Core:
         if row is not None:
             time_ms = self._bodies[row.digest].header.time_ms
             self.head = Head(row.height, row.digest, time_ms, row.certificate)
-        if not consistent(self.record, self.head.height):
+        self.accusations.resume(log)
+        self.heard.note_certificate(self.head.certificate)
+        if self.record.observer is not None:
             self.own = None
+        elif why := flaw(self.record, self.head.height):
+            self.demote(f"the safety record contradicts itself: {why}")
         self._forget_through(self.head.height)
 
     # ------------------------------------------------------------ positions and permissions
@@ -148,6 +162,7 @@ class Core:
             and view == self.record.view
             and height == self.head.height + 1
             and self.applied is not None
+            and self.record.opens(view, height)
         )
 
     def wants(self, header: MessageHeader) -> bool:
@@ -157,37 +172,48 @@ class Core:
             return header.height > decided
         if header.epoch != self.record.epoch:
             return False
+        if header.signer == self.own and header.type in (Type.PREPARE, Type.COMMIT):
+            return self._is_news(header)
         if header.type is Type.BLOCK_BODY:
             return header.digest not in self._bodies
         if not self._in_window(header.height, header.view):
+            return False
+        if header.type is Type.PREPARE and header.view < view:
             return False
         if header.type is Type.BLOCK:
             # The leader's first-round vote travels in this envelope only: a body that came some
             # other way must not make us deaf to it.
             known = self._proposals.get((header.height, header.view))
             if known is not None and known.digest != header.digest:
-                return not self._is_accused("P", header.signer, header.view, header.height)
-            tally = self._ballots.find(header.height, header.view, Round.VOTE)
+                return not self._is_accused(Round.PROPOSAL, header)
+            tally = self.ballots.find(header.height, header.view, Round.VOTE)
             return tally is None or header.signer not in tally.by_signer
         round_ = Round.COMMIT if header.type is Type.COMMIT else Round.VOTE
-        tally = self._ballots.find(header.height, header.view, round_)
+        tally = self.ballots.find(header.height, header.view, round_)
         if tally is None:
             return True
         cast = tally.by_signer.get(header.signer)
         if cast is not None:
-            kind = _KIND[round_]
-            return cast.digest != header.digest and not self._is_accused(
-                kind, header.signer, header.view, header.height
-            )
+            return cast.digest != header.digest and not self._is_accused(round_, header)
         enough = len(tally.signatures(header.digest)) >= self._quorum.vote
         return not (enough and view == header.view)
 
     def _in_window(self, height: Height, view: View) -> bool:
-        decided, own_view = self.head.height, self.record.view
-        return (
-            decided < height <= decided + HEIGHTS_AHEAD
-            and own_view <= view <= own_view + self._quorum.n
-        )
+        """Two heights, one rotation ahead; behind, because commits decide in any view (§5)."""
+        decided = self.head.height
+        near = abs(view - self.record.view) <= self._rotation
+        return near and decided < height <= decided + HEIGHTS_AHEAD
+
+    def _is_accused(self, round_: Round, header: MessageHeader) -> bool:
+        at = (header.epoch, header.view, header.height)
+        return self.accusations.knows((header.signer, round_, *at))
+
+    def _is_news(self, header: MessageHeader) -> bool:
+        """A vote under our own key: back from the wire, or one that this record never cast."""
+        at = Position(header.epoch, header.view, header.height)
+        if header.type is Type.PREPARE:
+            return not self.record.covers_vote(at, header.digest)
+        return not self.record.covers_commit(at, header.digest)
 
     # ------------------------------------------------------------ proposing
 
@@ -203,6 +229,9 @@ class Core:
             or self.record.proposed(at) is not None
             or self.record.voted(at) is not None  # a record without its proposal: never another
         ):
+            return
+        if (choice := self._choice(at)) is not None:
+            self._propose_choice(at, choice)
             return
         due = applied.next_due_ms is not None and applied.next_due_ms <= self.now.unix_ms
         if work or due:
@@ -223,6 +252,7 @@ class Core:
             not self.may(view, height)
             or self.leader(view, height) != self.own
             or self.record.proposed(at) is not None
+            or self._choice(at) is not None
         ):
             return
         digest = header.digest()
@@ -230,11 +260,26 @@ class Core:
         why = self._why_invalid(body)
         if why:
             raise LocalFault(f"the node built an invalid block for height {height}: {why}")
+        self._bodies.setdefault(digest, body)
+        self._open(at, digest)
+
+    def _choice(self, at: Position) -> Digest | None:
+        """What the view that was opened must propose first (§7)."""
+        opened = self.record.new_view
+        return opened.choice if opened is not None and opened.height == at.height else None
+
+    def _propose_choice(self, at: Position, choice: Digest) -> None:
+        """The choice, at once and unchanged: its time and proposer are those of its first view."""
+        body = self._bodies.get(choice)
+        if body is not None and not self._why_invalid(body):
+            self._open(at, choice)
+
+    def _open(self, at: Position, digest: Digest) -> None:
+        """Promise proposal and vote in one record, then send (§5, propose)."""
         if not self.record.allows(at, digest):
             return
-        self._bodies[digest] = body
-        self._store_body(digest, body)
-        self._promise(ProposalRecord(*at, digest), VoteRecord(*at, digest))
+        self._store_body(digest, self._bodies[digest])
+        self.promise(ProposalRecord(*at, digest), VoteRecord(*at, digest))
         self._send_block(digest)
 
     def _send_block(self, digest: Digest, to: tuple[ReplicaIndex, ...] | None = None) -> None:
@@ -260,7 +305,11 @@ class Core:
         proposal = Cast(digest, message.proposal_sig)
         known = self._proposals.setdefault((height, view), proposal)
         if known.digest != digest:
-            self._accuse("P", self.leader(view, height), view, height, known, proposal)
+            epoch, leader = message.epoch, self.leader(view, height)
+            found = self.accusations.twice(
+                Round.PROPOSAL, epoch, view, height, leader, known, proposal
+            )
+            self.leader_lied = self.leader_lied or (found and view == self.record.view)
             if not wanted:
                 return
         if digest not in self._bodies:
@@ -275,24 +324,64 @@ class Core:
         self, round_: Round, view: View, height: Height, signer: ReplicaIndex, cast: Cast
     ) -> None:
         """A first-round vote (in whichever envelope) or a commit."""
+        at = Position(self.record.epoch, view, height)
+        self.heard.note(round_, at, signer, cast)
+        if signer == self.own and not self._cast_here(round_, at, cast.digest):
+            self.demote(f"it has signed at height {height}, view {view}, and its record is older")
+            return
         if not self._in_window(height, view):
             return
-        earlier = self._ballots.at(height, view, round_).add(signer, cast)
+        earlier = self.ballots.at(height, view, round_).add(signer, cast)
         if earlier is None:
             self.advance()
         else:
-            self._accuse(_KIND[round_], signer, view, height, earlier, cast)
+            self.accusations.twice(round_, *at, signer, earlier, cast)
 
-    def on_certificate(self, certificate: Certificate) -> bool:
-        """A decision certificate counts in any view and mode (§5, decide).
+    def _cast_here(self, round_: Round, at: Position, digest: Digest) -> bool:
+        covers = self.record.covers_vote if round_ is Round.VOTE else self.record.covers_commit
+        return covers(at, digest)
 
-        Returns:
-            Whether it shows that this node is more than one height behind.
-        """
+    def accuse(self, proof: Proof) -> None:
+        """Proof from another replica, its signatures checked: keep it and pass it on."""
+        height = proof.standing.decided + 1 if isinstance(proof, Concealment) else proof.height
+        view = proof.vote.view if isinstance(proof, Concealment) else proof.view
+        if self.accusations.add(proof) and isinstance(proof, Equivocation):
+            here = (view, height) == (self.record.view, self.head.height + 1)
+            lied = proof.round == Round.PROPOSAL and proof.signer == self.leader(view, height)
+            self.leader_lied = self.leader_lied or (here and lied)
+
+    def demote(self, reason: str) -> None:
+        """From here on this node follows and serves, and signs nothing more (§4)."""
+        if self.own is not None:
+            self.own = None
+            self.voting = False
+            self.promise(ObserverRecord(reason[:256], ZERO_DIGEST))
+
+    def moved(self) -> None:
+        """The view is another one: what was asked for in the old one is void."""
+        self._wanted = None
+        self.leader_lied = False
+        oldest = self.record.view - self._rotation
+        self.ballots.drop_below(oldest)
+        for key in [key for key in self._proposals if key[1] < oldest]:
+            del self._proposals[key]
+
+    def holds(self, digest: Digest) -> bool:
+        """Whether this body is here."""
+        return digest in self._bodies
+
+    @property
+    def has_open_proposal(self) -> bool:
+        """A verified proposal of this view, or its choice, is undecided (§5, Work b)."""
+        height, view = self.head.height + 1, self.record.view
+        return (height, view) in self._proposals or self._choice(self.at(height)) is not None
+
+    def on_certificate(self, certificate: Certificate) -> None:
+        """A decision certificate counts in any view and mode (§5, decide)."""
+        self.known_height = max(self.known_height, certificate.height)
         if certificate.height == self.head.height + 1:
             self._undecided = certificate
             self.advance()
-        return certificate.height > self.head.height + 1
 
     def on_decided(self, block: DecidedBlock) -> None:
         """A decided block with its certificate, from a peer's store."""
@@ -346,17 +435,19 @@ class Core:
         body = self._bodies.get(digest)
         if body is None or self.record.voted(at) is not None or self._why_invalid(body):
             return
-        if not self._fresh(body, view) or not self.record.allows(at, digest):
+        choice = self._choice(at)
+        right = self._fresh(body, view) if choice is None else digest == choice
+        if not right or not self.record.allows(at, digest):
             return
         self._store_body(digest, body)
-        self._promise(VoteRecord(*at, digest))
+        self.promise(VoteRecord(*at, digest))
         self._out.send(ALL, self._own_vote(at, digest))
         self.opened_ms = self.now.monotonic_ms
 
     def _try_lock(self, view: View, height: Height) -> None:
         """Q first-round votes: keep the prepared certificate, then commit (§5, lock)."""
         at = self.at(height)
-        tally = self._ballots.find(height, view, Round.VOTE)
+        tally = self.ballots.find(height, view, Round.VOTE)
         if tally is None or self.record.locked(at) is not None:
             return
         for digest, signatures in tally.by_digest.items():
@@ -365,14 +456,14 @@ class Core:
                 continue
             certificate = self._assemble(CertificateKind.PREPARED, at, digest, signatures)
             self._store_body(digest, body)
-            self._promise(PreparedRecord(certificate))
+            self.promise(PreparedRecord(certificate))
             self._out.send(ALL, self._own_commit(at, digest))
             return
 
     def _try_decide(self) -> bool:
         """Q commits of any view, or a certificate somebody handed over, decide L+1."""
         height = self.head.height + 1
-        certificate = self._undecided or self._commit_certificate(height)
+        certificate = self._undecided or self._decision_certificate(height)
         if certificate is None:
             return False
         self._undecided = certificate
@@ -386,20 +477,25 @@ class Core:
                 f"{body.header.parent.hex()[:16]} is not our head {self.head.digest.hex()[:16]}"
             )
         self._store_body(digest, body)
-        self._promise(DecisionRecord(height, digest, certificate))
+        self.promise(DecisionRecord(height, digest, certificate))
         self.head = Head(height, digest, body.header.time_ms, certificate)
         self._forget_through(height)
         self.decided_ms = self.now.monotonic_ms
+        self.last_header = body.header
         self._out.commit(Decision(height, digest, body.raw_header, body.txs, certificate))
         return True
 
-    def _commit_certificate(self, height: Height) -> Certificate | None:
-        for view in self._ballots.views(height, Round.COMMIT):
-            tally = self._ballots.at(height, view, Round.COMMIT)
-            for digest, signatures in tally.by_digest.items():
-                if len(signatures) >= self._quorum.vote:
-                    at = Position(self.record.epoch, view, height)
-                    return self._assemble(CertificateKind.COMMIT, at, digest, signatures)
+    def _decision_certificate(self, height: Height) -> Certificate | None:
+        ways = [(Round.COMMIT, CertificateKind.COMMIT, self._quorum.vote)]
+        if self._profile.fast_exit:
+            ways.append((Round.VOTE, CertificateKind.FAST, self._quorum.fast))
+        for round_, kind, size in ways:
+            for view in self.ballots.views(height, round_):
+                tally = self.ballots.at(height, view, round_)
+                for digest, signatures in tally.by_digest.items():
+                    if len(signatures) >= size:
+                        at = Position(self.record.epoch, view, height)
+                        return self._assemble(kind, at, digest, signatures)
         return None
 
     def _assemble(
@@ -409,7 +505,8 @@ class Core:
         digest: Digest,
         signatures: dict[ReplicaIndex, bytes],
     ) -> Certificate:
-        return assemble(kind, *at, digest, signatures, self._quorum.n, self._quorum.vote)
+        size = required(kind, self._validators)
+        return assemble(kind, *at, digest, signatures, self._quorum.n, size)
 
     def _why_invalid(self, body: Body) -> str:
         """Validity is a function of block and chain state (§5)."""
@@ -430,7 +527,8 @@ class Core:
 
     # ------------------------------------------------------------ promises and what is missing
 
-    def _promise(self, *records: Record) -> None:
+    def promise(self, *records: Record) -> None:
+        """Write before anything of this step leaves, and hold to it from now on."""
         self._out.persist(*records)
         for record in records:
             self.record.fold(record)
@@ -454,9 +552,11 @@ class Core:
         """
         if self.own is None or not self.voting or self.applied is None:
             return
+        if self.record.mode is not Mode.NORMAL:
+            return
+        target = ALL if to is None else to
         at = self.at(self.head.height + 1)
         proposed, voted = self.record.proposed(at), self.record.voted(at)
-        target = ALL if to is None else to
         if proposed is not None and proposed in self._bodies:
             self._send_block(proposed, to)
         elif voted is not None:
@@ -474,7 +574,9 @@ class Core:
         if self._undecided is not None and self._undecided.digest not in self._bodies:
             everyone = [i for i in range(self._quorum.n) if i != self.own]
             return self._undecided.digest, everyone
-        tally = self._ballots.find(height, self.record.view, Round.VOTE)
+        if self.sought is not None and self.sought[0] not in self._bodies:
+            return self.sought
+        tally = self.ballots.find(height, self.record.view, Round.VOTE)
         for digest, signatures in tally.by_digest.items() if tally is not None else ():
             if len(signatures) > self._quorum.f and digest not in self._bodies:
                 return digest, sorted(i for i in signatures if i != self.own)
@@ -483,29 +585,9 @@ class Core:
     def _forget_through(self, height: Height) -> None:
         self._undecided = None
         self._wanted = None
-        self._ballots.drop_through(height)
-        self._accused = {accused for accused in self._accused if accused[0] > height}
+        self.ballots.drop_through(height)
         for key in [key for key in self._proposals if key[0] <= height]:
             del self._proposals[key]
         for digest in [d for d, body in self._bodies.items() if body.header.height <= height]:
             del self._bodies[digest]
             self._stored.discard(digest)
-
-    def _is_accused(self, kind: Kind, signer: ReplicaIndex, view: View, height: Height) -> bool:
-        return (height, view, signer, kind) in self._accused
-
-    def _accuse(
-        self,
-        kind: Kind,
-        signer: ReplicaIndex,
-        view: View,
-        height: Height,
-        first: Cast,
-        second: Cast,
-    ) -> None:
-        """One per (kind, signer, view, height) and epoch (§3)."""
-        if self._is_accused(kind, signer, view, height):
-            return
-        self._accused.add((height, view, signer, kind))
-        self.evidence += 1
-        self._out.fault(Evidence(kind, signer, self.record.epoch, view, height, first, second))

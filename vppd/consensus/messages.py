@@ -2,8 +2,8 @@
 
 Votes carry (epoch, view, height, digest) in full and a signature over exactly that, never over
 MessagePack. A message here is *shaped*; whether its signatures hold is the gate's business, and
-whether it matters is the core's. Numbers of messages that other engines and the view change add
-(``received`` 2, ``pre_prepared`` 4, ``view_change`` 8, ``new_view`` 9, ``evidence`` 16) are free.
+whether it matters is the core's. Numbers of messages that other engines add (``received`` 2,
+``pre_prepared`` 4) are free.
 """
 
 from __future__ import annotations
@@ -24,13 +24,27 @@ class Type(IntEnum):
     PREPARE = 5
     COMMIT = 6
     REPLY = 7
+    VIEW_CHANGE = 8
+    NEW_VIEW = 9
     STATUS = 10
     GET_BLOCK = 11
     BLOCK_BODY = 12
     GET_BLOCKS = 13
     BLOCKS = 14
     TX = 15
+    EVIDENCE = 16
     PING = 17
+
+
+class Round(IntEnum):
+    """What a replica signs about a digest at one (epoch, view, height): at most one each."""
+
+    VOTE = 1
+    """First-round vote: ``prepare``, ``received``."""
+    COMMIT = 2
+    """Second-round vote."""
+    PROPOSAL = 3
+    """The leader's block."""
 
 
 class Path(IntEnum):
@@ -46,6 +60,8 @@ class CertificateKind(IntEnum):
     """PCert: q first-round votes."""
     COMMIT = 2
     """CommitCert: q commits; a decision."""
+    FAST = 3
+    """FastCert: F first-round votes; a decision, where the engine has a fast exit."""
 
 
 Bitmap = Annotated[bytes, Meta(min_length=1, max_length=32)]
@@ -122,6 +138,91 @@ class Reply(Message, frozen=True):
     sig: Bytes64
 
 
+class Claim(Message, frozen=True):
+    """A digest that a replica voted for, or holds prepared, in a view."""
+
+    view: U63
+    digest: Bytes32
+
+
+class Standing(Message, frozen=True):
+    """Where a replica stands when it leaves for ``view``: what a view change signs (§7).
+
+    ``vote`` and ``prepared`` are the signer's latest ones at height ``decided`` + 1.
+    """
+
+    epoch: U63
+    view: U63
+    signer: U32
+    decided: U63
+    head: Bytes32
+    """Digest of the block at ``decided``; the chain id at height 0."""
+    vote: Claim | None
+    prepared: Claim | None
+    sig: Bytes64
+
+
+class ViewChange(Message, frozen=True):
+    """``view_change``: a replica asks for ``standing.view`` and proves what it claims."""
+
+    standing: Standing
+    decision: Certificate | None
+    """Of height ``standing.decided``; none at height 0."""
+    prepared: Certificate | None
+    """Of the claim ``standing.prepared``, if there is one."""
+
+
+class NewView(Message, frozen=True):
+    """``new_view``: the leader of ``view`` shows w view changes and what follows from them."""
+
+    epoch: U63
+    view: U63
+    height: U63
+    """H0: the first height that ``view`` may decide."""
+    choice: Bytes32 | None
+    """The digest that must be proposed at ``height``; none: the leader is free."""
+    standings: tuple[Standing, ...]
+    """Of exactly w replicas for exactly this view, by ascending signer."""
+    decision: Certificate | None
+    """Of height ``height`` − 1; none at height 0."""
+    prepared: Certificate | None
+    """The prepared certificate of highest view among those who stand at ``height`` − 1."""
+    sig: Bytes64
+
+
+class Equivocation(Message, frozen=True, tag=1):
+    """Two signatures of one replica on one (epoch, view, height), for two digests."""
+
+    round: U8
+    """1: first-round votes, 2: commits, 3: proposals (:class:`Round`)."""
+    epoch: U63
+    view: U63
+    height: U63
+    signer: U32
+    first: Bytes32
+    first_sig: Bytes64
+    second: Bytes32
+    second_sig: Bytes64
+
+
+class Concealment(Message, frozen=True, tag=2):
+    """A view change that hides a vote its signer had cast: older, another, or none claimed."""
+
+    standing: Standing
+    vote: Claim
+    """What was voted for at height ``standing.decided`` + 1, in a view below ``standing.view``."""
+    vote_sig: Bytes64
+
+
+Proof: TypeAlias = Equivocation | Concealment
+
+
+class Evidence(Message, frozen=True):
+    """``evidence``: proof that a replica broke the rules; anyone may pass it on."""
+
+    proof: Proof
+
+
 class Status(Message, frozen=True):
     """``status``: where the sender stands; each second, on connect, and when asked."""
 
@@ -181,7 +282,19 @@ class Ping(Message, frozen=True):
 
 Vote: TypeAlias = Prepare | Commit
 ConsensusMessage: TypeAlias = (
-    Block | Prepare | Commit | Agree | Reply | Status | GetBlock | BlockBody | GetBlocks | Blocks
+    Block
+    | Prepare
+    | Commit
+    | Agree
+    | Reply
+    | ViewChange
+    | NewView
+    | Status
+    | GetBlock
+    | BlockBody
+    | GetBlocks
+    | Blocks
+    | Evidence
 )
 
 TYPE_OF: dict[type[Message], Type] = {
@@ -190,28 +303,35 @@ TYPE_OF: dict[type[Message], Type] = {
     Prepare: Type.PREPARE,
     Commit: Type.COMMIT,
     Reply: Type.REPLY,
+    ViewChange: Type.VIEW_CHANGE,
+    NewView: Type.NEW_VIEW,
     Status: Type.STATUS,
     GetBlock: Type.GET_BLOCK,
     BlockBody: Type.BLOCK_BODY,
     GetBlocks: Type.GET_BLOCKS,
     Blocks: Type.BLOCKS,
     Tx: Type.TX,
+    Evidence: Type.EVIDENCE,
     Ping: Type.PING,
 }
 
 _VOTE, _SMALL, _CERTIFICATE, _BLOCK = 512, 16 * 1024, 32 * 1024, 1024 * 1024
+_NEW_VIEW = 256 * 1024
 CAP: dict[Type, int] = {
     Type.BLOCK: _BLOCK,
     Type.AGREE: _CERTIFICATE,
     Type.PREPARE: _VOTE,
     Type.COMMIT: _VOTE,
     Type.REPLY: _VOTE,
+    Type.VIEW_CHANGE: _CERTIFICATE,
+    Type.NEW_VIEW: _NEW_VIEW,
     Type.STATUS: _VOTE,
     Type.GET_BLOCK: _VOTE,
     Type.BLOCK_BODY: _BLOCK,
     Type.GET_BLOCKS: _VOTE,
     Type.BLOCKS: _BLOCK,
     Type.TX: _SMALL + 64,
+    Type.EVIDENCE: _SMALL,
     Type.PING: _VOTE,
 }
 """Largest payload in bytes per type (architecture.md, §7); checked before anything is allocated."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from vppd.consensus.boundary import Decision, Evidence, Record, Send, Step, Timer
-from vppd.consensus.messages import ConsensusMessage
+from vppd.consensus.boundary import Decision, Record, Send, Step, Timer
+from vppd.consensus.messages import ConsensusMessage, Proof
 from vppd.types import Height, ReplicaIndex
 
 
@@ -23,7 +23,7 @@ class Outbox:
         self._commit: list[Decision] = []
         self._timers: dict[Timer, int | None] = {}
         self._want: Height | None = None
-        self._faults: list[Evidence] = []
+        self._faults: list[Proof] = []
 
     def persist(self, *records: Record) -> None:
         """Write these before anything of this step leaves."""
@@ -52,7 +52,7 @@ class Outbox:
         """Ask for a block."""
         self._want = height
 
-    def fault(self, evidence: Evidence) -> None:
+    def fault(self, evidence: Proof) -> None:
         """Report proof of misbehaviour."""
         self._faults.append(evidence)
 

@@ -1,7 +1,8 @@
 """The engine a node runs: inputs in, one Step out; timers, peers and catching up around the core.
 
-Everything a replica promises is decided in :mod:`vppd.consensus.core`; this class decides when to
-look again, whom to remind and whom to ask (protocol.md, §5 Resend, Timers, §10 Catch-up).
+Everything a replica promises is decided in :mod:`vppd.consensus.core` and
+:mod:`vppd.consensus.viewchange`; this class decides when to look again, whom to remind and whom to
+ask (protocol.md, §5 Resend, Work, Timers, §10 Catch-up).
 """
 
 from __future__ import annotations
@@ -34,18 +35,25 @@ from vppd.consensus.messages import (
     BlockBody,
     Blocks,
     Commit,
+    Evidence,
     GetBlock,
     GetBlocks,
+    NewView,
     Prepare,
     Reply,
+    Round,
     Status,
+    Type,
+    ViewChange,
 )
 from vppd.consensus.outbox import Outbox
+from vppd.consensus.pacemaker import Pacemaker
+from vppd.consensus.patience import Patience
 from vppd.consensus.profile import EngineProfile
-from vppd.consensus.safety import Position
-from vppd.consensus.tally import Cast, Round
+from vppd.consensus.tally import Cast
 from vppd.consensus.validators import ValidatorSet
-from vppd.types import Digest, Epoch, Height, ReplicaIndex, View
+from vppd.consensus.viewchange import ViewChanger
+from vppd.types import Digest, Epoch, Height, Mode, ReplicaIndex, View
 
 TICK_MS = 1_000
 TICK_SPREAD_MS = 200
@@ -55,6 +63,9 @@ RESEND_AFTER_MS = 200
 """What left so recently is not sent again."""
 SYNC_PATIENCE_MS = 300
 """One height behind is usually a decision on its way: wait so long before asking for it."""
+
+OVERDUE_MS = 1_000
+"""A time trigger of the ledger is late by so much: work (§5, Work c)."""
 
 _TICK = Timer(TimerKind.TICK)
 _IDLE = Timer(TimerKind.IDLE)
@@ -85,9 +96,16 @@ class Replica:
         self._out = Outbox()
         self._core = Core(profile, settings, validators, own, self._out)
         self._catchup = CatchUp()
+        self._pace = Pacemaker(settings.view_timeout_ms, settings.view_timeout_max_ms, self._out)
+        self._changer = ViewChanger(self._core, profile, validators, self._pace, self._out)
+        self._patience = Patience(settings)
         self._decided = 0
-        self._pending = False
+        self._pending_since_ms: int | None = None
+        self._overdue_ms: int | None = None
+        """The time trigger that is overdue at this node's clock, in block time."""
         self._idle_due = False
+        self._view: tuple[View, Mode] = (0, Mode.NORMAL)
+        """Where the last step left this replica."""
         self._reminded: dict[ReplicaIndex, int] = {}
         """When each peer was last reminded: a flickering status buys nobody more."""
 
@@ -100,6 +118,7 @@ class Replica:
         core.resume(log)
         core.decided_ms = now.monotonic_ms
         self._decided = core.head.height
+        self._view = (core.record.view, core.record.mode)
         self._out.arm(_TICK, TICK_MS)
         self._out.send(ALL, self._own_status())
         if core.own is not None:
@@ -118,7 +137,7 @@ class Replica:
                 case Offered():
                     self._core.propose(item)
                 case Pending():
-                    self._pending = item.since_ms is not None
+                    self._pending_since_ms = item.since_ms
                 case Fired():
                     self._fired(item.timer)
                 case Applied():
@@ -130,15 +149,28 @@ class Replica:
 
     def wants(self, header: MessageHeader) -> bool:
         """Whether the message can still change anything; asked before signatures are checked."""
+        if header.type is Type.VIEW_CHANGE:
+            same = header.epoch == self._core.record.epoch
+            own = header.signer == self._core.own
+            news = not self._core.record.covers_change(header.epoch, header.view)
+            return same and (news if own else self._changer.wants(header.signer, header.view))
+        if header.type is Type.NEW_VIEW:
+            same = header.epoch == self._core.record.epoch
+            return same and self._changer.wants_new_view(header.view)
         return self._core.wants(header)
 
     def leader(self, view: View, height: Height) -> ReplicaIndex:
         """Who leads ``view`` at ``height``: whose signature a proposal needs."""
         return self._core.leader(view, height)
 
-    def has_proposed(self, epoch: Epoch, view: View, height: Height, digest: Digest) -> bool:
-        """Whether this node's durable proposal at that position is this digest."""
-        return self._core.record.proposed(Position(epoch, view, height)) == digest
+    def proposed(self, digest: Digest) -> tuple[Epoch, View, Height] | None:
+        """Where this node's durable proposal is this digest, if it is its latest one."""
+        proposal = self._core.record.proposal
+        return proposal.at if proposal is not None and proposal.digest == digest else None
+
+    def last_words(self, peer: ReplicaIndex) -> Sequence[Prepare | Commit | ViewChange]:
+        """The newest signatures of ``peer`` that this node holds, to show it when it is back."""
+        return self._core.heard.of(peer)
 
     def status(self) -> EngineStatus:
         """A snapshot for people and metrics."""
@@ -153,23 +185,75 @@ class Replica:
             head=core.head.digest,
             applied=core.applied is not None,
             voting=core.voting,
-            view_changes=0,
-            evidence=core.evidence,
+            observer=core.record.observer or "",
+            view_changes=self._changer.triggers.total(),
+            view_triggers=tuple(sorted(self._changer.triggers.items())),
+            stuck_ms=self._pace.stuck_ms(core.now.monotonic_ms),
+            evidence=len(core.accusations),
             byzantine_tolerance=quorum.f,
             quorum_slack=quorum.n - quorum.vote,
+            view_slack=quorum.n - quorum.view_change,
+            fast_slack=quorum.p,
         )
 
     def _finish(self) -> Step:
         core = self._core
         if core.head.height != self._decided:
-            self._decided = core.head.height
-            self._idle_due = False
-            self._catchup.overtaken(core.head.height, self._out)
-            if core.own is not None:
-                self._out.arm(_IDLE, self._settings.idle_block_interval_ms)
+            self._on_decisions()
+        if core.leader_lied:
+            core.leader_lied = False
+            self._changer.start(core.record.view + 1, "equivocation")
+        self._changer.review()
+        if (core.record.view, core.record.mode) != self._view:
+            self._on_view()
         self._catchup.fetch(core.missing(), self._out)
-        core.ask_for_block(work=self._pending or self._idle_due)
+        core.ask_for_block(work=self._pending_since_ms is not None or self._idle_due)
+        self._watch_leader()
         return self._out.take()
+
+    def _on_decisions(self) -> None:
+        core = self._core
+        self._decided = core.head.height
+        self._idle_due = False
+        self._catchup.overtaken(core.head.height, self._out)
+        overdue_ms = self._overdue_ms
+        if core.last_header is not None:
+            self._patience.saw(core.last_header, core.now.monotonic_ms)
+        self._pace.decided(restart=overdue_ms is None or core.head.time_ms >= overdue_ms)
+        if core.own is not None:
+            self._out.arm(_IDLE, self._settings.idle_block_interval_ms)
+
+    def _on_view(self) -> None:
+        """The view has changed: say so at once, and begin in it."""
+        core = self._core
+        self._view = (core.record.view, core.record.mode)
+        self._patience.restart(core.now.monotonic_ms)
+        self._out.send(ALL, self._own_status())
+        core.advance()
+        if core.head.height != self._decided:
+            self._on_decisions()
+
+    # ------------------------------------------------------------ work
+
+    def _watch_leader(self) -> None:
+        """T_view runs while there is work (§5, Work): a bare vote is none."""
+        core = self._core
+        if core.own is None or not core.voting or core.record.mode is not Mode.NORMAL:
+            return
+        if core.applied is None:
+            return  # until then nobody knows what is due: T_view stays as it is
+        now, due_ms = core.now, core.applied.next_due_ms
+        self._overdue_ms = None
+        if due_ms is not None and due_ms + OVERDUE_MS <= now.unix_ms and core.head.time_ms < due_ms:
+            self._overdue_ms = due_ms
+        idle_ms = self._settings.idle_block_interval_ms + self._settings.view_timeout_ms
+        working = (
+            self._pending_since_ms is not None
+            or core.has_open_proposal
+            or self._overdue_ms is not None
+            or now.monotonic_ms - core.decided_ms >= idle_ms
+        )
+        self._pace.work(core.record.view, now.monotonic_ms, working=working)
 
     # ------------------------------------------------------------ messages
 
@@ -184,8 +268,17 @@ class Replica:
             case Commit(_, view, height, digest, signer, sig):
                 core.on_vote(Round.COMMIT, view, height, signer, Cast(digest, sig))
             case Agree():
-                if core.on_certificate(message.certificate):
-                    self._sync(behind=True)
+                core.on_certificate(message.certificate)
+                self._sync()
+            case ViewChange():
+                self._on_view_change(message)
+            case NewView():
+                if self._changer.on_new_view(message):
+                    if message.decision is not None:
+                        core.on_certificate(message.decision)
+                    self._sync()
+            case Evidence():
+                core.accuse(message.proof)
             case Blocks():
                 for block in message.blocks:
                     core.on_decided(block)
@@ -198,10 +291,26 @@ class Replica:
             case _:  # pragma: no cover
                 assert_never(message)
 
+    def _on_view_change(self, message: ViewChange) -> None:
+        core, asked = self._core, message.standing
+        core.heard.note_change(message)
+        if asked.signer == core.own and not core.record.covers_change(asked.epoch, asked.view):
+            core.demote(f"it has asked for view {asked.view}, and its record is older")
+            return
+        core.accusations.concealed(asked, core.ballots)
+        self._changer.on_view_change(message)
+        if message.decision is not None:
+            core.on_certificate(message.decision)
+
     def _on_status(self, sender: ReplicaIndex | None, status: Status) -> None:
         if sender is None:
             return
-        news = self._catchup.note(sender, status, self._core.now.monotonic_ms)
+        now_ms = self._core.now.monotonic_ms
+        before = len(self._catchup.fresh(now_ms))
+        news = self._catchup.note(sender, status, now_ms)
+        fresh = self._see_fresh()
+        if before + 1 < self._quorum.vote <= fresh + 1:
+            self._pace.restart_backoff()
         self._vote_when_ready()
         if news:
             self._remind([sender])
@@ -221,6 +330,8 @@ class Replica:
         if core.own is not None and not core.voting:
             core.voting = True
             self._out.cancel(_START)
+            if core.record.change is not None:
+                self._out.send(ALL, core.record.change)
             core.speak_again()
             core.advance()
 
@@ -239,15 +350,29 @@ class Replica:
             case TimerKind.FETCH:
                 if self._catchup.expired(timer):
                     self._sync()
+            case TimerKind.VIEW:
+                if self._pace.runs_view(timer) and self._core.record.mode is Mode.NORMAL:
+                    self._changer.start(timer.mark + 1, "timeout")
+            case TimerKind.CHANGE:
+                if self._pace.runs_change(timer):
+                    self._changer.start(timer.mark + 1, "no_new_view")
+            case TimerKind.CHOICE:
+                self._changer.body_overdue(timer)
             case _:  # pragma: no cover
                 assert_never(timer.kind)
 
     def _on_tick(self) -> None:
         core = self._core
+        now_ms = core.now.monotonic_ms
         self._out.send(ALL, self._own_status())
-        self._remind(self._catchup.fresh(core.now.monotonic_ms))
+        self._see_fresh()
+        fresh = self._catchup.fresh(now_ms)
+        self._remind(fresh)
         self._sync()
         core.advance()
+        self._changer.tend({i: self._catchup.peers[i].status.decided for i in fresh})
+        if self._patience.exhausted(self._pending_since_ms, now_ms):
+            self._changer.start(core.record.view + 1, "censorship")
         spread = 37 * ((core.own or 0) + core.head.height) % TICK_SPREAD_MS
         self._out.arm(_TICK, TICK_MS + spread - TICK_SPREAD_MS // 2)
 
@@ -275,15 +400,31 @@ class Replica:
         if head.certificate is not None:
             behind = tuple(i for i, s in standing.items() if s.decided < head.height)
             self._out.send(behind, Agree(head.certificate))
-        if now_ms - core.opened_ms >= RESEND_AFTER_MS:
+        opened, change = core.record.new_view, core.record.change
+        if opened is not None:
+            older = tuple(
+                i for i, s in standing.items()
+                if s.epoch == opened.epoch and (s.view, s.mode == Mode.NORMAL) < (view, True)
+            )  # fmt: skip
+            self._out.send(older, opened)
+        if change is not None and core.own is not None:
+            self._out.send(tuple(standing), change)
+        elif now_ms - core.opened_ms >= RESEND_AFTER_MS:
             beside = tuple(
                 i for i, s in standing.items() if (s.decided, s.view) == (head.height, view)
             )
             if beside:
                 core.speak_again(beside)
 
-    def _sync(self, *, behind: bool = False) -> None:
+    def _see_fresh(self) -> int:
+        """Tell the view changer who has been heard of lately; how many there are."""
+        fresh = self._catchup.fresh(self._core.now.monotonic_ms)
+        self._changer.fresh = frozenset(fresh)
+        return len(fresh)
+
+    def _sync(self) -> None:
         core = self._core
         now_ms = core.now.monotonic_ms
+        behind = core.known_height > core.head.height + 1
         quiet = behind or now_ms - core.decided_ms >= SYNC_PATIENCE_MS
         self._catchup.sync(core.head.height, now_ms, self._out, quiet=quiet)

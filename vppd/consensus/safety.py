@@ -6,18 +6,22 @@ All comparisons are lexicographic on (epoch, view, height); "no vote" is smaller
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 from vppd.consensus.boundary import (
     BodyRecord,
     DecisionRecord,
+    EvidenceRecord,
+    NewViewRecord,
+    ObserverRecord,
     PreparedRecord,
     ProposalRecord,
     Record,
+    ViewChangeRecord,
     ViewRecord,
     VoteRecord,
 )
-from vppd.consensus.messages import Certificate
+from vppd.consensus.messages import Certificate, NewView, ViewChange
 from vppd.types import Digest, Epoch, Height, Mode, View
 
 
@@ -39,7 +43,9 @@ class Promise(NamedTuple):
 class SafetyRecord:
     """The slots of §4, folded from the log; :meth:`allows` is the only judge of a new vote."""
 
-    __slots__ = ("epoch", "mode", "prepared", "proposal", "view", "vote")
+    __slots__ = (
+        "_change", "_new_view", "epoch", "mode", "observer", "prepared", "proposal", "view", "vote",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.epoch: Epoch = 0
@@ -48,6 +54,10 @@ class SafetyRecord:
         self.vote: Promise | None = None
         self.proposal: Promise | None = None
         self.prepared: Certificate | None = None
+        self.observer: str | None = None
+        """Why this node never signs again."""
+        self._change: ViewChange | None = None
+        self._new_view: NewView | None = None
 
     def fold(self, record: Record) -> None:
         """Take over one record, from the log or just written."""
@@ -62,8 +72,41 @@ class SafetyRecord:
                 self.prepared = record.certificate
             case ViewRecord():
                 self.epoch, self.view, self.mode = record.epoch, record.view, Mode(record.mode)
-            case BodyRecord() | DecisionRecord():
+            case ViewChangeRecord():
+                self._change = record.message
+            case NewViewRecord():
+                self._new_view = record.message
+            case ObserverRecord():
+                self.observer = record.reason
+            case BodyRecord() | DecisionRecord() | EvidenceRecord():
                 pass
+            case _:  # pragma: no cover
+                assert_never(record)
+
+    @property
+    def change(self) -> ViewChange | None:
+        """The view change this replica stands by: it has asked for the view it is in."""
+        change = self._change
+        if self.mode is Mode.CHANGING and change is not None:
+            asked = change.standing
+            if (asked.epoch, asked.view) == (self.epoch, self.view):
+                return change
+        return None
+
+    @property
+    def new_view(self) -> NewView | None:
+        """What opened the view this replica is in; view 0 needs nothing."""
+        held = self._new_view
+        if self.mode is Mode.NORMAL and held is not None:
+            return held if (held.epoch, held.view) == (self.epoch, self.view) else None
+        return None
+
+    def opens(self, view: View, height: Height) -> bool:
+        """Whether ``view`` may vote at ``height``: not below the H0 of its new view (§5, may)."""
+        if view == 0:
+            return True
+        opened = self.new_view
+        return opened is not None and opened.view == view and height >= opened.height
 
     def allows(self, at: Position, digest: Digest) -> bool:
         """``vote < (epoch,v,n) or vote == (v,n,d)``: never two digests at one position."""
@@ -82,17 +125,42 @@ class SafetyRecord:
     def locked(self, at: Position) -> Certificate | None:
         """The prepared certificate of ``at``, if that is the one held."""
         held = self.prepared
-        if held is not None and Position(held.epoch, held.view, held.height) == at:
-            return held
-        return None
+        return held if held is not None and position_of(held) == at else None
+
+    def covers_vote(self, at: Position, digest: Digest) -> bool:
+        """Whether a first-round vote of this node's key is one this record knows of."""
+        return self.vote is not None and (self.vote.at > at or self.vote == (at, digest))
+
+    def covers_commit(self, at: Position, digest: Digest) -> bool:
+        """Whether a commit of this node's key is one this record knows of."""
+        held = self.prepared
+        if held is None:
+            return False
+        own = position_of(held)
+        return own > at or (own == at and held.digest == digest)
+
+    def covers_change(self, epoch: Epoch, view: View) -> bool:
+        """Whether a view change of this node's key is one this record knows of."""
+        return (self.epoch, self.view) >= (epoch, view)
 
 
-def consistent(record: SafetyRecord, decided: Height) -> bool:
-    """Start rule (1), §4: nothing promised beyond the height after the last decision."""
+def position_of(certificate: Certificate) -> Position:
+    """Where a certificate's votes were cast."""
+    return Position(certificate.epoch, certificate.view, certificate.height)
+
+
+def flaw(record: SafetyRecord, decided: Height) -> str:
+    """Start rule (1), §4: what makes a record one that must not vote; empty: nothing does."""
     vote, prepared = record.vote, record.prepared
-    return (vote is None or vote.at.height <= decided + 1) and (
-        prepared is None or prepared.height <= decided + 1
-    )
+    if vote is not None and vote.at.height > decided + 1:
+        return f"its vote is at height {vote.at.height}, its last decision is {decided}"
+    if prepared is not None and prepared.height > decided + 1:
+        return f"its lock is at height {prepared.height}, its last decision is {decided}"
+    if record.mode is Mode.CHANGING and record.change is None:
+        return f"it asked for view {record.view}, and what it said is missing"
+    if record.mode is Mode.NORMAL and record.view > 0 and record.new_view is None:
+        return f"what opened its view {record.view} is missing"
+    return ""
 
 
 def last_decision(log: Sequence[Record]) -> DecisionRecord | None:

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
 from typing import NamedTuple
 
+from vppd.consensus.messages import Round
 from vppd.types import Digest, Height, ReplicaIndex, Signature, View
-
-
-class Round(IntEnum):
-    """First-round votes (``prepare``, ``received``) and second-round votes (``commit``)."""
-
-    VOTE = 1
-    COMMIT = 2
 
 
 class Cast(NamedTuple):
@@ -71,6 +64,11 @@ class Ballots:
     def views(self, height: Height, round_: Round) -> tuple[View, ...]:
         """Views with votes of that round at that height, ascending."""
         return tuple(sorted(v for h, v, r in self._tallies if h == height and r == round_))
+
+    def drop_below(self, view: View) -> None:
+        """Forget views that are too long gone to matter."""
+        for key in [key for key in self._tallies if key[1] < view]:
+            del self._tallies[key]
 
     def drop_through(self, height: Height) -> None:
         """Forget everything at or below a decided height (§10, GC)."""

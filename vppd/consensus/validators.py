@@ -72,10 +72,12 @@ class ValidatorSet(msgspec.Struct, frozen=True, dict=True):
         return made
 
 
-def founding_set(entries: Iterable[ValidatorEntry], f: int | None) -> ValidatorSet:
+def founding_set(
+    entries: Iterable[ValidatorEntry], f: int | None, p: int | None = None
+) -> ValidatorSet:
     """The set of epoch 0, as genesis lists it.
 
     Raises:
-        ValueError: empty, duplicate keys, or f out of bounds.
+        ValueError: empty, duplicate keys, or f and p out of bounds.
     """
-    return ValidatorSet.of(0, (Validator(e.key, e.role, e.name) for e in entries), f)
+    return ValidatorSet.of(0, (Validator(e.key, e.role, e.name) for e in entries), f, p)

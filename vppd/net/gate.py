@@ -14,6 +14,7 @@ from vppd.codec import Decoder, Malformed
 from vppd.config.genesis import ConsensusRules
 from vppd.consensus.boundary import MessageHeader
 from vppd.consensus.certificate import check_certificate
+from vppd.consensus.evidence import hides
 from vppd.consensus.messages import (
     Agree,
     Block,
@@ -21,24 +22,35 @@ from vppd.consensus.messages import (
     Blocks,
     Certificate,
     CertificateKind,
+    Claim,
     Commit,
+    Concealment,
     ConsensusMessage,
     DecidedBlock,
+    Equivocation,
+    Evidence,
     GetBlock,
     GetBlocks,
+    NewView,
     Ping,
     Prepare,
+    Proof,
     Reply,
+    Round,
+    Standing,
     Status,
     Tx,
     Type,
+    ViewChange,
 )
 from vppd.consensus.signing import (
     TAG_COMMIT,
     TAG_PROPOSAL,
     TAG_VOTE,
+    new_view_bytes,
     reply_bytes,
     sign_bytes,
+    standing_bytes,
 )
 from vppd.consensus.validators import ValidatorSet
 from vppd.crypto import Verify
@@ -46,7 +58,15 @@ from vppd.errors import PeerFault
 from vppd.header import Header, decode_header
 from vppd.ledger.block import check_body
 from vppd.ledger.transaction import Transaction, precheck, signature_of
-from vppd.types import Digest, Height, PublicKey, ReplicaIndex, Signature, View
+from vppd.types import (
+    ZERO_DIGEST,
+    Digest,
+    Height,
+    PublicKey,
+    ReplicaIndex,
+    Signature,
+    View,
+)
 
 PeerMessage: TypeAlias = ConsensusMessage | Tx | Ping
 
@@ -56,13 +76,23 @@ _DECODE: dict[int, Callable[[bytes], PeerMessage]] = {
     Type.PREPARE: Decoder(Prepare),
     Type.COMMIT: Decoder(Commit),
     Type.REPLY: Decoder(Reply),
+    Type.VIEW_CHANGE: Decoder(ViewChange),
+    Type.NEW_VIEW: Decoder(NewView),
     Type.STATUS: Decoder(Status),
     Type.GET_BLOCK: Decoder(GetBlock),
     Type.BLOCK_BODY: Decoder(BlockBody),
     Type.GET_BLOCKS: Decoder(GetBlocks),
     Type.BLOCKS: Decoder(Blocks),
     Type.TX: Decoder(Tx),
+    Type.EVIDENCE: Decoder(Evidence),
     Type.PING: Decoder(Ping),
+}
+
+
+_ROUND_TAG = {
+    Round.VOTE: TAG_VOTE,
+    Round.COMMIT: TAG_COMMIT,
+    Round.PROPOSAL: TAG_PROPOSAL,
 }
 
 
@@ -100,10 +130,19 @@ def header_of(message: PeerMessage, leader: Callable[[View, Height], int]) -> Me
                 raise Malformed("an empty range of blocks")
             c = blocks[-1].certificate
             return MessageHeader(Type.BLOCKS, c.epoch, c.view, c.height, c.digest, 0)
-        case Status() | GetBlock() | GetBlocks() | Reply() | Tx() | Ping():
+        case ViewChange(s):
+            return MessageHeader(Type.VIEW_CHANGE, s.epoch, s.view, s.decided, s.head, s.signer)
+        case NewView(epoch, view, height, choice):
+            signer = leader(view, height)
+            return MessageHeader(Type.NEW_VIEW, epoch, view, height, choice or ZERO_DIGEST, signer)
+        case Status() | GetBlock() | GetBlocks() | Reply() | Tx() | Evidence() | Ping():
             return None
         case _:  # pragma: no cover
             assert_never(message)
+
+
+def _signatures(*certificates: Certificate | None) -> int:
+    return sum(len(c.signatures) for c in certificates if c is not None)
 
 
 class Gate:
@@ -116,6 +155,7 @@ class Gate:
         leader: who leads a view at a height (the engine's schedule).
         verify: the one verifier.
         seen: whether exactly these transaction bytes were checked before (the mempool knows).
+        fast_exit: whether F first-round votes decide in this engine.
     """
 
     def __init__(
@@ -126,6 +166,8 @@ class Gate:
         leader: Callable[[View, Height], ReplicaIndex],
         verify: Verify,
         seen: Callable[[bytes], bool],
+        *,
+        fast_exit: bool = False,
     ) -> None:
         self._chain_id = chain_id
         self._validators = validators
@@ -133,6 +175,9 @@ class Gate:
         self._leader = leader
         self._verify = verify
         self._seen = seen
+        self._decisive = {CertificateKind.COMMIT}
+        if fast_exit:
+            self._decisive.add(CertificateKind.FAST)
 
     def check(self, message: PeerMessage) -> None:
         """Check everything a message claims.
@@ -161,21 +206,64 @@ class Gate:
                     self._check_decided(block)
             case Reply():
                 self._check_reply(message)
+            case ViewChange():
+                self._check_view_change(message)
+            case NewView():
+                self._check_new_view(message)
+            case Evidence(proof):
+                self._check_proof(proof)
             case Status() | GetBlock() | GetBlocks() | Tx() | Ping():
                 pass  # nothing signed; a transaction goes through check_transaction
             case _:  # pragma: no cover
                 assert_never(message)
 
-    def check_transaction(self, raw: bytes, height: Height) -> Transaction:
+    def check_transaction(
+        self, raw: bytes, height: Height, admit: Callable[[Transaction], None] | None = None
+    ) -> Transaction:
         """A transaction that could stand in the block at ``height``.
+
+        Args:
+            raw: as received.
+            height: of the block.
+            admit: asked before the signature is verified; what it raises is passed on.
 
         Raises:
             InvalidTransaction: says why.
+            BadSignature: not its sender's.
         """
         tx = precheck(raw, height, self._rules)
+        if admit is not None:
+            admit(tx)
         if not self._seen(raw) and not self._verify(*signature_of(tx, self._chain_id)):
             raise BadSignature(f"transaction {tx.id.hex()[:16]}: signature does not hold")
         return tx
+
+    def cost(self, message: PeerMessage) -> int:
+        """How many signatures :meth:`check` verifies at most, or ``check_transaction`` for a Tx.
+
+        For the sender's budget (:mod:`vppd.net.limits`); transactions that wait here are free.
+        """
+        match message:
+            case Block(txs=txs) | BlockBody(txs=txs):
+                return 2 + sum(not self._seen(raw) for raw in txs)
+            case Tx(raw):
+                return not self._seen(raw)
+            case Prepare() | Commit():
+                return 1
+            case Agree(certificate):
+                return len(certificate.signatures)
+            case Blocks(blocks):
+                return sum(len(block.certificate.signatures) for block in blocks)
+            case ViewChange(_, decision, prepared):
+                return 1 + _signatures(decision, prepared)
+            case NewView(standings=standings, decision=decision, prepared=prepared):
+                return 1 + len(standings) + _signatures(decision, prepared)
+            case Evidence():
+                return 2
+            case Reply() | Status() | GetBlock() | GetBlocks() | Ping():
+                return 0  # a reply is only checked when somebody asks for a proof
+            case _:  # pragma: no cover
+                assert_never(message)
 
     def _member(self, index: ReplicaIndex) -> PublicKey:
         members = self._validators.members
@@ -232,9 +320,87 @@ class Gate:
         check_body(header, block.txs, self._rules)
 
     def _check_decision(self, certificate: Certificate) -> None:
-        if certificate.kind != CertificateKind.COMMIT:
+        if certificate.kind not in self._decisive:
             raise Malformed(f"certificate kind {certificate.kind} decides nothing")
         check_certificate(certificate, self._validators, self._chain_id, self._verify)
+
+    # ------------------------------------------------------------ view changes
+
+    def _check_standing(self, standing: Standing) -> None:
+        """Epoch, claims below the view asked for, signature."""
+        epoch = self._validators.epoch
+        if standing.epoch != epoch:
+            raise Malformed(f"view change of epoch {standing.epoch}, in force is {epoch}")
+        for claim in (standing.vote, standing.prepared):
+            if claim is not None and claim.view >= standing.view:
+                raise Malformed(f"a claim of view {claim.view} in a change to {standing.view}")
+        key = self._member(standing.signer)
+        if not self._verify(key, standing_bytes(self._chain_id, standing), standing.sig):
+            raise BadSignature(f"replica {standing.signer} did not sign this view change")
+
+    def _check_view_change(self, message: ViewChange) -> None:
+        standing, decision = message.standing, message.decision
+        if decision is None:
+            if (standing.decided, standing.head) != (0, self._chain_id):
+                raise Malformed("a view change without the decision it stands on")
+        elif (decision.height, decision.digest) != (standing.decided, standing.head):
+            raise Malformed("a view change with the decision of another block")
+        claim, prepared = standing.prepared, message.prepared
+        if (claim is None) != (prepared is None):
+            raise Malformed("a prepared claim and its certificate come together")
+        if claim is not None and prepared is not None:
+            height = standing.decided + 1
+            if (prepared.height, Claim(prepared.view, prepared.digest)) != (height, claim):
+                raise Malformed("a prepared claim with another certificate")
+        self._check_standing(standing)
+        self._check_attached(decision, prepared)
+
+    def _check_new_view(self, message: NewView) -> None:
+        """Shapes, signatures and certificates; what follows from them is the core's business."""
+        size = self._validators.quorum.view_change
+        if len(message.standings) != size:
+            raise Malformed(f"{len(message.standings)} view changes, it takes exactly {size}")
+        if message.epoch != self._validators.epoch:
+            raise Malformed(f"new view of epoch {message.epoch}")
+        leader = self._leader(message.view, message.height)
+        signed = new_view_bytes(self._chain_id, message)
+        if not self._verify(self._member(leader), signed, message.sig):
+            raise BadSignature(f"replica {leader} did not open view {message.view}")
+        for standing in message.standings:
+            self._check_standing(standing)
+        self._check_attached(message.decision, message.prepared)
+
+    def _check_attached(self, decision: Certificate | None, prepared: Certificate | None) -> None:
+        if decision is not None:
+            self._check_decision(decision)
+        if prepared is not None:
+            if prepared.kind != CertificateKind.PREPARED:
+                raise Malformed(f"certificate kind {prepared.kind} prepares nothing")
+            check_certificate(prepared, self._validators, self._chain_id, self._verify)
+
+    def _check_proof(self, proof: Proof) -> None:
+        """Evidence proves what it says."""
+        match proof:
+            case Equivocation(round_, epoch, view, height, signer):
+                if proof.first == proof.second or round_ not in _ROUND_TAG:
+                    raise Malformed("evidence of nothing")
+                tag = _ROUND_TAG[Round(round_)]
+                at = (epoch, view, height)
+                self._check_cast(tag, signer, at, proof.first, proof.first_sig)
+                self._check_cast(tag, signer, at, proof.second, proof.second_sig)
+            case Concealment(standing, vote, sig):
+                if not hides(standing, vote):
+                    raise Malformed("evidence of nothing")
+                self._check_standing(standing)
+                at = (standing.epoch, vote.view, standing.decided + 1)
+                self._check_cast(TAG_VOTE, standing.signer, at, vote.digest, sig)
+
+    def _check_cast(
+        self, tag: bytes, signer: ReplicaIndex, at: tuple[int, int, int], digest: Digest, sig: bytes
+    ) -> None:
+        signed = sign_bytes(tag, self._chain_id, *at, digest)
+        if at[0] != self._validators.epoch or not self._verify(self._member(signer), signed, sig):
+            raise BadSignature(f"evidence with a signature that is not replica {signer}'s")
 
     def _check_reply(self, reply: Reply) -> None:
         signed = reply_bytes(

@@ -34,7 +34,7 @@ from vppd.header import decode_header
 from vppd.ledger.execution import Ledger
 from vppd.ledger.transaction import InvalidTransaction
 from vppd.net.frames import ANSWER_CAPS, PUSH, REQUEST, RESPONSE, encode_frame
-from vppd.net.gate import decode_message
+from vppd.net.gate import BadSignature, PeerMessage, decode_message
 from vppd.net.hello import Kind, Self
 from vppd.net.link import Link
 from vppd.net.peers import Network, PeerEntry
@@ -57,8 +57,13 @@ INLINE_TXS = 8
 """A block with more transactions than this is checked on a thread: libsodium releases the GIL."""
 BUSY_PER_LINK = 4
 """Blocks being checked, and answers being read, per peer; more are dropped and come again."""
+CHECKING_BYTES = 32 * 1024 * 1024
+"""Of blocks being checked, in all: what comes beyond is dropped and comes again."""
+TX_BYTES = 64
+"""What a transaction in memory takes beside its bytes, about."""
 REQUESTS_AHEAD = 32
 """Of one client, waiting for their turn; beyond that it is not read from until they have had it."""
+REQUESTS_AHEAD_BYTES = 256 * 1024
 
 log = structlog.get_logger("vppd.node")
 
@@ -137,6 +142,8 @@ class Daemon:
         self._requests: dict[Link, deque[bytes]] = {}
         """Of clients that wait for an answer, in the order they came."""
         self._busy: Counter[Link] = Counter()
+        self._checking = 0
+        """Bytes of blocks being checked on threads."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._fatal: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -243,12 +250,20 @@ class Daemon:
         message = decode_message(type_, payload)
         if self._driver.disk_low and not isinstance(message, GetBlock | GetBlocks):
             return
+        try:
+            self._take_message(peer, link, message)
+        except BadSignature as err:
+            log.debug("bad_signature", remote=link.remote, why=str(err))
+            self._network.blame(link)
+
+    def _take_message(self, peer: ReplicaIndex | None, link: Link, message: PeerMessage) -> None:
         match message:
             case GetBlock(digest):
                 self._spawn(link, self._answer(link, self._service.body(digest)))
             case GetBlocks(first):
                 self._spawn(link, self._answer(link, self._service.blocks_from(first)))
             case Tx(raw):
+                link.charge(verifications=self._machine.gate.cost(message))
                 self._take_transaction(raw)
             case Reply():
                 self._replies.add(peer, message, self._machine.ledger.height)
@@ -260,15 +275,17 @@ class Daemon:
                 if isinstance(message, Status) and peer is not None:
                     self._heights[peer] = message.decided
                 if self._machine.wants(message):
+                    link.charge(verifications=self._machine.gate.cost(message))
                     self._machine.gate.check(message)
                     self._machine.receive(peer, message)
                     self._driver.wake()
 
     def on_connect(self, peer: ReplicaIndex) -> None:
-        """A validator is here: say where we stand, and what still waits for a leader."""
-        frame = self._machine.standing()
-        self._network.send(peer, encode_frame(frame.type, frame.payload))
-        if not self._driver.disk_low:  # no turns are taken then: what is queued would only grow
+        """A validator is here: say what it signed last, where we stand, what waits for a leader."""
+        if self._driver.disk_low:  # no turns are taken then: what is queued would only grow
+            frame = self._machine.standing()
+            self._network.send(peer, encode_frame(frame.type, frame.payload))
+        else:
             self._machine.reconnected(peer)
             self._driver.wake()
 
@@ -284,7 +301,7 @@ class Daemon:
             waiting = self._requests[session] = deque()
             self._spawn(session, self._answer_in_turn(session, waiting))
         waiting.append(payload)
-        if len(waiting) >= REQUESTS_AHEAD:
+        if _is_enough(waiting):
             session.pause_reading()
 
     def on_client_gone(self, session: Link) -> None:
@@ -311,6 +328,7 @@ class Daemon:
     ) -> None:
         if not self._machine.wants(message):
             return
+        link.charge(verifications=self._machine.gate.cost(message))
         if isinstance(message, Block):
             self._metrics.proposal(message.height, own=False)
         if not isinstance(message, Blocks) and len(message.txs) <= INLINE_TXS:
@@ -318,16 +336,30 @@ class Daemon:
             self._machine.receive(peer, message)
             self._driver.wake()
         else:
-            self._spawn(link, self._check(peer, link, message))
+            weight = _weight(message)
+            if self._checking + weight <= CHECKING_BYTES and self._spawn(
+                link, self._check(peer, link, message, weight)
+            ):
+                self._checking += weight
 
     async def _check(
-        self, peer: ReplicaIndex | None, link: Link, message: Block | BlockBody | Blocks
+        self,
+        peer: ReplicaIndex | None,
+        link: Link,
+        message: Block | BlockBody | Blocks,
+        weight: int,
     ) -> None:
         try:
             await asyncio.to_thread(self._machine.gate.check, message)
-        except PeerFault as err:
-            link.cut(str(err))
+        except BadSignature as err:
+            log.debug("bad_signature", remote=link.remote, why=str(err))
+            self._network.blame(link)
             return
+        except PeerFault as err:
+            link.convict(err)
+            return
+        finally:
+            self._checking -= weight
         self._machine.receive(peer, message)
         self._driver.wake()
 
@@ -336,13 +368,15 @@ class Daemon:
     ) -> None:
         message = await reading
         if message is not None:
-            link.send(encode_frame(TYPE_OF[type(message)], encode(message)))
+            frame = encode_frame(TYPE_OF[type(message)], encode(message))
+            link.charge(size=len(frame))
+            link.send(frame)
 
     async def _answer_in_turn(self, session: Link, waiting: deque[bytes]) -> None:
         try:
             while waiting and not session.closed:
                 await self._serve(session, waiting.popleft())
-                if len(waiting) < REQUESTS_AHEAD:
+                if not _is_enough(waiting):
                     session.resume_reading()
                 await asyncio.sleep(0)  # many requests never wait: let others have their turn
         finally:
@@ -362,11 +396,11 @@ class Daemon:
             payload = encode(Response(response.id, Failure(FailureCode.REFUSED, text)))
         session.send(encode_frame(RESPONSE, payload))
 
-    def _spawn(self, link: Link, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, link: Link, work: Coroutine[Any, Any, None]) -> bool:
         """Run something for a link, unless it has enough running already."""
         if self._busy[link] >= BUSY_PER_LINK:
             work.close()
-            return
+            return False
         self._busy[link] += 1
         task = asyncio.create_task(work)
         self._tasks.add(task)
@@ -380,6 +414,7 @@ class Daemon:
                 self.on_fatal(finished.exception() or LocalFault("unknown"))
 
         task.add_done_callback(done)
+        return True
 
     def _network_rows(self) -> dict[str, Any]:
         """The part of ``status`` that the network and the disk know."""
@@ -399,6 +434,17 @@ class Daemon:
         ]
         refused = [{"remote": r.remote, "why": r.why} for r in self._network.refusals()]
         return {"disk_low": self._driver.disk_low, "peers": peers, "refused": refused}
+
+
+def _weight(message: Block | BlockBody | Blocks) -> int:
+    """Bytes that a block or several take in memory, about."""
+    bodies = message.blocks if isinstance(message, Blocks) else (message,)
+    return sum(len(raw) + TX_BYTES for body in bodies for raw in body.txs)
+
+
+def _is_enough(waiting: deque[bytes]) -> bool:
+    """Whether a client has asked far enough ahead."""
+    return len(waiting) >= REQUESTS_AHEAD or sum(map(len, waiting)) >= REQUESTS_AHEAD_BYTES
 
 
 async def _cancel(task: asyncio.Task[Any]) -> None:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import structlog
 
 from vppd.consensus.boundary import Timer
+from vppd.consensus.evidence import charge_of
 from vppd.node.clock import now
 from vppd.node.machine import Committed, Effects, Frame, Machine, Turn
 from vppd.node.metrics import Metrics
@@ -118,7 +119,8 @@ class Driver:
             dropped = ()
         self._set_timers(effects)
         for fault in effects.faults:
-            log.warning("equivocation", signer=fault.signer, kind=fault.kind, height=fault.height)
+            signer, kind, _, view, height = charge_of(fault)
+            log.warning("misbehaviour", replica=signer, kind=kind, view=view, height=height)
         if self._machine.has_work:
             self._awake.set()
 

@@ -13,17 +13,20 @@ Between the two beats new inputs may arrive; they wait for the next turn.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple, TypeAlias
+
+import msgspec
 
 from vppd.codec import encode
 from vppd.config.genesis import Genesis
 from vppd.consensus.boundary import (
     ALL,
+    ZERO_SIGNATURE,
     Applied,
     BodyRecord,
     Decision,
-    Evidence,
+    Engine,
     Fired,
     Input,
     Now,
@@ -42,22 +45,28 @@ from vppd.consensus.messages import (
     Blocks,
     Commit,
     ConsensusMessage,
+    NewView,
     Prepare,
+    Proof,
     Reply,
+    Standing,
     Status,
     Tx,
     Type,
+    ViewChange,
 )
-from vppd.consensus.profile import PROFILES
+from vppd.consensus.profile import PROFILES, EngineProfile, founding_validators
 from vppd.consensus.replica import Replica
 from vppd.consensus.signing import (
     TAG_COMMIT,
     TAG_PROPOSAL,
     TAG_VOTE,
+    new_view_bytes,
     reply_bytes,
     sign_bytes,
+    standing_bytes,
 )
-from vppd.consensus.validators import founding_set
+from vppd.consensus.validators import ValidatorSet
 from vppd.crypto import Signer, Verify
 from vppd.errors import LocalFault
 from vppd.header import Header, decode_header
@@ -66,7 +75,7 @@ from vppd.ledger.execution import Execution, Ledger
 from vppd.ledger.transaction import Transaction
 from vppd.net.gate import Gate, PeerMessage, header_of
 from vppd.node.mempool import Mempool
-from vppd.types import Digest, Height, PublicKey, ReplicaIndex, TimeMs
+from vppd.types import Digest, Height, Mode, PublicKey, ReplicaIndex, TimeMs, View
 
 INBOX_BYTES = 4 * 1024 * 1024
 """Of one sender's messages, waiting for the next turn."""
@@ -104,7 +113,12 @@ class Effects(NamedTuple):
     timers: tuple[tuple[Timer, int | None], ...]
     dropped: tuple[Transaction, ...]
     """Transactions that waited here and can never be decided any more."""
-    faults: tuple[Evidence, ...]
+    faults: tuple[Proof, ...]
+
+
+MakeEngine: TypeAlias = Callable[
+    [EngineProfile, Settings, ValidatorSet, ReplicaIndex | None], Engine
+]
 
 
 class Machine:
@@ -115,12 +129,20 @@ class Machine:
         signer: this node's key; it votes if the key is a validator's.
         verify: the one verifier.
         ledger: executed as far as the store kept it.
+        make_engine: builds the engine; the simulator also runs broken ones.
     """
 
-    def __init__(self, genesis: Genesis, signer: Signer, verify: Verify, ledger: Ledger) -> None:
+    def __init__(
+        self,
+        genesis: Genesis,
+        signer: Signer,
+        verify: Verify,
+        ledger: Ledger,
+        make_engine: MakeEngine = Replica,
+    ) -> None:
         rules = genesis.consensus
         self.genesis = genesis
-        self.validators = founding_set(genesis.validators, rules.f)
+        self.validators = founding_validators(genesis)
         self.own: ReplicaIndex | None = self.validators.index.get(signer.public_key)
         self.ledger = ledger
         self.mempool = Mempool(ledger.nonce)
@@ -131,12 +153,18 @@ class Machine:
             clock_tolerance_ms=rules.clock_tolerance_ms,
             idle_block_interval_ms=rules.idle_block_interval_ms,
             checkpoint_blocks=rules.checkpoint_blocks,
+            view_timeout_ms=rules.view_timeout_ms,
+            view_timeout_max_ms=rules.view_timeout_max_ms,
+            max_block_txs=rules.max_block_txs,
+            max_block_bytes=rules.max_block_bytes,
+            max_tx_bytes=rules.max_tx_bytes,
         )
         profile = PROFILES[rules.engine]
-        self.engine = Replica(profile, settings, self.validators, self.own)
+        self.engine = make_engine(profile, settings, self.validators, self.own)
         self.gate = Gate(
-            genesis.digest, self.validators, rules, self.engine.leader, verify, self.mempool.holds
-        )
+            genesis.digest, self.validators, rules, self.engine.leader, verify, self.mempool.holds,
+            fast_exit=profile.fast_exit,
+        )  # fmt: skip
         self._inbox: list[Input] = []
         self._queued: Counter[ReplicaIndex | None] = Counter()
         """Bytes of blocks, and a token amount per other message, waiting in the inbox by sender."""
@@ -145,6 +173,8 @@ class Machine:
         self._head_digest: Digest = genesis.digest
         self._head_time_ms: TimeMs = 0
         self._frames: list[Frame] = []
+        self._view: View = 0
+        """The view whose leader has been sent what waits here."""
         self._recovered: list[Committed] = []
         """Executed at the start; part of the first effects, so that the host stores them."""
 
@@ -209,7 +239,7 @@ class Machine:
             InvalidTransaction, BadSignature: it can never be executed.
             Refused: not now; the text says why.
         """
-        tx = self.gate.check_transaction(raw, self.ledger.height + 1)
+        tx = self.gate.check_transaction(raw, self.ledger.height + 1, self.mempool.admit)
         if self.mempool.add(tx, now_ms, own=own):
             leader = self.engine.status().leader
             if own and leader != self.own:
@@ -233,7 +263,15 @@ class Machine:
             self._forward((index,), tx)
 
     def reconnected(self, peer: ReplicaIndex) -> None:
-        """A validator's link is new: a leader may have lost what was forwarded to it before."""
+        """A validator's link is new: it may have forgotten more than it knows.
+
+        First it is shown what it signed last, since its disk may have come back older than it was
+        (protocol.md, §4, Rollback); only then where this node stands, which is what it waits for
+        before it votes. A leader may have lost what was forwarded to it before.
+        """
+        for said in self.engine.last_words(peer):
+            self._frames.append(Frame((peer,), TYPE_OF[type(said)], encode(said)))
+        self._frames.append(self.standing()._replace(to=(peer,)))
         if peer == self.engine.status().leader:
             for tx in self.mempool.own():
                 self._forward((peer,), tx)
@@ -263,8 +301,9 @@ class Machine:
         for send in step.send:
             signed = self._sign(send.message)
             frames.append(Frame(send.to, TYPE_OF[type(signed)], encode(signed)))
-            if send.to == ALL and isinstance(signed, Block | Prepare | Commit):
+            if send.to == ALL and isinstance(signed, Block | Prepare | Commit | ViewChange):
                 self._inbox.append(Received(self.own, signed))
+        self._follow_leader()
         committed, self._recovered = self._recovered, []
         dropped: list[Transaction] = []
         for decision in step.commit:
@@ -272,7 +311,7 @@ class Machine:
             committed.append(Committed(decision, execution))
             # A refused transaction has not used its nonce: it may still be executed later.
             used = [x for i, x in enumerate(execution.tx_ids) if i not in execution.refused]
-            dropped += self.mempool.settle(used, decision.height)
+            dropped += self.mempool.settle(used, decision.height, now.monotonic_ms)
         if committed:
             self._pool_changed = True
             self._note_pending()
@@ -280,6 +319,14 @@ class Machine:
         if step.want is not None and step.want == self.ledger.height + 1:
             self._inbox.append(self._build(step.want, now))
         return Effects(tuple(frames), tuple(committed), step.timers, tuple(dropped), step.faults)
+
+    def _follow_leader(self) -> None:
+        """In a new view what this node looks after goes to its leader (§5, Transactions)."""
+        status = self.engine.status()
+        if status.view != self._view and status.mode is Mode.NORMAL:
+            self._view = status.view
+            for tx in self.mempool.own() if status.leader != self.own else ():
+                self._forward((status.leader,), tx)
 
     def _note_pending(self) -> None:
         """Tell the engine whether there is work; once per turn, however many have come."""
@@ -346,12 +393,13 @@ class Machine:
         Our own proposal's signature is made when somebody asks: the promise is on disk.
         """
         signature = record.proposal_sig
-        epoch = decode_header(record.header).epoch
-        at = (epoch, record.view, record.height)
-        if not signature and self.engine.has_proposed(*at, record.digest):
-            signature = self._signer.sign(self._bytes(TAG_PROPOSAL, *at, record.digest))
+        at = (decode_header(record.header).epoch, record.view, record.height)
         if not signature:
-            return None
+            proposed = self.engine.proposed(record.digest)
+            if proposed is None:
+                return None
+            at = proposed
+            signature = self._signer.sign(self._bytes(TAG_PROPOSAL, *at, record.digest))
         return BlockBody(*at, record.digest, record.header, record.txs, signature)
 
     # ------------------------------------------------------------ signatures
@@ -374,8 +422,17 @@ class Machine:
                 chain_id = self.genesis.digest
                 sig = sign(reply_bytes(chain_id, epoch, height, digest, state_root, receipts_root))
                 return Reply(epoch, height, digest, state_root, receipts_root, signer, sig)
+            case ViewChange(standing, decision, prepared):
+                return ViewChange(self._sign_standing(standing), decision, prepared)
+            case NewView() if message.sig == ZERO_SIGNATURE:  # else another leader's, passed on
+                sig = sign(new_view_bytes(self.genesis.digest, message))
+                return msgspec.structs.replace(message, sig=sig)
             case _:
                 return message
+
+    def _sign_standing(self, standing: Standing) -> Standing:
+        sig = self._signer.sign(standing_bytes(self.genesis.digest, standing))
+        return msgspec.structs.replace(standing, sig=sig)
 
     def _bytes(self, tag: bytes, epoch: int, view: int, height: int, digest: Digest) -> bytes:
         return sign_bytes(tag, self.genesis.digest, epoch, view, height, digest)

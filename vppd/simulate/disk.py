@@ -8,9 +8,13 @@ from vppd.consensus.boundary import (
     BodyRecord,
     Decision,
     DecisionRecord,
+    EvidenceRecord,
+    NewViewRecord,
+    ObserverRecord,
     PreparedRecord,
     ProposalRecord,
     Record,
+    ViewChangeRecord,
     ViewRecord,
     VoteRecord,
 )
@@ -21,6 +25,15 @@ from vppd.ledger.execution import Execution
 from vppd.merkle import EMPTY_ROOT
 from vppd.types import Digest, Height
 
+SLOTS = (
+    ViewRecord,
+    VoteRecord,
+    ProposalRecord,
+    PreparedRecord,
+    ViewChangeRecord,
+    NewViewRecord,
+    ObserverRecord,
+)
 MAX_RANGE = 64
 """Blocks in one answer; the real store counts bytes."""
 
@@ -34,6 +47,7 @@ class SimDisk:
 
     def __init__(self) -> None:
         self._slots: dict[type, Record] = {}
+        self._evidence: list[EvidenceRecord] = []
         self._bodies: dict[Digest, BodyRecord] = {}
         self._decisions: list[DecisionRecord] = []
         self._staged: tuple[Record, ...] | None = None
@@ -89,8 +103,6 @@ class SimDisk:
 
     def _write(self, record: Record) -> None:
         match record:
-            case VoteRecord() | ProposalRecord() | PreparedRecord() | ViewRecord():
-                self._slots[type(record)] = record
             case BodyRecord():
                 self._bodies.setdefault(record.digest, record)
             case DecisionRecord():
@@ -99,6 +111,10 @@ class SimDisk:
                 if record.digest not in self._bodies:
                     raise LocalFault(f"decision {record.height} without its body")
                 self._decisions.append(record)
+            case EvidenceRecord():
+                self._evidence.append(record)
+            case _:
+                self._slots[type(record)] = record
 
     def holds_vote(self, record: VoteRecord) -> bool:
         """Whether exactly this vote is the durable one."""
@@ -118,11 +134,7 @@ class SimDisk:
 
     def log(self) -> list[Record]:
         """What a restart finds: bodies first."""
-        slots = [
-            self._slots[kind]
-            for kind in (ViewRecord, VoteRecord, ProposalRecord, PreparedRecord)
-            if kind in self._slots
-        ]
+        slots = [self._slots[kind] for kind in SLOTS if kind in self._slots]
         last = self._decisions[-1:]
         wanted: dict[Digest, None] = {row.digest: None for row in last}
         for slot in slots:
@@ -134,7 +146,7 @@ class SimDisk:
                 case _:
                     pass
         bodies = [self._bodies[digest] for digest in wanted if digest in self._bodies]
-        return [*bodies, *last, *slots]
+        return [*bodies, *last, *slots, *self._evidence]
 
     def header(self, height: Height) -> Header | None:
         """Header of a decided block."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 
-from vppd.codec import Malformed
-from vppd.consensus.boundary import BodyRecord, DecisionRecord, Record
+from vppd.codec import Decoder, Malformed
+from vppd.consensus.boundary import BodyRecord, DecisionRecord, EvidenceRecord, Record
 from vppd.consensus.messages import Certificate, DecidedBlock
 from vppd.crypto import sha256
 from vppd.header import decode_header
@@ -20,6 +20,8 @@ from vppd.store.rows import (
 )
 from vppd.store.safety import SafetyRow, digest_of
 from vppd.types import Digest, Height
+
+_decode_evidence = Decoder(EvidenceRecord)
 
 _BLOCKS_BYTES = 1 + 5
 """MessagePack around a list of blocks: the message's array, the list's array."""
@@ -187,4 +189,18 @@ def resume(connection: sqlite3.Connection) -> Resume:
         found = body(connection, digest)
         if found is not None:
             bodies.append(found)
-    return Resume((*bodies, *decisions, *slots), height, executed(connection))
+    return Resume(
+        (*bodies, *decisions, *slots, *evidence(connection)), height, executed(connection)
+    )
+
+
+def evidence(connection: sqlite3.Connection) -> tuple[Record, ...]:
+    """Proof against other replicas, in a fixed order.
+
+    Raises:
+        Malformed: damaged.
+    """
+    rows = connection.execute(
+        "SELECT record FROM evidence ORDER BY signer, epoch, height, view, kind"
+    )
+    return tuple(_decode_evidence(record) for (record,) in rows)

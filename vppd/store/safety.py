@@ -12,12 +12,36 @@ from collections.abc import Iterable
 from typing import TypeAlias
 
 from vppd.codec import Decoder, Malformed, encode
-from vppd.consensus.boundary import PreparedRecord, ProposalRecord, ViewRecord, VoteRecord
+from vppd.consensus.boundary import (
+    NewViewRecord,
+    ObserverRecord,
+    PreparedRecord,
+    ProposalRecord,
+    ViewChangeRecord,
+    ViewRecord,
+    VoteRecord,
+)
 from vppd.crypto import sha256
 from vppd.types import Digest
 
-SlotRecord: TypeAlias = ViewRecord | VoteRecord | ProposalRecord | PreparedRecord
-SLOTS = (ViewRecord, VoteRecord, ProposalRecord, PreparedRecord)
+SlotRecord: TypeAlias = (
+    ViewRecord
+    | VoteRecord
+    | ProposalRecord
+    | PreparedRecord
+    | ViewChangeRecord
+    | NewViewRecord
+    | ObserverRecord
+)
+SLOTS = (
+    ViewRecord,
+    VoteRecord,
+    ProposalRecord,
+    PreparedRecord,
+    ViewChangeRecord,
+    NewViewRecord,
+    ObserverRecord,
+)
 """One slot per kind; the last record written is the one that counts."""
 
 _decode = Decoder(tuple[SlotRecord, ...])
@@ -31,7 +55,7 @@ def digest_of(record: SlotRecord) -> Digest | None:
             return record.digest
         case PreparedRecord():
             return record.certificate.digest
-        case ViewRecord():
+        case _:
             return None
 
 

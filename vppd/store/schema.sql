@@ -52,6 +52,17 @@ CREATE TABLE transactions (
     position INTEGER NOT NULL CHECK (position >= 0)
 ) STRICT, WITHOUT ROWID;
 
+-- Proof that a replica broke the rules, kept for good; one per charge.
+CREATE TABLE evidence (
+    signer INTEGER NOT NULL CHECK (signer >= 0),
+    kind   INTEGER NOT NULL CHECK (kind >= 0),
+    epoch  INTEGER NOT NULL CHECK (epoch >= 0),
+    view   INTEGER NOT NULL CHECK (view >= 0),
+    height INTEGER NOT NULL CHECK (height >= 0),
+    record BLOB NOT NULL,
+    PRIMARY KEY (signer, kind, epoch, view, height)
+) STRICT, WITHOUT ROWID;
+
 -- The ledger's state after the last row of executions; before the first one, that of genesis.
 CREATE TABLE state (
     key   BLOB PRIMARY KEY,
@@ -96,6 +107,17 @@ BEGIN SELECT RAISE(ABORT, 'an execution is never changed'); END;
 
 CREATE TRIGGER executions_no_delete BEFORE DELETE ON executions
 BEGIN SELECT RAISE(ABORT, 'an execution is never removed'); END;
+
+CREATE TRIGGER evidence_once BEFORE INSERT ON evidence
+WHEN EXISTS (SELECT 1 FROM evidence WHERE (signer, kind, epoch, view, height)
+             = (NEW.signer, NEW.kind, NEW.epoch, NEW.view, NEW.height))
+BEGIN SELECT RAISE(IGNORE); END;
+
+CREATE TRIGGER evidence_no_update BEFORE UPDATE ON evidence
+BEGIN SELECT RAISE(ABORT, 'evidence is never changed'); END;
+
+CREATE TRIGGER evidence_no_delete BEFORE DELETE ON evidence
+BEGIN SELECT RAISE(ABORT, 'evidence is never removed'); END;
 
 CREATE TRIGGER transactions_first_place BEFORE INSERT ON transactions
 WHEN EXISTS (SELECT 1 FROM transactions WHERE id = NEW.id)

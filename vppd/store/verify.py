@@ -19,8 +19,8 @@ from vppd.consensus.boundary import Applied
 from vppd.consensus.certificate import check_certificate
 from vppd.consensus.chain import Head, follows
 from vppd.consensus.messages import CertificateKind
+from vppd.consensus.profile import founding_validators
 from vppd.consensus.signing import TAG_PROPOSAL, sign_bytes
-from vppd.consensus.validators import Validator, ValidatorSet
 from vppd.crypto import Verify, verify
 from vppd.errors import PeerFault
 from vppd.header import Header, decode_header
@@ -151,8 +151,7 @@ class _Check:
         self._connection = connection
         self._genesis = genesis
         self._verify = verifier
-        members = (Validator(v.key, v.role, v.name) for v in genesis.validators)
-        self._validators = ValidatorSet.of(0, members, genesis.consensus.f)
+        self._validators = founding_validators(genesis)
         self._ledger = Ledger.from_genesis(genesis)
         self._parent: Digest = genesis.digest
         self._parent_time_ms: TimeMs = 0

@@ -15,12 +15,17 @@ from vppd.codec import encode
 from vppd.consensus.boundary import (
     BodyRecord,
     DecisionRecord,
+    EvidenceRecord,
+    NewViewRecord,
+    ObserverRecord,
     PreparedRecord,
     ProposalRecord,
     Record,
+    ViewChangeRecord,
     ViewRecord,
     VoteRecord,
 )
+from vppd.consensus.evidence import charge_of
 from vppd.errors import LocalFault
 from vppd.store.rows import ExecutionRow
 from vppd.store.safety import SafetyRow
@@ -99,7 +104,17 @@ class Writer:
                     case DecisionRecord():
                         _insert_decision(connection, record, decided)
                         decided = record.height
-                    case ViewRecord() | VoteRecord() | ProposalRecord() | PreparedRecord():
+                    case EvidenceRecord():
+                        _insert_evidence(connection, record)
+                    case (
+                        ViewRecord()
+                        | VoteRecord()
+                        | ProposalRecord()
+                        | PreparedRecord()
+                        | ViewChangeRecord()
+                        | NewViewRecord()
+                        | ObserverRecord()
+                    ):
                         self._safety.put(record)
                         promised = True
                     case _:  # pragma: no cover
@@ -117,6 +132,16 @@ def _insert_body(connection: sqlite3.Connection, body: BodyRecord) -> None:
         "INSERT INTO bodies (digest, height, view, header, txs, proposal_sig) "
         "VALUES (?, ?, ?, ?, ?, ?)",
         (body.digest, body.height, body.view, body.header, encode(body.txs), body.proposal_sig),
+    )
+
+
+def _insert_evidence(connection: sqlite3.Connection, record: EvidenceRecord) -> None:
+    """Once per charge; a trigger ignores what is there."""
+    signer, kind, epoch, view, height = charge_of(record.proof)
+    connection.execute(
+        "INSERT INTO evidence (signer, kind, epoch, view, height, record) "
+        "VALUES (?, ?, ?, ?, ?, ?)",
+        (signer, kind, epoch, view, height, encode(record)),
     )
 
 
