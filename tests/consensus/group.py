@@ -96,15 +96,16 @@ class Group:
         member = self.members[index]
         if log is not None:
             member.log = list(log)
-            rows = [r for r in member.log if isinstance(r, DecisionRecord)]
-            member.decided = {r.height: r.digest for r in rows}
-            member.parent = rows[-1].digest if rows else CHAIN
+        rows = [r for r in member.log if isinstance(r, DecisionRecord)]
+        member.decided = {r.height: r.digest for r in rows}
+        member.parent = rows[-1].digest if rows else CHAIN
         member.timers.clear()
         settings = Settings(chain_id=CHAIN)
         replica = member.replica = Replica(self.profile, settings, self.validators, index)
         self._take(member, replica.start(self.now(), list(member.log)))
         height = max(member.decided, default=0)
-        self.give(index, Applied(height, STATE, EMPTY_ROOT))
+        if member.replica is not None:  # the power may fail again at once
+            self.give(index, Applied(height, STATE, EMPTY_ROOT))
         for other in self.members:
             if other is not member and other.replica is not None:
                 for said in other.replica.last_words(index):
@@ -241,12 +242,14 @@ class Group:
             member.timers.pop(timer, None)
             if delay is not None:
                 member.timers[timer] = delay
-        assert member.replica is not None
         for decision in step.commit:
             member.decided[decision.height] = decision.digest
             member.parent = decision.digest
             applied = Applied(decision.height, STATE, EMPTY_ROOT, next_due_ms=self.next_due_ms)
-            self._take(member, member.replica.step(self.now(), [Pending(None), applied]))
+            if member.replica is not None:
+                self._take(member, member.replica.step(self.now(), [Pending(None), applied]))
+        if member.replica is None:
+            return
         if step.want is not None and step.want == max(member.decided, default=0) + 1:
             made = header(
                 self.validators,

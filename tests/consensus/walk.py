@@ -9,8 +9,8 @@ from __future__ import annotations
 import argparse
 from random import Random
 
-from tests.consensus.group import Group
-from vppd.consensus.boundary import Fired, Pending, Received
+from tests.consensus.group import Group, Member
+from vppd.consensus.boundary import Fired, Pending, Received, Step
 from vppd.consensus.messages import Block, Commit, GetBlock, GetBlocks, NewView, Prepare, ViewChange
 from vppd.consensus.profile import PBFT, EngineProfile
 from vppd.types import Digest
@@ -61,6 +61,15 @@ class Walk(Group):
                 self.power_on(rng.choice(down))
         self.check()
 
+    def _take(self, member: Member, step: Step) -> None:
+        """Now and then the power fails: before the step is durable, or just after."""
+        if self._walking and not self.rng.randrange(400):
+            if self.rng.randrange(2):
+                member.log += step.persist
+            self.power_off(member.index)
+        else:
+            super()._take(member, step)
+
     def _deliver(self, at: int) -> None:
         sender, to, message = self._queue[at]
         if sender == to or self.rng.randrange(20):
@@ -110,9 +119,7 @@ class Walk(Group):
                     digest = message.choice or b""
                     self._once(member.index, "N", message.view, message.height, digest)
                 if isinstance(message, ViewChange):
-                    asked = self._asked.setdefault(
-                        (member.index, message.standing.view), message
-                    )
+                    asked = self._asked.setdefault((member.index, message.standing.view), message)
                     assert asked == message, "two view changes for one view"
 
     def _once(self, signer: int, round_: str, view: int, height: int, digest: Digest) -> None:
@@ -150,10 +157,10 @@ def main() -> None:
         try:
             group = walk(n, seed, profile)
         except Exception:
-            print(f"seed {seed}, n = {n}:")
+            print(f"seed {seed}, n = {n}:")  # noqa: T201
             raise
         views, heights = views + max(group.views()), heights + max(group.heights())
-    print(f"{views} views, {heights} heights, no violation")
+    print(f"{views} views, {heights} heights, no violation")  # noqa: T201
 
 
 if __name__ == "__main__":
