@@ -95,13 +95,18 @@ WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 
 """Test processes side by side look for ports in different places; ``vppd dev`` in yet another."""
 
 
-def free_base_port(count: int) -> int:
-    """Below the ports that outgoing connections get, ten apart, with room for HTTP beside each."""
+def free_base_port(count: int, beside: Sequence[int] = (0, 1)) -> int:
+    """Below the ports that outgoing connections get, ten apart, with room for HTTP beside each.
+
+    Args:
+        count: of nodes.
+        beside: how far from a node's first port the ports lie that must be free.
+    """
     chance = random.SystemRandom()
     first = 20_000 + 3_000 * WORKER
     while True:
         base = chance.randrange(first, first + 3_000 - 10 * count, 10)
-        ports = [base + 10 * i + j for i in range(count) for j in (0, 1)]
+        ports = [base + 10 * i + j for i in range(count) for j in beside]
         if all(_is_free(port) for port in ports):
             return base
 

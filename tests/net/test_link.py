@@ -13,6 +13,7 @@ from tests.net.plant import CHAIN, KEYS
 from vppd.codec import encode
 from vppd.consensus.messages import CAP, Type
 from vppd.errors import LocalFault, PeerFault
+from vppd.net import limits
 from vppd.net.frames import (
     HEADER_BYTES,
     HELLO,
@@ -26,6 +27,7 @@ from vppd.net.frames import (
     encode_frame,
 )
 from vppd.net.hello import PLAIN, Channel, Full, Handshake, Hello, Kind, Self, refusal_reason
+from vppd.net.limits import Flood, Rates
 from vppd.net.link import DEADLINES, WRITE_BUFFER, Deadlines, Link, Terms
 from vppd.net.outgoing import HARD_BYTES, SOFT_BYTES
 
@@ -446,6 +448,83 @@ async def test_reading_can_be_paused_and_resumed(ends: Ends) -> None:
     link.resume_reading()
     assert (await ends.keeper.frames.get()).type == Type.PING
     assert not other.closed
+
+
+# ------------------------------------------------------------ rates
+
+LOW = Rates(1_000, 2, 1e9, 1e9, 1_000, 2)
+
+
+async def test_who_is_over_its_rate_is_not_read_from_for_a_while_and_loses_nothing(
+    ends: Ends,
+) -> None:
+    link, wire = await ends.make(terms=Terms(PEER_CAPS, None, LOW))
+    sent = [Frame(Type.PREPARE, bytes([i])) for i in range(60)]
+    for frame in sent:
+        await wire.write(encode_frame(*frame))
+        await asyncio.sleep(0)
+    assert [await ends.keeper.frames.get() for _ in sent] == sent
+    assert not link.closed
+
+
+async def test_signatures_that_had_to_be_verified_count_too(ends: Ends) -> None:
+    link, wire = await ends.make(terms=Terms(PEER_CAPS, None, LOW))
+    ends.keeper.on_frame = lambda link: link.charge(verifications=10**6)
+    await wire.write(PING)
+    await ends.keeper.frames.get()
+    await wire.write(PING)
+    _, other_wire = await ends.make()
+    await other_wire.write(encode_frame(Type.TX, b""))
+    assert (await ends.keeper.frames.get()).type == Type.TX
+    assert ends.keeper.frames.empty()
+    assert not link.closed
+
+
+async def test_who_has_to_wait_is_not_blamed_for_its_silence(ends: Ends) -> None:
+    deadlines = DEADLINES._replace(frame=SOON)
+    link, wire = await ends.make(terms=Terms(PEER_CAPS, SOON, LOW), deadlines=deadlines)
+    ends.keeper.on_frame = lambda link: link.charge(verifications=10 * int(1_000 * SOON))
+    await wire.write(PING + PING[:3])
+    await ends.keeper.frames.get()
+    await wire.write(PING[3:])
+    await ends.keeper.frames.get()
+    assert not link.closed
+
+
+async def test_waiting_for_its_owner_and_for_its_budget_are_two_things(ends: Ends) -> None:
+    link, wire = await ends.make(terms=Terms(PEER_CAPS, None, LOW))
+    link.pause_reading()
+    link.charge(verifications=50)
+    await wire.write(PING)
+    other, other_wire = await ends.make(terms=Terms(PEER_CAPS, None, LOW))
+    other.charge(verifications=102)
+    await other_wire.write(encode_frame(Type.TX, b""))
+    assert (await ends.keeper.frames.get()).type == Type.TX
+    assert ends.keeper.frames.empty(), "its budget has refilled, its owner still holds it"
+    link.resume_reading()
+    assert (await ends.keeper.frames.get()).type == Type.PING
+
+
+async def test_a_flood_is_cut_with_its_reason(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "FLOOD_SECONDS", 0)
+    link, wire = await ends.make(terms=Terms(PEER_CAPS, None, LOW))
+    link.charge(verifications=3)
+    link.charge(verifications=1)
+    assert "a flood" in await wire.reason()
+    assert isinstance(link.fault, Flood)
+
+
+async def test_what_the_other_side_did_is_kept_and_a_slow_reader_did_nothing(ends: Ends) -> None:
+    link, wire = await ends.make()
+    await wire.write(bytes(5))
+    assert "length 0" in await wire.reason()
+    assert link.fault is not None
+    slow, _ = await ends.make()
+    await until_stuck(slow)
+    while slow.send(encode_frame(Type.BLOCK, bytes(64 * 1024))):
+        pass
+    assert slow.closed
+    assert slow.fault is None
 
 
 async def test_traffic_is_counted_by_type_in_frames_and_bytes(ends: Ends) -> None:

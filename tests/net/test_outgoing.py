@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from vppd.consensus.messages import Type
 from vppd.net.frames import encode_frame
-from vppd.net.outgoing import HARD_BYTES, SOFT_BYTES, Outgoing, SlowReader
+from vppd.net.outgoing import HARD_BYTES, SHARED_BYTES, SOFT_BYTES, Outgoing, Shared, SlowReader
 
 KIB = 1024
 
@@ -97,3 +97,49 @@ def test_size_is_what_waits_and_only_gossip_is_lost(actions: list[tuple[Type, in
     rest = queue.take(10**6)
     assert waiting == sum(map(len, rest))
     assert [one for one in taken + rest if one[4] != Type.TX] == kept
+
+
+# ---------------------------------------------------------------- many queues
+
+
+def test_all_queues_together_have_a_limit() -> None:
+    assert SHARED_BYTES == 64 * 1024 * KIB
+    shared = Shared(cap=1_000)
+    queues = [Outgoing(soft=100, hard=400, shared=shared) for _ in range(4)]
+    for queue in queues[:3]:
+        for _ in range(3):
+            queue.put(frame(Type.PREPARE, 100))
+    assert shared.size == 900
+    queues[3].put(frame(Type.PREPARE, 100))
+    with pytest.raises(SlowReader, match="more than 100 bytes wait"):
+        queues[3].put(frame(Type.PREPARE, 50))
+    with pytest.raises(SlowReader, match="more than 100 bytes wait"):
+        queues[0].put(frame(Type.PREPARE, 50))
+
+
+def test_a_queue_that_is_empty_takes_a_long_answer_however_full_the_others_are() -> None:
+    shared = Shared(cap=100)
+    full, empty = Outgoing(shared=shared), Outgoing(soft=100, hard=400, shared=shared)
+    full.put(frame(Type.BLOCKS, 100))
+    assert empty.put(frame(Type.BLOCKS, 300))
+    with pytest.raises(SlowReader):
+        empty.put(frame(Type.BLOCKS, 10))
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from(["put", "tx", "take", "clear"]))))
+def test_what_is_shared_is_the_sum_of_all(steps: list[tuple[int, str]]) -> None:
+    shared = Shared(cap=2_000)
+    queues = [Outgoing(soft=500, hard=1_500, shared=shared) for _ in range(3)]
+    for which, what in steps:
+        queue = queues[which]
+        if what == "take":
+            queue.take(300)
+        elif what == "clear":
+            queue.clear()
+        else:
+            try:
+                queue.put(frame(Type.TX if what == "tx" else Type.BLOCK, 200))
+            except SlowReader:
+                queue.clear()
+        assert shared.size == sum(q.size for q in queues)
+        assert shared.size <= 2_000 + 3 * 500

@@ -41,8 +41,9 @@ from vppd.net.frames import (
     encode_frame,
 )
 from vppd.net.hello import Channel, Handshake, Kind, Proof, Self
-from vppd.net.link import DEADLINES
-from vppd.net.peers import MAX_CLIENTS, MAX_OBSERVERS, PeerEntry, PeerState
+from vppd.net.limits import BAD_SIGNATURES, CUT_FAULTS
+from vppd.net.link import DEADLINES, Link
+from vppd.net.peers import MAX_CLIENTS, MAX_OBSERVERS, Network, PeerEntry, PeerState
 from vppd.net.session import open_session
 from vppd.net.tls import peer_fingerprint
 
@@ -548,6 +549,71 @@ async def test_a_peer_fault_cuts_that_link_and_no_other(plant: Plant) -> None:
     assert {"peer": "node-1", "why": "replica 1 did not sign this commit"}.items() <= lost[
         0
     ].items()
+
+
+class Verifier(Recorder):
+    """Takes every frame of type PREPARE for one with a signature that does not hold."""
+
+    network: Network
+
+    def on_frame(self, peer: int | None, link: Link, type_: int, payload: bytes) -> None:
+        super().on_frame(peer, link, type_, payload)
+        if type_ == Type.PREPARE:
+            self.network.blame(link)
+
+
+async def test_twenty_bad_signatures_cut_a_peer_and_it_stays_out_for_a_while(plant: Plant) -> None:
+    forged = encode_frame(Type.PREPARE, b"")
+    ours = await plant.start(0, handler=Verifier)
+    assert isinstance(ours.seen, Verifier)
+    ours.seen.network = ours.network
+    theirs = await plant.start(1)
+    await theirs.seen.all_up([0])
+    for _ in range(BAD_SIGNATURES - 1):
+        theirs.network.send(0, forged)
+    for _ in range(BAD_SIGNATURES - 1):
+        await ours.seen.next(Got)
+    assert ours.network.connected() == (1,)
+    theirs.network.send(0, forged)
+    assert await ours.seen.next(Down) == Down(1, "too many bad signatures")
+    state = await until(plant, theirs, 0, "barred for 10 s")
+    assert not state.connected
+    assert ours.network.connected() == ()
+
+
+async def test_reconnecting_does_not_wipe_the_record(plant: Plant) -> None:
+    """Each time it is cut for a shape that is wrong counts five."""
+    ours = await plant.start(0)
+    theirs = await plant.start(1)
+    for _ in range(BAD_SIGNATURES // CUT_FAULTS):
+        await theirs.seen.all_up([0])
+        await ours.seen.all_up([1])
+        theirs.network.send(0, encode_frame(99, b""))
+        await ours.seen.next(Down)
+    await until(plant, theirs, 0, "barred for 10 s")
+
+
+async def test_an_observers_faults_are_held_against_its_certificate(
+    plant: Plant, certificates: Certificates
+) -> None:
+    ours = await plant.start(0, n=1, tls=certificates.tls(0))
+    for number in range(BAD_SIGNATURES // CUT_FAULTS):
+        observer = await plant.start(
+            number, n=1, key=SigningKey(bytes([0x90 + number]) * 32), kind=Kind.OBSERVER,
+            tls=certificates.tls(1),
+        )  # fmt: skip
+        await observer.seen.all_up([0])
+        observer.network.send(0, encode_frame(99, b""))
+        await observer.seen.next(Down)
+        await observer.network.stop()
+    fresh = SigningKey(bytes([0x99]) * 32)
+    barred = await plant.start(
+        0, n=1, key=fresh, kind=Kind.OBSERVER, tls=certificates.tls(1)
+    )  # fmt: skip
+    await until(plant, barred, 0, "barred for 10 s")
+    honest = await plant.start(0, n=1, key=fresh, kind=Kind.OBSERVER, tls=certificates.tls(2))
+    await honest.seen.all_up([0])
+    assert ours.network.refusals()
 
 
 async def test_any_other_exception_is_fatal(plant: Plant) -> None:

@@ -13,6 +13,7 @@ from vppd.errors import UserError
 from vppd.net.ports import (
     PENDING,
     PENDING_PER_HOST,
+    PENDING_PER_PEER_HOST,
     PENDING_STRANGERS,
     Listener,
     Pending,
@@ -121,7 +122,8 @@ async def test_a_listener_gives_out_connections_until_it_is_closed() -> None:
         socket.create_connection(address)
 
 
-PEER, STRANGERS = "10.0.0.1", [f"192.0.2.{i}" for i in range(100)]
+PEERS = [f"10.0.0.{i}" for i in range(1, 10)]
+PEER, STRANGERS = PEERS[0], [f"192.0.2.{i}" for i in range(100)]
 
 
 def test_one_stranger_gets_four_places() -> None:
@@ -130,16 +132,27 @@ def test_one_stranger_gets_four_places() -> None:
     assert PENDING_PER_HOST == 4
 
 
+def test_one_peers_address_gets_eight_and_leaves_room_for_the_others() -> None:
+    pending = Pending(frozenset(PEERS))
+    assert sum(pending.enter(PEER) for _ in range(100)) == PENDING_PER_PEER_HOST == 8
+    assert pending.enter(PEERS[1])
+
+
 def test_all_strangers_together_leave_half_to_peers() -> None:
-    pending = Pending(frozenset({PEER}))
+    pending = Pending(frozenset(PEERS))
     assert sum(pending.enter(host) for host in STRANGERS) == PENDING_STRANGERS == PENDING // 2
-    assert sum(pending.enter(PEER) for _ in range(100)) == PENDING - PENDING_STRANGERS
+    assert sum(pending.enter(host) for host in PEERS * 8) == PENDING - PENDING_STRANGERS
 
 
 def test_no_more_than_32_in_all() -> None:
-    pending = Pending(frozenset({PEER}))
-    assert sum(pending.enter(PEER) for _ in range(100)) == PENDING == 32
+    pending = Pending(frozenset(PEERS))
+    assert sum(pending.enter(host) for host in PEERS * 8) == PENDING == 32
     assert not pending.enter(STRANGERS[0])
+
+
+def test_a_plant_on_one_machine_may_use_them_all() -> None:
+    pending = Pending(frozenset({"127.0.0.1"}))
+    assert sum(pending.enter("127.0.0.1") for _ in range(100)) == PENDING
 
 
 def test_places_are_given_back() -> None:

@@ -1,6 +1,8 @@
-"""The mempool: strict in nonces, bounded in everything, oldest first."""
+"""The mempool: strict in nonces, bounded in everything, fair between accounts."""
 
 from __future__ import annotations
+
+from collections import Counter
 
 import pytest
 from hypothesis import given
@@ -17,6 +19,7 @@ from vppd.node.mempool import (
     REMIND_AFTER_MS,
     Mempool,
     Refused,
+    places,
 )
 from vppd.types import PublicKey
 
@@ -42,10 +45,10 @@ class Pool:
     def take(self, height: int = 1, count: int = 100, room: int = ROOM) -> list[Transaction]:
         return [decoded(raw) for raw in self.pool.take(height, count, room, 10_000)]
 
-    def decide(self, *txs: Transaction, height: int = 1) -> list[Transaction]:
+    def decide(self, *txs: Transaction, height: int = 1, now_ms: int = 0) -> list[Transaction]:
         for each in txs:
             self.next[each.sender] = each.nonce + 1
-        return self.pool.settle([each.id for each in txs], height)
+        return self.pool.settle([each.id for each in txs], height, now_ms)
 
 
 @pytest.fixture
@@ -119,18 +122,71 @@ def test_an_account_may_have_so_many_waiting(box: Pool) -> None:
     box.add(tx(2))
 
 
-def test_the_pool_holds_so_many(box: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mempool, "MAX_TXS", 2)
-    box.add(tx(1), tx(2))
-    with pytest.raises(Refused, match="the mempool is full"):
-        box.pool.add(tx(3), 0, own=True)
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Room for so many of these transactions."""
+    monkeypatch.setattr(mempool, "MAX_TXS", 6)
+    return 6
 
 
-def test_the_pool_holds_so_many_bytes(box: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mempool, "MAX_BYTES", len(tx(1).raw) + len(tx(2).raw))
-    box.add(tx(1), tx(2))
+def test_a_full_pool_is_full_for_who_holds_most_of_it(box: Pool, small: int) -> None:
+    box.add(*(tx(1, n) for n in range(small)))
+    with pytest.raises(Refused, match="nobody holds more of it than this account"):
+        box.pool.add(tx(1, small), 0, own=True)
+    assert len(box.pool) == small
+
+
+def test_who_holds_most_makes_room_with_what_it_sent_last(box: Pool, small: int) -> None:
+    box.add(*(tx(1, n) for n in range(small - 1)), tx(2))
+    box.add(tx(3))
+    assert tx(1, small - 2).id not in box.pool
+    assert [t.nonce for t in box.take() if t.sender == tx(1).sender] == [0, 1, 2, 3]
+    assert box.pool.waiting(tx(1).sender) == small - 2
+    assert box.decide() == [tx(1, small - 2)], "and that is said"
+    assert box.decide() == []
+
+
+def test_in_the_end_all_hold_the_same(box: Pool, small: int) -> None:
+    box.add(*(tx(1, n) for n in range(small)))
+    box.add(*(tx(i, n) for n in range(2) for i in (2, 3)))
+    for i in (1, 2, 3):
+        assert box.pool.waiting(tx(i).sender) == 2
+        with pytest.raises(Refused, match="the mempool is full"):
+            box.pool.add(tx(i, 2), 0, own=False)
+
+
+def test_nobody_gains_by_filling_the_pool_behind_a_gap(box: Pool, small: int) -> None:
+    box.add(*(tx(1, n) for n in range(1, small + 1)))
+    box.add(tx(2))
+    assert box.take() == [tx(2)]
+    box.add(tx(2, 1))
+    assert len(box.pool) == small
+
+
+def test_a_long_transaction_takes_the_places_of_several(box: Pool, small: int) -> None:
+    transfers = [Transfer(KEYS[0].public_key, 1)] * 60
+    long = decoded(make_transaction(KEYS[3], bytes(32), 0, 1_000, transfers))
+    assert places(long) == 2
+    assert places(tx()) == 1
+    box.add(*(tx(1, n) for n in range(small)))
+    box.add(long)
+    assert box.pool.waiting(tx(1).sender) == small - 2
+    assert len(box.pool) == small - 1
+
+
+def test_what_fits_the_places_fits_both_caps() -> None:
+    assert mempool.PLACE_BYTES * mempool.MAX_TXS <= mempool.MAX_BYTES
+
+
+def test_whether_there_is_room_is_known_before_a_signature_is_checked(
+    box: Pool, small: int
+) -> None:
+    box.add(*(tx(1, n) for n in range(small)))
+    box.pool.admit(tx(2))
+    box.pool.admit(tx(1, 0))
     with pytest.raises(Refused, match="the mempool is full"):
-        box.pool.add(tx(3), 0, own=True)
+        box.pool.admit(tx(1, small))
+    assert len(box.pool) == small
 
 
 def test_a_refusal_leaves_nothing_behind(box: Pool) -> None:
@@ -143,9 +199,29 @@ def test_a_refusal_leaves_nothing_behind(box: Pool) -> None:
 # ---------------------------------------------------------------- work, and blocks
 
 
-def test_transactions_come_oldest_first(box: Pool) -> None:
-    box.add(tx(3), tx(1), tx(2), tx(1, 1))
-    assert [t.sender for t in box.take()] == [KEYS[i].public_key for i in (3, 1, 1, 2)]
+def order(taken: list[Transaction]) -> list[tuple[int, int]]:
+    """Sender and nonce."""
+    keys = [key.public_key for key in KEYS]
+    return [(keys.index(t.sender), t.nonce) for t in taken]
+
+
+def test_accounts_take_turns_beginning_with_the_oldest(box: Pool) -> None:
+    box.add(tx(3), tx(1), tx(1, 1), tx(1, 2), tx(2), tx(2, 1))
+    assert order(box.take()) == [(3, 0), (1, 0), (2, 0), (1, 1), (2, 1), (1, 2)]
+
+
+def test_who_had_a_turn_is_last_the_next_time(box: Pool) -> None:
+    box.add(*(tx(1, n) for n in range(4)), tx(2), tx(3))
+    assert order(box.take(count=1)) == [(1, 0)]
+    assert order(box.take(count=1)) == [(2, 0)]
+    assert order(box.take()) == [(3, 0), (1, 0), (2, 0), (1, 1), (1, 2), (1, 3)]
+
+
+def test_who_leaves_and_comes_back_is_last_too(box: Pool) -> None:
+    box.add(tx(1), tx(2), tx(3))
+    box.decide(tx(1))
+    box.add(tx(1, 1))
+    assert order(box.take()) == [(2, 0), (3, 0), (1, 1)]
 
 
 def test_nonces_are_in_order_however_they_came(box: Pool) -> None:
@@ -159,7 +235,36 @@ def test_what_waits_behind_a_gap_is_no_work(box: Pool) -> None:
     assert box.pool.pending_since_ms() is None
     box.add(tx(nonce=0), now_ms=9)
     assert [t.nonce for t in box.take()] == [0, 1]
-    assert box.pool.pending_since_ms() == 7
+    assert box.pool.pending_since_ms() == 9, "nobody could have executed anything before"
+
+
+def test_work_is_pending_since_the_oldest_of_it_could_be_done(box: Pool) -> None:
+    box.add(tx(1), now_ms=3)
+    box.add(tx(2), tx(1, 1), now_ms=5)
+    box.add(tx(3), now_ms=8)
+    assert box.pool.pending_since_ms() == 3
+    box.decide(tx(1), now_ms=9)
+    assert box.pool.pending_since_ms() == 5
+    box.decide(tx(2), tx(1, 1), now_ms=10)
+    assert box.pool.pending_since_ms() == 8
+
+
+def test_what_a_block_from_elsewhere_makes_ready_is_pending_from_then_on(box: Pool) -> None:
+    box.add(tx(1, 1), now_ms=3)
+    assert box.pool.pending_since_ms() is None
+    box.decide(tx(1, 0), now_ms=11)
+    assert box.pool.pending_since_ms() == 11
+    assert order(box.take()) == [(1, 1)]
+
+
+def test_what_follows_an_expired_transaction_waits_for_another_in_its_place(box: Pool) -> None:
+    box.add(tx(1, 0, expiry=5), tx(1, 1), now_ms=3)
+    assert box.decide(height=5, now_ms=8) == [tx(1, 0, expiry=5)]
+    assert box.pool.pending_since_ms() is None
+    assert box.take(height=6) == []
+    box.add(tx(1, 0), now_ms=9)
+    assert box.pool.pending_since_ms() == 9
+    assert order(box.take(height=6)) == [(1, 0), (1, 1)]
 
 
 def test_waiting_counts_what_has_no_gap_before_it(box: Pool) -> None:
@@ -298,7 +403,7 @@ def test_whatever_happens_blocks_hold_each_nonce_once_and_in_order(
                 assert each.nonce == box.next[each.sender]
                 assert each.expiry_height >= height
                 box.next[each.sender] += 1
-            box.pool.settle([each.id for each in block], height)
+            box.pool.settle([each.id for each in block], height, 0)
         left = [t for t in POOLED.values() if t.id in box.pool]
         assert len(left) == len(box.pool)
         assert box.pool.size_bytes == sum(len(t.raw) for t in left)
@@ -306,3 +411,86 @@ def test_whatever_happens_blocks_hold_each_nonce_once_and_in_order(
         assert (box.pool.pending_since_ms() is None) == (
             not any(t.nonce == box.next[t.sender] for t in left)
         )
+
+
+FLOOD = {
+    (s, n): decoded(
+        make_transaction(KEYS[s], bytes(32), n, 50, [Transfer(bytes(32), 1)] * (1 + 70 * (n % 2)))
+    )
+    for s in range(4)
+    for n in range(8)
+}
+FLOODS = st.lists(
+    st.one_of(
+        st.tuples(st.just("add"), st.sampled_from(sorted(FLOOD))),
+        st.tuples(st.just("block"), st.integers(1, 3)),
+    ),
+    max_size=60,
+)
+
+
+@given(FLOODS)
+def test_however_full_it_gets_who_holds_less_gets_in(
+    steps: list[tuple[str, tuple[int, int] | int]],
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mempool, "MAX_TXS", 8)
+        box, height, held = Pool(), 0, Counter[PublicKey]()
+        for what, argument in steps:
+            if isinstance(argument, tuple):
+                assert what == "add"
+                each = FLOOD[argument]
+                known = each.id in box.pool
+                try:
+                    box.pool.add(each, 0, own=False)
+                except Refused as err:
+                    if "full" in str(err):
+                        assert held[each.sender] + places(each) >= max(held.values())
+                else:
+                    before = held.copy()
+                    held = holdings(box.pool)
+                    if not known:
+                        assert held[each.sender] == before[each.sender] + places(each)
+            else:
+                height += 1
+                block = box.take(height, argument)
+                box.decide(*block, height=height)
+                held = holdings(box.pool)
+            assert held.total() <= 8
+            taken = box.take(height + 1)
+            for sender in held:
+                nonces = [t.nonce for t in taken if t.sender == sender]
+                due = box.next[sender]
+                assert nonces == list(range(due, due + box.pool.waiting(sender)))
+            assert (box.pool.pending_since_ms() is None) == (not taken)
+
+
+def holdings(pool: Mempool) -> Counter[PublicKey]:
+    """Places by account, counted from outside."""
+    held: Counter[PublicKey] = Counter()
+    for each in FLOOD.values():
+        held[each.sender] += places(each) * (each.id in pool)
+    return +held
+
+
+def test_a_full_pool_costs_no_walk_over_what_waits(box: Pool) -> None:
+    """What a turn of the event loop asks, counted in looks at nonces and not in seconds."""
+    looks = 0
+
+    def next_nonce(key: PublicKey) -> int | None:
+        nonlocal looks
+        looks += 1
+        return box.next.get(key)
+
+    pool = Mempool(next_nonce)
+    for sender in range(4):
+        for nonce in range(MAX_PER_ACCOUNT):
+            pool.add(tx(sender, nonce), 0, own=True)
+    looks = 0
+    for _ in range(100):
+        pool.pending_since_ms()
+        pool.take(1, 10, ROOM, 10_000)
+        pool.waiting(KEYS[0].public_key)
+    assert looks == 0
+    pool.settle((), 1, 0)
+    assert looks == 4, "one per account and block"

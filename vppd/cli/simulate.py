@@ -13,8 +13,8 @@ from vppd.cli.engine import parse_engine
 from vppd.cli.output import Output, OutputOption, print_json, print_rows
 from vppd.cli.progress import progress
 from vppd.errors import Exit, UserError
-from vppd.simulate.cluster import Setup
-from vppd.simulate.faults import parse_sets
+from vppd.simulate.faults import FAULT_SETS, parse_sets
+from vppd.simulate.outcome import Setup
 from vppd.simulate.runner import Report, Tally, run_seeds
 
 
@@ -66,9 +66,7 @@ def simulate(
     delay: Annotated[
         str | None, typer.Option(help="Fixed one-way delay, e.g. 10ms; default 0.2-5 ms at random")
     ] = None,
-    faults: Annotated[
-        str, typer.Option(help="none, network, crash, outage, all (comma-separated)")
-    ] = "all",
+    faults: Annotated[str, typer.Option(help=f"Comma-separated: {', '.join(FAULT_SETS)}")] = "all",
     jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: one per core")] = 0,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -117,7 +115,11 @@ def _rows(report: Report) -> list[dict[str, str | int | None]]:
     values = msgspec.to_builtins(report)
     values["seeds"] = "{}..{}".format(*report.seeds)
     values["violations"] = len(report.violations)
-    values["faults"] = ", ".join(f"{k} {v}" for k, v in report.faults.items()) or "none"
-    values["effects"] = ", ".join(f"{k} {v}" for k, v in report.effects.items()) or "none"
-    values["commit_ms"] = ", ".join(f"{k} {v}" for k, v in report.commit_ms.items())
-    return [{"figure": name, "value": str(value)} for name, value in values.items()]
+    return [
+        {"figure": name, "value": _text(value) if isinstance(value, dict) else str(value)}
+        for name, value in values.items()
+    ]
+
+
+def _text(counts: dict[str, object]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in counts.items()) or "none"

@@ -176,7 +176,8 @@ class Client:
         answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting[self._next] = answer
         self._writer.write(encode_frame(REQUEST, encode(Request(self._next, ask))))
-        await self._writer.drain()
+        with suppress(OSError):  # the connection is gone: the answer says so too, in our words
+            await self._writer.drain()
         result = await answer
         if isinstance(result, Failure):
             raise RequestFailed(result)

@@ -22,9 +22,10 @@ from vppd.net.hello import (
     refusal_reason,
     refuse_frame,
 )
-from vppd.net.outgoing import Outgoing, SlowReader
+from vppd.net.limits import RATES, Flood, Meter, Rates
+from vppd.net.outgoing import Outgoing, Shared, SlowReader
 from vppd.net.tls import explain, peer_fingerprint
-from vppd.types import Digest, PublicKey
+from vppd.types import ZERO_DIGEST, Digest, PublicKey
 
 WRITE_BUFFER = 256 * 1024
 """Bytes handed to the transport ahead of the other side's reading; the rest waits in the queue."""
@@ -56,6 +57,8 @@ class Terms(NamedTuple):
     """Types taken, with the largest payload of each."""
     idle: float | None
     """Seconds of silence allowed; ``None``: any."""
+    rates: Rates = RATES
+    """Beyond which it is not read from for a while."""
 
 
 class Traffic:
@@ -126,6 +129,7 @@ class Link(asyncio.Protocol):
         own_fingerprint: of our certificate; ``None`` without TLS.
         remote: where the other side is, for people.
         deadlines: how long anything may take.
+        shared: what waits to be sent on all links of this node.
     """
 
     def __init__(
@@ -135,15 +139,17 @@ class Link(asyncio.Protocol):
         own_fingerprint: Digest | None,
         remote: str,
         deadlines: Deadlines = DEADLINES,
+        shared: Shared | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._owner = owner
         self._opening = opening
         self._own_fingerprint = own_fingerprint
+        self._channel = PLAIN
         self._deadlines = deadlines
         self._handshake: Handshake | None = None
         self._parser = FrameParser({})
-        self._outgoing = Outgoing()
+        self._outgoing = Outgoing(shared=shared)
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._wake_at = 0.0
@@ -153,6 +159,14 @@ class Link(asyncio.Protocol):
         self._frame_since: float | None = None
         self._flushing = False
         self._paused = False
+        self._room = asyncio.Event()
+        """Set while nothing waits for the other side to read, and when it is closed."""
+        self._room.set()
+        self._held = False
+        """The owner does not want to hear more for now."""
+        self._meter: Meter | None = None
+        self._breather: asyncio.TimerHandle | None = None
+        """Runs while the other side has to wait for its budgets to refill."""
         self._deaf = False
         """Frames cannot be told apart any more."""
         self.remote = remote
@@ -163,6 +177,8 @@ class Link(asyncio.Protocol):
         """Nothing is taken or sent any more."""
         self.why = ""
         """Why it was closed."""
+        self.fault: PeerFault | None = None
+        """What the other side did, if it was closed for that."""
         self.gone = asyncio.Event()
         """Its socket is closed."""
         self.traffic = Traffic()
@@ -175,9 +191,24 @@ class Link(asyncio.Protocol):
         return self._handshake.claimed if self._handshake is not None else None
 
     @property
+    def identity(self) -> bytes:
+        """What faults are held against: a validator's key, anybody else's certificate.
+
+        Keys that are no validator's cost nothing; they count only where there is no certificate.
+        """
+        certificate = self._channel.peer
+        if self.peer is None or (self.peer.index is None and certificate != ZERO_DIGEST):
+            return certificate
+        return self.peer.key
+
+    @property
     def stuck(self) -> bool:
         """Whether the other side reads more slowly than it is sent."""
         return self._paused
+
+    async def drained(self) -> None:
+        """Until the other side has read what it was sent, but for what the transport may hold."""
+        await self._room.wait()
 
     def send(self, frame: bytes) -> bool:
         """Queue a whole frame; all frames of one turn of the event loop leave in one write.
@@ -221,16 +252,30 @@ class Link(asyncio.Protocol):
             self._close(reason)
         self._abort_transport()
 
+    def convict(self, fault: PeerFault) -> None:
+        """Close for what the other side has done, and tell it."""
+        if not self.closed:
+            self.fault = fault
+            self.cut(str(fault))
+
+    def charge(self, *, verifications: int = 0, size: int = 0) -> None:
+        """Account for what the other side makes this node do.
+
+        Args:
+            verifications: of signatures.
+            size: bytes read and sent because it has asked for them.
+        """
+        self._spend(verifications=verifications, size=size)
+
     def pause_reading(self) -> None:
         """Take nothing more from the other side for now; what has arrived still comes."""
-        self._frame_since = None
-        if self._transport is not None and self._transport.is_reading():
-            self._transport.pause_reading()
+        self._held = True
+        self._read_or_not()
 
     def resume_reading(self) -> None:
         """Undo :meth:`pause_reading`."""
-        if self._transport is not None and not self.closed and not self._transport.is_reading():
-            self._transport.resume_reading()
+        self._held = False
+        self._read_or_not()
 
     def rtt_us(self) -> int | None:
         """Round trip as the kernel's TCP measures it, in microseconds, where it says so."""
@@ -273,7 +318,8 @@ class Link(asyncio.Protocol):
             if self._opening is None:
                 self._come_up()
             else:
-                self._handshake = self._opening(self._channel(self._transport))
+                self._channel = self._channel_of(self._transport)
+                self._handshake = self._opening(self._channel)
                 self._parser.caps = OPENING_CAPS
                 self.send(self._handshake.start())
         except PeerFault as err:
@@ -285,17 +331,18 @@ class Link(asyncio.Protocol):
         if self._deaf:
             return
         self._heard_at = self._loop.time()
-        complete = False
+        frames = 0
         try:
             for type_, payload in self._parser.feed(data):
-                complete = True
+                frames += 1
                 self._take(type_, payload)
         except FrameError as err:
             self._deaf = True
-            self.cut(str(err))
-        if not self._parser.partial:
+            self.convict(err)
+        self._spend(frames=frames, size=len(data))
+        if self._stopped or not self._parser.partial:
             self._frame_since = None
-        elif complete or self._frame_since is None:
+        elif frames or self._frame_since is None:
             self._frame_since = self._heard_at
             self._watch()
 
@@ -319,15 +366,18 @@ class Link(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The transport holds enough."""
         self._paused = True
+        if not self.closed:
+            self._room.clear()
 
     def resume_writing(self) -> None:
         """The other side has read."""
         self._paused = False
+        self._room.set()
         self._schedule_flush()
 
     # ------------------------------------------------------------ inside
 
-    def _channel(self, transport: asyncio.Transport) -> Channel:
+    def _channel_of(self, transport: asyncio.Transport) -> Channel:
         if self._own_fingerprint is None:
             return PLAIN
         connection = transport.get_extra_info("ssl_object")
@@ -350,7 +400,7 @@ class Link(asyncio.Protocol):
             else:
                 self._shake(self._handshake, type_, payload)
         except PeerFault as err:
-            self.cut(str(err))
+            self.convict(err)
         except Exception as err:  # noqa: BLE001 - whatever it is, the node must learn of it and stop
             self.cut("internal error")
             self._owner.link_broken(err)
@@ -370,6 +420,47 @@ class Link(asyncio.Protocol):
         self.up = True
         self._parser.caps = terms.caps
         self._idle = terms.idle
+        self._meter = Meter(terms.rates, self._loop.time())
+
+    @property
+    def _stopped(self) -> bool:
+        """Whether the other side is not read from, and so cannot be blamed for its silence."""
+        return self._held or self._breather is not None
+
+    def _read_or_not(self) -> None:
+        transport = self._transport
+        if transport is None or self.closed or transport.is_reading() != self._stopped:
+            return
+        if self._stopped:
+            self._frame_since = None
+            transport.pause_reading()
+            return
+        self._heard_at = self._loop.time()
+        if self._parser.partial:
+            self._frame_since = self._heard_at
+        transport.resume_reading()
+        self._watch()
+
+    def _spend(self, *, frames: int = 0, size: int = 0, verifications: int = 0) -> None:
+        """Take it from the other side's budgets; overdrawn, it is not read from for a while."""
+        if self._meter is None or self.closed:
+            return
+        now = self._loop.time()
+        try:
+            wait = self._meter.spend(now, frames=frames, size=size, verifications=verifications)
+        except Flood as err:
+            self._deaf = True
+            self.convict(err)
+            return
+        if wait > 0:
+            if self._breather is not None:
+                self._breather.cancel()
+            self._breather = self._loop.call_at(now + wait, self._breathe)
+            self._read_or_not()
+
+    def _breathe(self) -> None:
+        self._breather = None
+        self._read_or_not()
 
     def _loss(self, exc: Exception | None) -> str:
         if exc is not None:
@@ -424,6 +515,8 @@ class Link(asyncio.Protocol):
         if not self.up:
             why = f"too slow: the hello is not over after {limits.handshake:g} s"
             return self._opened_at + limits.handshake, why
+        if self._stopped:
+            return None
         waits = []
         if self._frame_since is not None:
             why = f"too slow: a frame is not complete after {limits.frame:g} s"
@@ -435,7 +528,11 @@ class Link(asyncio.Protocol):
     def _close(self, why: str) -> None:
         self.closed = True
         self.why = why
+        self._room.set()
         self._outgoing.clear()
+        if self._breather is not None:
+            self._breather.cancel()
+            self._breather = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

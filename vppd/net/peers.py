@@ -13,6 +13,7 @@ import secrets
 import socket
 from collections import deque
 from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -23,7 +24,9 @@ from vppd.config.values import parse_address
 from vppd.net.dial import BACKOFF, SHUTDOWN_SECONDS, Backoff, dial
 from vppd.net.frames import PEER_CAPS, REQUEST_CAPS
 from vppd.net.hello import Channel, Full, Handshake, Kind, Self
+from vppd.net.limits import CUT_FAULTS, Offences
 from vppd.net.link import DEADLINES, Deadlines, Link, Terms, Traffic
+from vppd.net.outgoing import Shared
 from vppd.net.ports import Listener, Pending, bind_tcp, bind_unix, require_loopback
 from vppd.net.tls import Tls, explain, explain_handshake
 from vppd.types import PublicKey, ReplicaIndex
@@ -157,6 +160,8 @@ class Network:
         self._now = loop.time
         self._slots = {v.index: _Slot(v, loop.time()) for v in others}
         self._pending = Pending(frozenset(parse_address(v.addr)[0] for v in others))
+        self._offences = Offences()
+        self._shared = Shared()
         self._opening: dict[Link, str] = {}
         """Accepted and not let in yet, with the address they came from."""
         self._observers: list[Link] = []
@@ -212,7 +217,8 @@ class Network:
         for listener in self._listeners:
             await listener.close()
         if self._listeners and self._client_socket is not None:
-            self._client_socket.unlink(missing_ok=True)
+            with suppress(OSError):  # a broken disk: why the node stops must not be lost over it
+                self._client_socket.unlink(missing_ok=True)
         self._listeners.clear()
         for task in tuple(self._tasks):
             task.cancel()
@@ -247,6 +253,11 @@ class Network:
         if slot is not None and slot.link is not None:
             slot.link.cut(reason)
 
+    def blame(self, link: Link) -> None:
+        """The node on a link handed over a signature that does not hold; too many cut it."""
+        if not link.closed and self._offences.note(link.identity, 1, self._now()):
+            link.cut("too many bad signatures")
+
     def connected(self) -> tuple[ReplicaIndex, ...]:
         """Validators whose link is up, ascending."""
         return tuple(sorted(i for i, slot in self._slots.items() if slot.link is not None))
@@ -272,6 +283,8 @@ class Network:
             self._admit(link, self._local, MAX_CLIENTS, "clients")
             return Terms(REQUEST_CAPS, None)
         kind, name, index = link.peer.kind, link.peer.name, link.peer.index
+        if kind is not Kind.CLIENT:
+            self._offences.admit(link.identity, self._now())
         if index is not None:
             self._take_place(self._slots[index], link)
             self._let_in(link)
@@ -294,6 +307,9 @@ class Network:
 
     def link_down(self, link: Link, why: str) -> None:
         """See :class:`~vppd.net.link.Owner`."""
+        node = link.up and link.peer is not None and link.peer.kind is not Kind.CLIENT
+        if node and link.fault is not None:
+            self._offences.note(link.identity, CUT_FAULTS, self._now())
         slot = self._slot_of(link)
         if slot is not None:
             slot.link = None
@@ -341,7 +357,7 @@ class Network:
         self._spawn(self._welcome(conn, link))
 
     def _accepted_local(self, conn: socket.socket, _: str) -> None:
-        link = Link(self, None, None, "local", self._deadlines)
+        link = Link(self, None, None, "local", self._deadlines, self._shared)
         self._spawn(self._welcome(conn, link))
 
     async def _welcome(self, conn: socket.socket, link: Link) -> None:
@@ -385,7 +401,8 @@ class Network:
                 else:
                     self._not_reached(slot, link.why)
             failures += 1
-            await asyncio.sleep(self._backoff.wait(failures, self._chance))
+            barred = self._offences.barred_seconds(slot.entry.key, self._now())
+            await asyncio.sleep(barred + self._backoff.wait(failures, self._chance))
 
     def _new_link(self, remote: str, expected: PublicKey | None = None) -> Link:
         def opening(channel: Channel) -> Handshake:
@@ -393,7 +410,7 @@ class Network:
             return Handshake(self._me, self._indices, nonce, channel, expected)
 
         own = self._tls.fingerprint if self._tls is not None else None
-        return Link(self, opening, own, remote, self._deadlines)
+        return Link(self, opening, own, remote, self._deadlines, self._shared)
 
     # ------------------------------------------------------------ books
 

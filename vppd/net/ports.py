@@ -24,6 +24,8 @@ PENDING = 32
 """Connections that are not let in yet, in all."""
 PENDING_PER_HOST = 4
 """Of those, from one address that is no peer's."""
+PENDING_PER_PEER_HOST = 8
+"""From one that is; this machine is bound by the total alone, it may hold a whole plant."""
 PENDING_STRANGERS = 16
 """Of those, from all such addresses: the other half is for peers."""
 SOCKET_MODE = 0o660
@@ -159,10 +161,12 @@ class Pending:
     def enter(self, host: str) -> bool:
         """Whether there is room for one more from ``host``; if so, it is taken."""
         known = self._known(host)
-        if self.total >= PENDING or (
-            not known
-            and (self._strangers >= PENDING_STRANGERS or self._by_host[host] >= PENDING_PER_HOST)
-        ):
+        per_host = PENDING_PER_HOST
+        if known:
+            per_host = PENDING if is_loopback(host) else PENDING_PER_PEER_HOST
+        if self.total >= PENDING or self._by_host.get(host, 0) >= per_host:
+            return False
+        if not known and self._strangers >= PENDING_STRANGERS:
             return False
         self.total += 1
         self._strangers += not known

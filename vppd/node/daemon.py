@@ -6,7 +6,7 @@ import asyncio
 import gc
 import signal
 from collections import Counter, deque
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -259,9 +259,9 @@ class Daemon:
     def _take_message(self, peer: ReplicaIndex | None, link: Link, message: PeerMessage) -> None:
         match message:
             case GetBlock(digest):
-                self._spawn(link, self._answer(link, self._service.body(digest)))
+                self._answer(link, lambda: self._service.body(digest))
             case GetBlocks(first):
-                self._spawn(link, self._answer(link, self._service.blocks_from(first)))
+                self._answer(link, lambda: self._service.blocks_from(first))
             case Tx(raw):
                 link.charge(verifications=self._machine.gate.cost(message))
                 self._take_transaction(raw)
@@ -363,10 +363,14 @@ class Daemon:
         self._machine.receive(peer, message)
         self._driver.wake()
 
-    async def _answer(
-        self, link: Link, reading: Coroutine[Any, Any, BlockBody | Blocks | None]
+    def _answer(self, link: Link, read: Callable[[], Awaitable[BlockBody | Blocks | None]]) -> None:
+        if not link.stuck:  # who has not read the last answers can ask again when it has
+            self._spawn(link, self._read_and_send(link, read))
+
+    async def _read_and_send(
+        self, link: Link, read: Callable[[], Awaitable[BlockBody | Blocks | None]]
     ) -> None:
-        message = await reading
+        message = await read()
         if message is not None:
             frame = encode_frame(TYPE_OF[type(message)], encode(message))
             link.charge(size=len(frame))
@@ -375,6 +379,7 @@ class Daemon:
     async def _answer_in_turn(self, session: Link, waiting: deque[bytes]) -> None:
         try:
             while waiting and not session.closed:
+                await session.drained()  # before the next answer; none, if it has gone
                 await self._serve(session, waiting.popleft())
                 if not _is_enough(waiting):
                     session.resume_reading()

@@ -1,14 +1,25 @@
-"""Transactions waiting for a block: bounded, strict in nonces, oldest first.
+"""Transactions waiting for a block: bounded, strict in nonces, fair between accounts.
 
-An entry is *executable* when its nonce is the account's next one, or follows executable ones
-without a gap. A small gap is kept (messages overtake each other); what waits behind it is not
-work, so nobody can keep the plant busy with transactions that can never run.
+An entry is *ready* when its nonce is the account's next one, or follows ready ones without a gap. A
+small gap is kept (messages overtake each other); what waits behind it is not work, so nobody can
+keep the plant busy with transactions that can never run.
+
+Two rules keep one account's flood from being everybody's (reliability.md, Part 2, row 18):
+
+* Accounts take turns in a block, one transaction each, and whoever had a turn comes last the next
+  time.
+* When there is no room, the account that holds most gives up what it sent last; only to such an
+  account the mempool is full.
+
+Nothing here walks over what waits, but for one look at each *account* per decided block: a full
+mempool costs a turn of the event loop no more than an empty one.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vppd.ledger.transaction import Transaction
 from vppd.types import Digest, Height, PublicKey
@@ -24,23 +35,45 @@ REMIND_AFTER_MS = 2_000
 """And again to the leader each time so long after: a full queue or a restart may have lost it."""
 REMINDERS = 64
 """At a time, oldest first."""
+PLACE_BYTES = MAX_BYTES // MAX_TXS
+"""A transaction takes one place for each so many bytes it has begun; there are ``MAX_TXS`` places.
+
+One measure for both caps: what is within it is within ``MAX_TXS`` and ``MAX_BYTES``.
+"""
 
 
 class Refused(Exception):
     """The mempool does not take this transaction; the text says why and is for its sender."""
 
 
-@dataclass(slots=True)
+def places(tx: Transaction) -> int:
+    """How much of the mempool a transaction takes, in places."""
+    return -(-len(tx.raw) // PLACE_BYTES)
+
+
+@dataclass(slots=True, eq=False)
 class Entry:
     """One waiting transaction."""
 
     tx: Transaction
-    received_ms: int
     own: bool
     """Received from a client here (not from another node): this node looks after it."""
     remind_ms: int
     """When to send it again."""
     broadcast: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Account:
+    """What waits of one sender."""
+
+    key: PublicKey
+    due: int
+    """Its next nonce, by the ledger."""
+    free: int
+    """The first nonce from ``due`` on that does not wait here: those before it are ready."""
+    by_nonce: dict[int, Entry] = field(default_factory=dict)
+    places: int = 0
 
 
 class Mempool:
@@ -53,9 +86,20 @@ class Mempool:
     def __init__(self, next_nonce: Callable[[PublicKey], int | None]) -> None:
         self._next_nonce = next_nonce
         self._entries: dict[Digest, Entry] = {}
-        self._by_account: dict[PublicKey, dict[int, Entry]] = {}
+        self._accounts: dict[PublicKey, Account] = {}
         self._raw: set[bytes] = set()
         self._bytes = 0
+        self._places = 0
+        self._holders: defaultdict[int, dict[PublicKey, Account]] = defaultdict(dict)
+        """Accounts by the places they hold; no level is empty."""
+        self._turns: OrderedDict[PublicKey, Account] = OrderedDict()
+        """Accounts with something ready, in the order in which they are served."""
+        self._ready: OrderedDict[Digest, int] = OrderedDict()
+        """Since when each ready transaction could have been executed, longest first."""
+        self._expiring: defaultdict[Height, dict[Digest, Entry]] = defaultdict(dict)
+        self._own: OrderedDict[Digest, Entry] = OrderedDict()
+        self._evicted: list[Transaction] = []
+        """Since the last block, for the sake of others."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -72,134 +116,219 @@ class Mempool:
         """Whether exactly these bytes wait here, so that they need not be checked again."""
         return raw in self._raw
 
-    def waiting(self, account: PublicKey) -> int:
+    def waiting(self, key: PublicKey) -> int:
         """How many transactions of an account wait without a gap before them.
 
         The account's next unused nonce, as far as this node knows, is that much further.
         """
-        mine = self._by_account.get(account)
-        due = self._next_nonce(account) if mine else None
-        if mine is None or due is None:
-            return 0
-        free = due
-        while free in mine:
-            free += 1
-        return free - due
+        account = self._accounts.get(key)
+        return account.free - account.due if account is not None else 0
 
     def get(self, tx_id: Digest) -> Transaction | None:
         """A waiting transaction."""
         entry = self._entries.get(tx_id)
         return entry.tx if entry is not None else None
 
-    def add(self, tx: Transaction, now_ms: int, *, own: bool) -> bool:
-        """Take a checked transaction.
+    # ------------------------------------------------------------ in
 
-        Returns:
-            False if it is waiting here already.
+    def admit(self, tx: Transaction) -> None:
+        """Whether :meth:`add` would take this transaction; cheap, so ask before verifying it.
 
         Raises:
             Refused: replayed or unusable nonce, unknown account, another transaction with that
-                nonce, or no room.
+                nonce, or no room that this account could have.
         """
-        known = self._entries.get(tx.id)
-        if known is not None:
-            known.own = known.own or own
-            known.remind_ms = min(known.remind_ms, now_ms) if own else known.remind_ms
-            return False
+        if tx.id in self._entries:
+            return
         due = self._next_nonce(tx.sender)
         if due is None:
             raise Refused("the sender has no account on this chain")
         if tx.nonce < due:
             raise Refused(f"nonce {tx.nonce} is used, the account's next is {due} (a replay?)")
-        mine = self._by_account.get(tx.sender, {})
-        if tx.nonce in mine:
-            raise Refused(f"another transaction with nonce {tx.nonce} is waiting")
-        if len(mine) >= MAX_PER_ACCOUNT:
-            raise Refused(f"{MAX_PER_ACCOUNT} transactions of this account are waiting")
-        following = due + self.waiting(tx.sender)
+        account = self._accounts.get(tx.sender)
+        following = due
+        if account is not None:
+            if tx.nonce in account.by_nonce:
+                raise Refused(f"another transaction with nonce {tx.nonce} is waiting")
+            if len(account.by_nonce) >= MAX_PER_ACCOUNT:
+                raise Refused(f"{MAX_PER_ACCOUNT} transactions of this account are waiting")
+            following = account.free
         if tx.nonce > following + MAX_GAP:
             raise Refused(f"nonce {tx.nonce} is too far ahead, the account's next is {following}")
-        if len(self._entries) >= MAX_TXS or self._bytes + len(tx.raw) > MAX_BYTES:
-            raise Refused("the mempool is full")
-        entry = Entry(tx, now_ms, own, now_ms + BROADCAST_AFTER_MS)
-        self._by_account.setdefault(tx.sender, mine)[tx.nonce] = self._entries[tx.id] = entry
+        if self._places + places(tx) > MAX_TXS:
+            would_hold = places(tx) + (account.places if account is not None else 0)
+            if would_hold >= max(self._holders):
+                raise Refused("the mempool is full, and nobody holds more of it than this account")
+
+    def add(self, tx: Transaction, now_ms: int, *, own: bool) -> bool:
+        """Take a checked transaction.
+
+        Args:
+            tx: well formed, signed, not expired.
+            now_ms: monotonic.
+            own: from a client of this node.
+
+        Returns:
+            False if it is waiting here already.
+
+        Raises:
+            Refused: as :meth:`admit`.
+        """
+        known = self._entries.get(tx.id)
+        if known is not None:
+            if own:
+                known.own = True
+                known.remind_ms = min(known.remind_ms, now_ms)
+                self._own[tx.id] = known
+            return False
+        self.admit(tx)
+        self._make_room(places(tx))
+        account = self._accounts.get(tx.sender)
+        if account is None:
+            due = self._next_nonce(tx.sender) or 0
+            account = self._accounts[tx.sender] = Account(tx.sender, due, due)
+        entry = Entry(tx, own, now_ms + BROADCAST_AFTER_MS)
+        account.by_nonce[tx.nonce] = self._entries[tx.id] = entry
+        self._expiring[tx.expiry_height][tx.id] = entry
+        if own:
+            self._own[tx.id] = entry
         self._raw.add(tx.raw)
         self._bytes += len(tx.raw)
+        self._hold(account, places(tx))
+        self._extend(account, now_ms)
         return True
 
-    def _executable(self) -> Iterable[Entry]:
-        """In order of arrival, but for nonces; an entry waits for its predecessor."""
-        due: dict[PublicKey, int] = {}
-        for entry in self._entries.values():
-            sender = entry.tx.sender
-            expected = due.get(sender)
-            if expected is None:
-                expected = self._next_nonce(sender) or 0
-            if entry.tx.nonce > expected:
-                due[sender] = expected
-                continue
-            mine = self._by_account[sender]
-            while expected in mine:
-                yield mine[expected]
-                expected += 1
-            due[sender] = expected
+    def _make_room(self, wanted: int) -> None:
+        """Evict from whoever holds most, newest nonce first: no gap is torn by it.
+
+        Never from the sender: ``admit`` has seen that somebody holds more than it will, and until
+        enough is free, somebody still holds more than it does.
+        """
+        while self._places + wanted > MAX_TXS:
+            largest = self._holders[max(self._holders)]
+            victim = next(iter(largest.values()))
+            newest = victim.by_nonce[max(victim.by_nonce)]
+            self._drop(newest)
+            self._evicted.append(newest.tx)
+
+    # ------------------------------------------------------------ out
 
     def pending_since_ms(self) -> int | None:
-        """When the oldest executable transaction arrived; ``None`` without one."""
-        return min((entry.received_ms for entry in self._executable()), default=None)
+        """Since when the oldest ready transaction could have been executed; ``None`` without one.
+
+        What waited behind a gap counts from when the gap was filled: nobody can make a leader look
+        as if it had passed something over by holding the first of two transactions back.
+        """
+        return next(iter(self._ready.values()), None)
 
     def take(
         self, height: Height, max_txs: int, max_bytes: int, max_lifetime: int
     ) -> tuple[bytes, ...]:
         """The raw transactions for a block at ``height``; they stay here until decided."""
         taken: list[bytes] = []
+        served: dict[PublicKey, None] = {}
         room = max_bytes
-        blocked: set[PublicKey] = set()
-        for entry in self._executable():
-            tx = entry.tx
-            if tx.sender in blocked:
-                continue
-            if not height <= tx.expiry_height <= height + max_lifetime or len(tx.raw) > room:
-                blocked.add(tx.sender)
-                continue
-            taken.append(tx.raw)
-            room -= len(tx.raw)
-            if len(taken) == max_txs:
-                break
+        lines = [(account, account.due) for account in self._turns.values()]
+        while lines and len(taken) < max_txs:
+            left: list[tuple[Account, int]] = []
+            for account, nonce in lines:
+                tx = account.by_nonce[nonce].tx
+                if not height <= tx.expiry_height <= height + max_lifetime or len(tx.raw) > room:
+                    continue  # and with it everything of this account that comes after it
+                taken.append(tx.raw)
+                served[account.key] = None
+                room -= len(tx.raw)
+                if len(taken) == max_txs:
+                    break
+                if nonce + 1 < account.free:
+                    left.append((account, nonce + 1))
+            lines = left
+        for key in served:
+            self._turns.move_to_end(key)
         return tuple(taken)
 
-    def settle(self, decided: Iterable[Digest], height: Height) -> list[Transaction]:
+    def settle(self, decided: Iterable[Digest], height: Height, now_ms: int) -> list[Transaction]:
         """Drop what block ``height`` decided, overtook or let expire.
 
+        Args:
+            decided: ids of the transactions that have used their nonce.
+            height: of the block.
+            now_ms: monotonic.
+
         Returns:
-            Transactions that were not decided and never will be.
+            Transactions that this node does not wait for any more although they were not decided:
+            they never can be, or they have made room for others since the last block.
         """
-        for tx_id in decided:
-            entry = self._entries.get(tx_id)
-            if entry is not None:
+        ids = frozenset(decided)
+        gone, self._evicted = self._evicted, []
+        for account in tuple(self._accounts.values()):
+            due = self._next_nonce(account.key) or 0
+            if due == account.due:
+                continue
+            account.due, account.free = due, max(account.free, due)
+            for entry in [entry for nonce, entry in account.by_nonce.items() if nonce < due]:
                 self._drop(entry)
-        gone = [e for e in self._entries.values() if e.tx.expiry_height <= height]
-        for sender, mine in self._by_account.items():
-            due = self._next_nonce(sender) or 0
-            gone += [e for n, e in mine.items() if n < due and e.tx.expiry_height > height]
-        for entry in gone:
-            self._drop(entry)
-        return [entry.tx for entry in gone]
+                if entry.tx.id not in ids:
+                    gone.append(entry.tx)
+            self._extend(account, now_ms)
+        for expiry in [expiry for expiry in self._expiring if expiry <= height]:
+            for entry in tuple(self._expiring[expiry].values()):
+                self._drop(entry)
+                gone.append(entry.tx)
+        return gone
+
+    # ------------------------------------------------------------ books
+
+    def _hold(self, account: Account, more: int) -> None:
+        """An account holds so many places more, or fewer."""
+        level = self._holders[account.places]
+        level.pop(account.key, None)
+        if not level:
+            del self._holders[account.places]
+        self._places += more
+        account.places += more
+        if account.places:
+            self._holders[account.places][account.key] = account
+
+    def _extend(self, account: Account, now_ms: int) -> None:
+        """What follows the ready ones without a gap is ready from now on."""
+        while (entry := account.by_nonce.get(account.free)) is not None:
+            self._ready[entry.tx.id] = now_ms
+            account.free += 1
+        if account.free > account.due:
+            self._turns.setdefault(account.key, account)
+        else:
+            self._turns.pop(account.key, None)
 
     def _drop(self, entry: Entry) -> None:
+        """Forget a transaction; those of its account behind it are no longer ready."""
         tx = entry.tx
-        if self._entries.pop(tx.id, None) is None:
-            return
-        self._bytes -= len(tx.raw)
+        account = self._accounts[tx.sender]
+        del self._entries[tx.id]
+        del account.by_nonce[tx.nonce]
         self._raw.discard(tx.raw)
-        mine = self._by_account[tx.sender]
-        mine.pop(tx.nonce, None)
-        if not mine:
-            del self._by_account[tx.sender]
+        self._own.pop(tx.id, None)
+        expiring = self._expiring[tx.expiry_height]
+        del expiring[tx.id]
+        if not expiring:
+            del self._expiring[tx.expiry_height]
+        self._bytes -= len(tx.raw)
+        self._hold(account, -places(tx))
+        self._ready.pop(tx.id, None)
+        if account.due <= tx.nonce < account.free:
+            for nonce in range(tx.nonce + 1, account.free):
+                del self._ready[account.by_nonce[nonce].tx.id]
+            account.free = tx.nonce
+        if account.free == account.due:
+            self._turns.pop(account.key, None)
+        if not account.by_nonce:
+            del self._accounts[account.key]
+
+    # ------------------------------------------------------------ looking after one's own
 
     def own(self) -> list[Transaction]:
         """What this node looks after, oldest first."""
-        return [entry.tx for entry in self._entries.values() if entry.own]
+        return [entry.tx for entry in self._own.values()]
 
     def overdue(self, now_ms: int) -> tuple[list[Transaction], list[Transaction]]:
         """Own transactions undecided for too long.
@@ -209,8 +338,8 @@ class Mempool:
         """
         everybody: list[Transaction] = []
         leader: list[Transaction] = []
-        for entry in self._entries.values():
-            if not entry.own or now_ms < entry.remind_ms:
+        for entry in self._own.values():
+            if now_ms < entry.remind_ms:
                 continue
             (leader if entry.broadcast else everybody).append(entry.tx)
             entry.broadcast = True

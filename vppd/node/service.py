@@ -41,6 +41,7 @@ from vppd.net.requests import (
 from vppd.node import machine as executed
 from vppd.node.clock import now
 from vppd.node.driver import Driver
+from vppd.node.lane import Lane
 from vppd.node.machine import Machine
 from vppd.node.mempool import Refused
 from vppd.node.replies import Replies
@@ -76,6 +77,7 @@ class Service:
         self._replies = replies
         self._views = views
         self._driver = driver
+        self._lane = Lane()
 
     # ------------------------------------------------------------ clients
 
@@ -96,7 +98,7 @@ class Service:
             case GetTx(tx_id):
                 return await self._tx(tx_id)
             case GetDecided(height):
-                return await self._decided(height)
+                return await self._lane.run(lambda: self._decided(height))
             case FindBlock(digest):
                 return await self._find(digest)
             case Subscribe():
@@ -174,15 +176,21 @@ class Service:
 
     async def blocks_from(self, first: Height) -> Blocks | None:
         """Answer to ``get_blocks``; ``None``: nothing there."""
+        return await self._lane.run(lambda: self._blocks_from(first))
+
+    async def _blocks_from(self, first: Height) -> Blocks | None:
         blocks = await self._store.blocks_from(first, BLOCKS_BYTES)
         return Blocks(blocks) if blocks else None
 
     async def body(self, digest: Digest) -> BlockBody | Blocks | None:
         """Answer to ``get_block``: an undecided body, or the decided block it became."""
+        return await self._lane.run(lambda: self._body(digest))
+
+    async def _body(self, digest: Digest) -> BlockBody | Blocks | None:
         record = await self._store.body(digest)
         if record is None:
             return None
-        return self._machine.body_of(record) or await self.blocks_from(record.height)
+        return self._machine.body_of(record) or await self._blocks_from(record.height)
 
 
 def committed_push(

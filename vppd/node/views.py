@@ -106,6 +106,7 @@ class Views:
             "head": engine.head.hex(),
             "executed": self._ledger.height,
             "voting": engine.voting,
+            "observer": engine.observer,
             "view_changes": engine.view_changes,
             "evidence": engine.evidence,
             "mempool_txs": len(machine.mempool),

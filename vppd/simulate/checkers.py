@@ -7,6 +7,8 @@ still holds after a restart.
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from vppd.consensus.certificate import check_certificate
 from vppd.consensus.messages import CertificateKind
 from vppd.consensus.validators import ValidatorSet
@@ -15,6 +17,7 @@ from vppd.errors import PeerFault
 from vppd.header import decode_header
 from vppd.ledger.execution import Ledger
 from vppd.node.machine import Committed
+from vppd.simulate.disk import Promise
 from vppd.types import Digest, Height, Micro, ReplicaIndex
 
 
@@ -45,25 +48,48 @@ class Checkers:
         self._roots: dict[Height, tuple[Digest, Digest]] = {}
         self._signed: dict[tuple[ReplicaIndex, int, int, int, str], Digest] = {}
         self._reported: dict[ReplicaIndex, Height] = {}
+        self._left: dict[ReplicaIndex, tuple[int, int]] = {}
+        """The (epoch, view) each replica has asked for last."""
+        self._opened: dict[tuple[int, int], Height] = {}
+        """H0 by (epoch, view), the lowest that was shown."""
 
-    def signed(
-        self,
-        signer: ReplicaIndex,
-        round_: str,
-        position: tuple[int, int, int],
-        digest: Digest,
-        *,
-        durable: bool,
-    ) -> None:
-        """A replica's vote (``1``), commit (``2``) or proposal (``P``) is leaving it."""
-        if not durable:
+    def signed(self, signer: ReplicaIndex, promise: Promise, promised: Container[Promise]) -> None:
+        """A signature of an honest replica is leaving it.
+
+        Vote (``1``), commit (``2``), proposal (``P``), view change (``V``) or new view (``N``); the
+        last two at most once per view, whatever height they name.
+        """
+        round_, *at, digest = promise
+        position = (at[0], at[1], at[2])
+        if promise not in promised:
             raise Violation(f"replica {signer} sends {round_} at {position} before it is durable")
-        before = self._signed.setdefault((signer, *position, round_), digest)
+        once = (at[0], at[1], 0) if round_ in "VN" else position
+        new = (signer, *once, round_) not in self._signed
+        before = self._signed.setdefault((signer, *once, round_), digest)
         if before != digest:
             raise Violation(
                 f"replica {signer} signs {round_} twice at (epoch, view, height) {position}: "
                 f"{before.hex()[:16]} and {digest.hex()[:16]}"
             )
+        view = position[:2]
+        if round_ == "V":
+            self._left[signer] = max(view, self._left.get(signer, view))
+        elif round_ == "N":
+            self._opened[view] = min(position[2], self._opened.get(view, position[2]))
+        elif new and view < self._left.get(signer, view):
+            raise Violation(
+                f"replica {signer} signs {round_} at {position} after it left for view "
+                f"{self._left[signer]}"
+            )
+        elif position[2] < self._opened.get(view, 0):
+            raise Violation(
+                f"replica {signer} signs {round_} at {position}, below the first height "
+                f"{self._opened[view]} of that view"
+            )
+
+    def damaged(self, node: ReplicaIndex) -> None:
+        """A node's disk has lost what it held: what it reported is not expected of it."""
+        self._reported.pop(node, None)
 
     def spoke_of(self, node: ReplicaIndex, height: Height, durable: Height) -> None:
         """A node passes on a decision, or says what executing it gave."""

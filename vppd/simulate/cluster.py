@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from random import Random
 from typing import TypeAlias
 
-import msgspec
-
 from vppd.codec import encode
-from vppd.config.genesis import Engine
-from vppd.consensus.boundary import Now, ProposalRecord, Timer, VoteRecord
+from vppd.consensus.boundary import Now
+from vppd.consensus.evidence import charge_of
 from vppd.consensus.messages import (
     TYPE_OF,
     Agree,
@@ -28,177 +26,43 @@ from vppd.consensus.messages import (
     Commit,
     GetBlock,
     GetBlocks,
+    NewView,
     Ping,
     Prepare,
     Reply,
     Tx,
     Type,
+    ViewChange,
 )
+from vppd.consensus.replica import Replica
 from vppd.errors import PeerFault
 from vppd.ledger.execution import Ledger
 from vppd.ledger.transaction import InvalidTransaction
 from vppd.net.gate import decode_message
-from vppd.node.machine import Effects, Frame, Machine, Turn
+from vppd.node.machine import Effects, Frame, Machine, MakeEngine
 from vppd.node.mempool import Refused
+from vppd.simulate.byzantine import Shameless, draw_liars
 from vppd.simulate.checkers import Checkers, Violation
-from vppd.simulate.disk import SimDisk
-from vppd.simulate.faults import Crash, FaultSet, Plan, draw, parse_sets
-from vppd.simulate.plant import START_UNIX_MS, node_key, sim_genesis, sim_verify
-from vppd.simulate.workload import Member
-from vppd.types import Height, ReplicaIndex
-
-Action: TypeAlias = Callable[[], None]
+from vppd.simulate.disk import change_of, opening_of
+from vppd.simulate.faults import Crash, Damage, Plan, draw
+from vppd.simulate.node import Action, Node
+from vppd.simulate.outcome import Outcome, Setup
+from vppd.simulate.plant import node_key, sim_genesis, sim_verify
+from vppd.simulate.weather import Cut, Weather
+from vppd.types import Height, ReplicaIndex, View
 
 HOUSEKEEPING_US = 250_000
 SUBMIT_US = 150_000
-TURN_US = 100
-"""A node's turn begins so long after its first input: what arrives in between shares it."""
-MAX_EVENTS_PER_HEIGHT = 20_000
+MAX_EVENTS_PER_HEIGHT = 60_000
+FAULTS_US = 1_200_000
+"""Of faults per height asked for, but at least ten of them."""
+PROGRESS_HEIGHTS = 5
+PROGRESS_VIEWS = 20
+"""After healing every node decides so many more heights within so many T_view."""
+Tamper: TypeAlias = Callable[[ReplicaIndex, Frame], Iterable[Frame]]
+"""What really leaves a node instead of a frame."""
 COUNTED = frozenset({Type.BLOCK, Type.PREPARE, Type.COMMIT, Type.AGREE})
 """``messages_per_height`` counts these, without reply, status and sync (protocol.md, §9)."""
-
-
-class Setup(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run is, but for its seed."""
-
-    engine: Engine = "pbft"
-    n: int = 4
-    heights: Height = 12
-    """Every node must decide so many."""
-    delay_us: int | None = None
-    """Fixed one-way delay; ``None``: 0.2–5 ms at random."""
-    faults: frozenset[FaultSet] = parse_sets("all")
-
-
-class Outcome(msgspec.Struct, kw_only=True):
-    """What happened in a run."""
-
-    seed: int
-    violation: str | None = None
-    events: int = 0
-    heights: Height = 0
-    """What every node has decided."""
-    decided: Height = 0
-    """What some node has decided."""
-    faults: Counter[str] = msgspec.field(default_factory=Counter)
-    effects: Counter[str] = msgspec.field(default_factory=Counter)
-    """What followed from faults and chance, without being one."""
-    commit_us: list[int] = msgspec.field(default_factory=list)
-    """Per height: first proposal sent → decision known at q replicas."""
-    messages: int = 0
-    bytes: int = 0
-    view_changes: int = 0
-    catch_ups: int = 0
-    transactions: int = 0
-    trace: str = ""
-    """Hash over every event, in order."""
-
-
-class Node:
-    """One simulated gateway: a disk that survives, a machine that does not."""
-
-    def __init__(self, index: ReplicaIndex, cluster: Cluster) -> None:
-        self.index = index
-        self.disk = SimDisk()
-        self.machine: Machine | None = None
-        self.life = 0
-        """Counts starts; an event of an earlier life is void."""
-        self.busy = False
-        self.away = False
-        """Gone for good."""
-        self.timers: dict[Timer, int] = {}
-        self._cluster = cluster
-        genesis_ledger = Ledger.from_genesis(cluster.genesis)
-        self.disk.seed_state(genesis_ledger.entries())
-        self.member = Member(index, cluster.genesis, cluster.rng)
-
-    def start(self) -> None:
-        """Power on: resume from whatever the disk kept."""
-        cluster, disk = self._cluster, self.disk
-        if self.away:
-            return
-        cluster.checkers.restarted(self.index, disk.decided)
-        self.life += 1
-        self.busy = False
-        self.timers.clear()
-        entries = sorted(disk.state.items())
-        ledger = Ledger.load(
-            cluster.genesis, disk.executed, entries, disk.header(disk.executed), disk.receipts_root
-        )
-        self.machine = Machine(cluster.genesis, node_key(self.index), sim_verify, ledger)
-        missed = [disk.decision(h) for h in range(disk.executed + 1, disk.decided + 1)]
-        turn = self.machine.start(cluster.now(), disk.log(), disk.header(disk.executed), missed)
-        self._hold(turn)
-
-    def crash(self) -> None:
-        """Power off; a write under way survives or not."""
-        cluster = self._cluster
-        if self.disk.staged and cluster.rng.randrange(2):
-            self.disk.sync()
-        if self.disk.lose():
-            cluster.outcome.faults["unsynced_lost"] += 1
-        self.machine = None
-        self.life += 1
-
-    def wake(self) -> None:
-        """Something has arrived: take a turn soon, unless one is under way."""
-        if not self.busy and self.machine is not None and self.machine.has_work:
-            self.busy = True
-            self._cluster.after(TURN_US, self._mine(self._turn))
-
-    def _mine(self, action: Action) -> Action:
-        life = self.life
-
-        def run() -> None:
-            if self.life == life:
-                action()
-
-        return run
-
-    def _turn(self) -> None:
-        if self.machine is not None:
-            self._hold(self.machine.turn(self._cluster.now()))
-
-    def _hold(self, turn: Turn) -> None:
-        """First beat: nothing leaves before the disk says so."""
-        if not turn.records:
-            self._release(turn)
-            return
-        self.busy = True
-        self.disk.begin(turn.records)
-
-        def synced() -> None:
-            self.disk.sync()
-            self._release(turn)
-
-        self._cluster.after(self._cluster.rng.randint(100, 3_000), self._mine(synced))
-
-    def _release(self, turn: Turn) -> None:
-        cluster, machine = self._cluster, self.machine
-        if machine is None:
-            return
-        effects = machine.release(turn, cluster.now())
-        self.busy = False
-        cluster.released(self, machine, effects)
-        for timer, delay_ms in effects.timers:
-            if delay_ms is None:
-                self.timers.pop(timer, None)
-            else:
-                self._arm(timer, delay_ms)
-        self.wake()
-
-    def _arm(self, timer: Timer, delay_ms: int) -> None:
-        cluster = self._cluster
-        due = cluster.time_us + delay_ms * 1_000
-        self.timers[timer] = due
-
-        def ring() -> None:
-            if self.timers.get(timer) == due and self.machine is not None:
-                del self.timers[timer]
-                self.machine.fire(timer)
-                self.wake()
-
-        cluster.after(delay_ms * 1_000, self._mine(ring))
 
 
 class Cluster:
@@ -207,14 +71,31 @@ class Cluster:
     Args:
         setup: what to run.
         seed: decides everything else.
+        engines: what some nodes run instead of the shipped engine.
+        tamper: what really leaves a node instead of each of its frames.
+        byzantine: nodes of which nothing is expected.
     """
 
-    def __init__(self, setup: Setup, seed: int) -> None:
+    def __init__(
+        self,
+        setup: Setup,
+        seed: int,
+        engines: Mapping[ReplicaIndex, MakeEngine] | None = None,
+        tamper: Tamper | None = None,
+        byzantine: Iterable[ReplicaIndex] = (),
+    ) -> None:
         self.setup = setup
+        self._engines = dict(engines or {})
+        self._tamper = tamper
+        self.byzantine = frozenset(byzantine)
         self.rng = Random(seed)  # noqa: S311  # reproducible chance is the point
         self.time_us = 0
         self.genesis = sim_genesis(setup.n, setup.engine)
         self.outcome = Outcome(seed=seed)
+        if "byzantine" in setup.faults and tamper is None:
+            liars = draw_liars(Random(seed), setup.n, self.genesis.digest)  # noqa: S311
+            self._tamper, self.byzantine, self.outcome.lies = liars, liars.nodes, liars.told
+            self._engines |= dict.fromkeys(liars.nodes, Shameless)
         self._queue: list[tuple[int, int, Action]] = []
         self._sequence = 0
         self._trace = hashlib.sha256()
@@ -225,8 +106,15 @@ class Cluster:
         self.checkers = Checkers(
             self.genesis.digest, probe.validators, sim_verify, ledger.total_micro()
         )
-        span_us = setup.heights * 600_000
-        self.plan: Plan = draw(self.rng, setup.faults, setup.n, setup.n - self.quorum.vote, span_us)
+        quiet = setup.faults <= {"none"}
+        span_us = 0 if quiet else max(setup.heights, 10) * FAULTS_US
+        spare = setup.n - max(self.quorum.vote, self.quorum.view_change) - len(self.byzantine)
+        f = max(0, self.quorum.f - len(self.byzantine))
+        self.plan: Plan = draw(self.rng, setup.faults, setup.n, max(0, spare), f, span_us)
+        drift = self.plan.drift_ppm
+        self.weather = Weather(setup.n, drift)
+        self._goal: Height | None = None
+        """What every node must have decided in time after healing."""
         self._arrived: dict[tuple[int, int], int] = {}
         self._proposed_us: dict[Height, int] = {}
         self._counted: Height = 0
@@ -234,10 +122,13 @@ class Cluster:
 
     # ------------------------------------------------------------ time
 
-    def now(self) -> Now:
-        """Both clocks of every node."""
-        ms = self.time_us // 1_000
-        return Now(ms, START_UNIX_MS + ms)
+    def now(self, node: ReplicaIndex) -> Now:
+        """Both clocks of a node."""
+        return self.weather.now(node, self.time_us)
+
+    def make_engine(self, node: ReplicaIndex) -> MakeEngine:
+        """What this node runs."""
+        return self._engines.get(node, Replica)
 
     def after(self, delay_us: int, action: Action) -> None:
         """Do something later."""
@@ -251,8 +142,7 @@ class Cluster:
             self.after(self.rng.randrange(50_000), node.start)
             self.after(self.rng.randrange(SUBMIT_US), self._submit_loop(node))
             self.after(self.rng.randrange(HOUSEKEEPING_US), self._housekeeping_loop(node))
-        for crash in self.plan.crashes:
-            self.after(crash.at_us, self._crash(crash))
+        self._schedule_faults()
         limit = self.setup.heights * MAX_EVENTS_PER_HEIGHT
         try:
             while self._queue and outcome.events < limit and not self._finished():
@@ -260,9 +150,16 @@ class Cluster:
                 outcome.events += 1
                 action()
             self._require_progress()
+            self._require_faults()
         except Violation as violation:
             outcome.violation = str(violation)
-        outcome.heights = min(node.disk.decided for node in self.nodes if not node.away)
+        for node in self.nodes:
+            self.note_triggers(node)
+            if node.machine is not None:
+                status = node.machine.engine.status()
+                outcome.views = max(outcome.views, status.view)
+                outcome.observers += bool(status.observer)
+        outcome.heights = min(node.disk.decided for node in self._expected())
         outcome.decided = max(node.disk.decided for node in self.nodes)
         outcome.trace = self._trace.hexdigest()
         return outcome
@@ -275,10 +172,52 @@ class Cluster:
                 f"heights {heights} of {self.setup.heights}"
             )
 
+    def _require_faults(self) -> None:
+        """A run in which nothing went wrong shows nothing."""
+        possible = self.setup.n > 1 or self.setup.faults & {"crash", "clock", "power"}
+        struck = self.outcome.faults or self.byzantine
+        if self.plan.heal_us and possible and not struck:
+            raise Violation(f"no fault of {', '.join(sorted(self.setup.faults))} struck")
+
     def _finished(self) -> bool:
-        return self.time_us >= self.plan.heal_us and all(
-            node.away or node.disk.decided >= self.setup.heights for node in self.nodes
-        )
+        if self.time_us < self.plan.heal_us or self._goal is None:
+            return False
+        lowest = min(node.disk.decided for node in self._expected())
+        if self.outcome.healed_views is None:
+            waited_ms = (self.time_us - self.plan.heal_us) // 1_000
+            t_view_ms = self.genesis.consensus.view_timeout_ms
+            if lowest >= self._goal:
+                self.outcome.healed_views = round(waited_ms / t_view_ms, 2)
+            elif waited_ms > PROGRESS_VIEWS * t_view_ms:
+                raise Violation(
+                    f"no progress {PROGRESS_VIEWS} T_view after healing: heights "
+                    f"{[node.disk.decided for node in self.nodes]}, wanted {self._goal}; "
+                    f"{self._where()}"
+                )
+        return self.outcome.healed_views is not None and lowest >= self.setup.heights
+
+    def _expected(self) -> list[Node]:
+        """Nodes that must follow in the end: all that are honest and not gone for good."""
+        return [n for n in self.nodes if not n.away and n.index not in self.byzantine]
+
+    def _where(self) -> str:
+        said = []
+        for node in self.nodes:
+            if node.machine is None:
+                said.append(f"{node.index} off")
+            else:
+                s = node.machine.engine.status()
+                said.append(
+                    f"{node.index} view {s.view} {s.mode.name.lower()} {s.observer}".strip()
+                )
+        return "; ".join(said)
+
+    def note_triggers(self, node: Node) -> None:
+        """Count why a node has asked for views in the life that ends."""
+        if node.machine is not None:
+            status = node.machine.engine.status()
+            self.outcome.view_changes += status.view_changes
+            self.outcome.triggers.update(dict(status.view_triggers))
 
     # ------------------------------------------------------------ members and faults
 
@@ -286,7 +225,7 @@ class Cluster:
         def submit() -> None:
             machine = node.machine
             if machine is not None:
-                now = self.now()
+                now = self.now(node.index)
                 for raw in node.member.transactions(machine, now.unix_ms):
                     self._submit(machine, raw, now.monotonic_ms, own=True)
                 node.wake()
@@ -303,11 +242,76 @@ class Cluster:
     def _housekeeping_loop(self, node: Node) -> Action:
         def tidy() -> None:
             if node.machine is not None:
-                node.machine.housekeeping(self.now().monotonic_ms)
+                node.machine.housekeeping(self.now(node.index).monotonic_ms)
                 node.wake()
             self.after(HOUSEKEEPING_US, tidy)
 
         return tidy
+
+    def _schedule_faults(self) -> None:
+        plan, faults = self.plan, self.outcome.faults
+        for crash in plan.crashes:
+            self.after(crash.at_us, self._crash(crash))
+        for at_us in plan.blackouts_us:
+            self.after(at_us, self._blackout)
+        for damage in plan.damages:
+            image_us = damage.at_us - self.rng.randrange(damage.at_us // 2 + 1)
+            self.after(image_us, self._back_up(self.nodes[damage.node]))
+            self.after(damage.at_us, self._damage(damage))
+        for cut in plan.cuts:
+            self.after(cut.at_us, self._cut(cut))
+            self.after(cut.until_us, partial(self.weather.end, cut))
+        for jump in plan.jumps:
+            faults["clock_jump"] += 1
+            self.after(jump.at_us, partial(self.weather.jump, jump))
+        self.after(plan.heal_us, self._heal)
+
+    def _cut(self, cut: Cut) -> Action:
+        def begin() -> None:
+            views = [n.machine.engine.status() for n in self.nodes if n.machine is not None]
+            leader = max(views, key=lambda s: s.view).leader if views else 0
+            self.outcome.faults[f"cut_{cut.shape}"] += 1
+            self.weather.begin(cut, leader)
+
+        return begin
+
+    def _blackout(self) -> None:
+        """All lose power at the same instant, and come back one after the other."""
+        self.outcome.faults["blackout"] += 1
+        for node in self.nodes:
+            if node.machine is not None:
+                node.crash()
+            self.after(self.rng.randrange(2_000_000), node.start)
+
+    def _back_up(self, node: Node) -> Action:
+        def copy() -> None:
+            node.backup = node.disk.image()
+
+        return copy
+
+    def _damage(self, damage: Damage) -> Action:
+        node = self.nodes[damage.node]
+
+        def strike() -> None:
+            self.outcome.faults[damage.kind] += 1
+            if node.machine is not None:
+                node.crash()
+            if damage.kind == "rot":
+                node.disk.rot("its checksum does not hold", bytes([node.index + 1]) * 32)
+            elif node.backup is not None:
+                node.disk = node.backup
+                node.suspect = True
+                self.checkers.damaged(node.index)
+            self.after(self.rng.randrange(1_000_000), node.start)
+
+        return strike
+
+    def _heal(self) -> None:
+        """No faults from here on: everybody who is not gone for good comes back."""
+        self.weather.heal()
+        self._goal = max(node.disk.decided for node in self.nodes) + PROGRESS_HEIGHTS
+        for node in self.nodes:
+            node.start()
 
     def _crash(self, crash: Crash) -> Action:
         node = self.nodes[crash.node]
@@ -329,9 +333,16 @@ class Cluster:
 
     def released(self, node: Node, machine: Machine, effects: Effects) -> None:
         """A node's second beat, watched by the checkers."""
+        honest = node.index not in self.byzantine and not node.suspect
         for frame in effects.frames:
-            self._watch(node, frame)
-            self._transmit(node, frame)
+            if honest:
+                self._watch(node, frame)
+            for sent in (frame,) if self._tamper is None else self._tamper(node.index, frame):
+                self._transmit(node, sent)
+        if node.index in self.byzantine:
+            for block in effects.committed:
+                node.disk.executed_later(block.execution)
+            return
         for block in effects.committed:
             self.checkers.committed(node.index, block, machine.ledger)
             node.disk.executed_later(block.execution)
@@ -345,29 +356,37 @@ class Cluster:
             enough = first and len(deciders) == self.quorum.vote
             if enough and height in self._proposed_us:
                 self.outcome.commit_us.append(self.time_us - self._proposed_us[height])
-        if effects.faults:
-            raise Violation(f"node {node.index} found equivocation: {effects.faults[0]}")
+        for proof in effects.faults:
+            signer, kind, *_ = charge_of(proof)
+            if signer not in self.byzantine and not self.nodes[signer].suspect:
+                raise Violation(f"node {node.index} convicts honest replica {signer}: {proof}")
+            self.outcome.evidence[("concealment", "vote", "commit", "proposal")[kind]] += 1
 
     def _watch(self, node: Node, frame: Frame) -> None:
         message = decode_message(frame.type, frame.payload)
         if isinstance(message, Agree | Reply):
             height = message.height if isinstance(message, Reply) else message.certificate.height
             self.checkers.spoke_of(node.index, height, node.disk.decided)
-        if not isinstance(message, Block | Prepare | Commit):
-            return
-        at = (message.epoch, message.view, message.height)
-        digest = message.digest
-        disk = node.disk
-        if isinstance(message, Commit):
-            durable = disk.holds_lock(*at, digest)
-            self.checkers.signed(node.index, "2", at, digest, durable=durable)
-            return
-        durable = disk.holds_vote(VoteRecord(*at, digest))
-        self.checkers.signed(node.index, "1", at, digest, durable=durable)
-        if isinstance(message, Block):
-            durable = disk.holds_proposal(ProposalRecord(*at, digest))
-            self.checkers.signed(node.index, "P", at, digest, durable=durable)
-            self._proposed_us.setdefault(message.height, self.time_us)
+        own, promised, signed = node.index, node.disk.promised, self.checkers.signed
+        match message:
+            case Block(epoch, view, height, digest):
+                signed(own, ("P", epoch, view, height, digest), promised)
+                signed(own, ("1", epoch, view, height, digest), promised)
+                self._proposed_us.setdefault(height, self.time_us)
+            case Prepare(epoch, view, height, digest, signer) if signer == own:
+                signed(own, ("1", epoch, view, height, digest), promised)
+            case Commit(epoch, view, height, digest, signer) if signer == own:
+                signed(own, ("2", epoch, view, height, digest), promised)
+            case ViewChange(standing) if standing.signer == own:
+                signed(own, change_of(message), promised)
+            case NewView(_, view, height) if self._leads(node, view, height):
+                signed(own, opening_of(message), promised)
+            case _:  # another replica's, passed on
+                pass
+
+    def _leads(self, node: Node, view: View, height: Height) -> bool:
+        machine = node.machine
+        return machine is not None and machine.engine.leader(view, height) == node.index
 
     # ------------------------------------------------------------ the network
 
@@ -381,6 +400,9 @@ class Cluster:
             self.outcome.messages += 1
             self.outcome.bytes += len(payload) + 5
         rng, outcome, network = self.rng, self.outcome, self.plan.network
+        if self.weather.stops(sender, to, self.time_us):
+            outcome.faults["cut_off"] += 1
+            return
         copies = 1
         extra_us = 0
         if self.time_us < self.plan.heal_us:
@@ -432,7 +454,7 @@ class Cluster:
             case GetBlocks(first):
                 self._answer(to, sender, node.disk.blocks_from(first))
             case Tx(raw):
-                self._submit(machine, raw, self.now().monotonic_ms, own=False)
+                self._submit(machine, raw, self.now(to).monotonic_ms, own=False)
             case Ping():
                 pass
             case _:
@@ -442,7 +464,11 @@ class Cluster:
                     try:
                         machine.gate.check(message)
                     except PeerFault as err:
-                        raise Violation(f"node {to} refuses a message of {sender}: {err}") from err
+                        if sender not in self.byzantine:
+                            what = f"node {to} refuses a message of {sender}: {err}"
+                            raise Violation(what) from err
+                        self.outcome.effects["refused_lie"] += 1
+                        return
                     machine.receive(sender, message)
         node.wake()
 

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
+import msgspec
+
+from vppd.codec import encode
 from vppd.consensus.boundary import (
+    ZERO_SIGNATURE,
     BodyRecord,
     Decision,
     DecisionRecord,
@@ -18,7 +23,8 @@ from vppd.consensus.boundary import (
     ViewRecord,
     VoteRecord,
 )
-from vppd.consensus.messages import Blocks, DecidedBlock
+from vppd.consensus.messages import Blocks, DecidedBlock, NewView, ViewChange
+from vppd.crypto import sha256
 from vppd.errors import LocalFault
 from vppd.header import Header, decode_header
 from vppd.ledger.execution import Execution
@@ -38,6 +44,42 @@ MAX_RANGE = 64
 """Blocks in one answer; the real store counts bytes."""
 
 
+Promise: TypeAlias = tuple[str, int, int, int, Digest]
+"""What justifies a signature: kind, epoch, view, height, digest."""
+
+
+def promises_of(record: Record) -> set[Promise]:
+    """The signatures a durable record allows (protocol.md, §4)."""
+    match record:
+        case VoteRecord(epoch, view, height, digest):
+            return {("1", epoch, view, height, digest)}
+        case ProposalRecord(epoch, view, height, digest):
+            return {("P", epoch, view, height, digest)}
+        case PreparedRecord(held):
+            return {("2", held.epoch, held.view, held.height, held.digest)}
+        case ViewChangeRecord(message):
+            return {change_of(message)}
+        case NewViewRecord(message):
+            return {opening_of(message)}
+        case _:
+            return set()
+
+
+def change_of(message: ViewChange) -> Promise:
+    """A view change, but for its signature."""
+    unsigned = msgspec.structs.replace(
+        message, standing=msgspec.structs.replace(message.standing, sig=ZERO_SIGNATURE)
+    )
+    asked = message.standing
+    return ("V", asked.epoch, asked.view, asked.decided, sha256(encode(unsigned)))
+
+
+def opening_of(message: NewView) -> Promise:
+    """A new view, but for its leader's signature."""
+    unsigned = msgspec.structs.replace(message, sig=ZERO_SIGNATURE)
+    return ("N", message.epoch, message.view, message.height, sha256(encode(unsigned)))
+
+
 class SimDisk:
     """One database: slots of the safety record, bodies, decisions, executed state.
 
@@ -52,6 +94,8 @@ class SimDisk:
         self._decisions: list[DecisionRecord] = []
         self._staged: tuple[Record, ...] | None = None
         self._executions: list[Execution] = []
+        self.promised: set[Promise] = set()
+        """Everything that was ever durable here: what may leave."""
         self.state: dict[bytes, bytes] = {}
         self.executed: Height = 0
         self.receipts_root: Digest = EMPTY_ROOT
@@ -115,22 +159,24 @@ class SimDisk:
                 self._evidence.append(record)
             case _:
                 self._slots[type(record)] = record
+        self.promised |= promises_of(record)
 
-    def holds_vote(self, record: VoteRecord) -> bool:
-        """Whether exactly this vote is the durable one."""
-        return self._slots.get(VoteRecord) == record
+    def rot(self, reason: str, nonce: Digest) -> None:
+        """The safety record cannot be read any more: what starts from here is an observer."""
+        self._slots.clear()
+        self._slots[ObserverRecord] = ObserverRecord(reason, nonce)
 
-    def holds_proposal(self, record: ProposalRecord) -> bool:
-        """Whether exactly this proposal is the durable one."""
-        return self._slots.get(ProposalRecord) == record
-
-    def holds_lock(self, epoch: int, view: int, height: Height, digest: Digest) -> bool:
-        """Whether the durable prepared certificate is for this position and digest."""
-        slot = self._slots.get(PreparedRecord)
-        if not isinstance(slot, PreparedRecord):
-            return False
-        held = slot.certificate
-        return (held.epoch, held.view, held.height, held.digest) == (epoch, view, height, digest)
+    def image(self) -> SimDisk:
+        """A copy of everything durable, as a backup would take it."""
+        copy = SimDisk()
+        copy._slots = dict(self._slots)
+        copy._evidence = list(self._evidence)
+        copy._bodies = dict(self._bodies)
+        copy._decisions = list(self._decisions)
+        copy.promised = set(self.promised)
+        copy.state = dict(self.state)
+        copy.executed, copy.receipts_root = self.executed, self.receipts_root
+        return copy
 
     def log(self) -> list[Record]:
         """What a restart finds: bodies first."""

@@ -13,7 +13,8 @@ from typing import Any
 
 import msgspec
 
-from vppd.simulate.cluster import Outcome, Setup, simulate
+from vppd.simulate.cluster import simulate
+from vppd.simulate.outcome import Outcome, Setup
 from vppd.stats import summary_ms
 
 
@@ -37,6 +38,17 @@ class Report(msgspec.Struct, kw_only=True):
     messages_per_height: float = 0.0
     bytes_per_height: float = 0.0
     view_changes: int = 0
+    """Views that nodes have asked for."""
+    view_triggers: dict[str, int] = msgspec.field(default_factory=dict)
+    """And why."""
+    healing_views: dict[str, float | None] = msgspec.field(default_factory=dict)
+    """From the end of the faults until all had decided five more heights, in units of T_view."""
+    evidence: dict[str, int] = msgspec.field(default_factory=dict)
+    """Proofs of misbehaviour found, by kind."""
+    lies: dict[str, int] = msgspec.field(default_factory=dict)
+    """Told by Byzantine nodes, by kind."""
+    observers: int = 0
+    """Nodes that ended as observers, because of what their disk had lost."""
     transactions: int = 0
     catch_ups: int = 0
     effects: dict[str, int] = msgspec.field(default_factory=dict)
@@ -76,6 +88,10 @@ class Tally:
         self._commit_us: list[int] = []
         self._faults: Counter[str] = Counter()
         self._effects: Counter[str] = Counter()
+        self._triggers: Counter[str] = Counter()
+        self._evidence: Counter[str] = Counter()
+        self._lies: Counter[str] = Counter()
+        self._healing: list[float] = []
         self._messages = 0
         self._bytes = 0
         self._decided = 0
@@ -92,6 +108,12 @@ class Tally:
         self._decided += outcome.decided
         self._faults.update(outcome.faults)
         self._effects.update(outcome.effects)
+        self._triggers.update(outcome.triggers)
+        self._evidence.update(outcome.evidence)
+        self._lies.update(outcome.lies)
+        report.observers += outcome.observers
+        if outcome.healed_views is not None:
+            self._healing.append(outcome.healed_views)
         self._commit_us += outcome.commit_us
         self._messages += outcome.messages
         self._bytes += outcome.bytes
@@ -111,8 +133,21 @@ class Tally:
         report.events_per_s = round(report.events / elapsed / self._jobs)
         report.faults = dict(sorted(self._faults.items()))
         report.effects = dict(sorted(self._effects.items()))
+        report.view_triggers = dict(sorted(self._triggers.items()))
+        report.evidence = dict(sorted(self._evidence.items()))
+        report.lies = dict(sorted(self._lies.items()))
+        report.healing_views = _spread(self._healing)
         report.commit_ms = summary_ms(self._commit_us)
         heights = max(1, self._decided)
         report.messages_per_height = round(self._messages / heights, 2)
         report.bytes_per_height = round(self._bytes / heights, 1)
         return report
+
+
+def _spread(values: list[float]) -> dict[str, float | None]:
+    """Median, 99th percentile and maximum."""
+    ordered = sorted(values)
+    if not ordered:
+        return {"p50": None, "p99": None, "max": None}
+    last = len(ordered) - 1
+    return {"p50": ordered[last // 2], "p99": ordered[last * 99 // 100], "max": ordered[last]}

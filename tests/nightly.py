@@ -1,0 +1,126 @@
+"""The long run: everything the test suite does a small portion of, one after the other.
+
+``make nightly`` writes what each command printed last into docs/nightly.md, with its time and exit
+code; ``python -m tests.nightly --only twins,fuzz`` runs some of it again and keeps the rest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+PAGE = Path(__file__).parent.parent / "docs" / "nightly.md"
+LINES_KEPT = 24
+HEAD = """# The last long run
+
+What `make nightly` printed, job by job: the last lines of each command. A job that found a
+violation, or could not run, says so in its heading. [reliability.md](reliability.md) says what the
+figures mean.
+"""
+
+
+class Job(NamedTuple):
+    """One command of the long run."""
+
+    name: str
+    command: tuple[str, ...]
+
+
+def _python(*words: str) -> tuple[str, ...]:
+    return ("python", "-m", *words)
+
+
+def _simulate(n: int, seeds: str, *more: str) -> tuple[str, ...]:
+    return ("vppd", "simulate", "-n", str(n), "--seeds", seeds, *more)
+
+
+JOBS = (
+    *(Job(f"simulate-{n}", _simulate(n, f"{n}001..{n}500")) for n in range(1, 11)),
+    *(
+        Job(f"long-{n}", _simulate(n, f"{n}001..{n}030", "--heights", str(60 + 14 * n)))
+        for n in range(1, 11)
+    ),
+    Job("walk", _python("tests.consensus.walk", "--seeds", "1..5000")),
+    Job("walk-fast", _python("tests.consensus.walk", "--fast", "--seeds", "1..5000")),
+)
+
+
+def main() -> None:
+    """Run the jobs and write the page."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--only", default="", help="names, or beginnings of names")
+    chosen = tuple(word for word in parser.parse_args().only.split(",") if word)
+    jobs = [job for job in JOBS if not chosen or job.name.startswith(chosen)]
+    if not jobs:
+        sys.exit(f"no such job; there are {', '.join(job.name for job in JOBS)}")
+    sections = _read() if chosen else {}
+    failed = []
+    for number, job in enumerate(jobs, 1):
+        print(f"[{number}/{len(jobs)}] {' '.join(job.command)}", flush=True)  # noqa: T201
+        started = time.monotonic()
+        code, text = _run(job)
+        minutes = (time.monotonic() - started) / 60
+        if code:
+            failed.append(job.name)
+        sections[job.name] = _section(job, code, minutes, text)
+        _write(sections)
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
+
+
+def _run(job: Job) -> tuple[int, str]:
+    """Its exit code and everything it printed; shown while it runs."""
+    word, *rest = job.command
+    program = sys.executable if word == "python" else str(Path(sys.executable).with_name(word))
+    lines: list[str] = []
+    with subprocess.Popen(
+        (program, *rest), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(line, end="", flush=True)  # noqa: T201
+            lines.append(line.rstrip("\n"))
+    return process.returncode, "\n".join(lines)
+
+
+def _section(job: Job, code: int, minutes: float, text: str) -> str:
+    # A progress bar overwrites its line: only what stood there last is worth keeping.
+    last = [line.rpartition("\r")[2] for line in text.splitlines()][-LINES_KEPT:]
+    verdict = "" if code == 0 else f" — failed, exit {code}"
+    return "\n".join(
+        [
+            f"## {job.name}{verdict}",
+            "",
+            f"`{' '.join(job.command)}`, {minutes:.1f} min, {os.cpu_count()} cores, "
+            f"Python {platform.python_version()}",
+            "",
+            "```text",
+            *last,
+            "```",
+            "",
+        ]
+    )
+
+
+def _read() -> dict[str, str]:
+    """The sections that are on the page."""
+    text = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
+    parts = re.split(r"^(?=## )", text, flags=re.MULTILINE)[1:]
+    return {part[3:].split()[0]: part.rstrip("\n") + "\n" for part in parts}
+
+
+def _write(sections: dict[str, str]) -> None:
+    order = [job.name for job in JOBS]
+    known = sorted((name for name in sections if name in order), key=order.index)
+    PAGE.write_text("\n".join([HEAD, *(sections[name] for name in known)]), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

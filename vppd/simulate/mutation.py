@@ -1,0 +1,241 @@
+"""Small-scope mutation (ByzzFuzz, 2023): a Byzantine node says almost what it should.
+
+At a few chosen heights its frames to a few receivers are changed a little: a view or a height one
+off, the digest of another place, a claim dropped, another's name, a certificate one short. What it
+can sign again it does. Errors of this size are those that a check off by one lets through.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from random import Random
+from typing import NamedTuple, TypeAlias
+
+import msgspec
+
+from vppd.consensus.messages import (
+    Agree,
+    Block,
+    BlockBody,
+    Certificate,
+    Commit,
+    NewView,
+    Prepare,
+    Reply,
+    Status,
+    ViewChange,
+)
+from vppd.header import decode_header
+from vppd.net.gate import PeerMessage, decode_message
+from vppd.node.machine import Frame
+from vppd.simulate.forge import framed, resign, shortened, with_header
+from vppd.types import Digest, Height, ReplicaIndex
+
+KINDS = ("view", "height", "digest", "claim", "signer", "certificate")
+Signed: TypeAlias = Block | Prepare | Commit | ViewChange | NewView | Reply
+
+
+class Slot(NamedTuple):
+    """One mutation of a run: every frame of that kind, at that height, to those receivers."""
+
+    height: Height
+    kind: str
+    by: int
+    """+1 or −1."""
+    to: frozenset[ReplicaIndex]
+
+
+class Mutations:
+    """What one Byzantine node's frames become.
+
+    Args:
+        rng: this run's, used for nothing else.
+        node: whose frames.
+        n: replicas in the plant.
+        chain_id: in every signature.
+        heights: how many heights the run has.
+    """
+
+    def __init__(
+        self, rng: Random, node: ReplicaIndex, n: int, chain_id: Digest, heights: Height
+    ) -> None:
+        self.told: Counter[str] = Counter()
+        """Frames changed, by kind."""
+        self._rng = rng
+        self._node = node
+        self._n = n
+        self._chain_id = chain_id
+        others = [i for i in range(n) if i != node]
+        self._slots = [
+            Slot(
+                rng.randint(1, heights),
+                rng.choice(KINDS),
+                rng.choice((-1, 1)),
+                frozenset(rng.sample(others, rng.randint(1, len(others)))),
+            )
+            for _ in range(rng.randint(2, 3 * heights // 2))
+        ]
+        self._digests: dict[Height, Digest] = {}
+        """The last digest this node spoke of, by height."""
+
+    @property
+    def nodes(self) -> frozenset[ReplicaIndex]:
+        """Who lies."""
+        return frozenset((self._node,))
+
+    def __call__(self, node: ReplicaIndex, frame: Frame) -> list[Frame]:
+        """What really leaves a node instead of ``frame``; an honest one's goes through."""
+        if node != self._node:
+            return [frame]
+        message = decode_message(frame.type, frame.payload)
+        height = _height(message)
+        slots = [slot for slot in self._slots if slot.height == height]
+        targets = frame.to
+        if isinstance(targets, str):
+            targets = tuple(i for i in range(self._n) if i != node)
+        out: list[Frame] = []
+        for slot in slots:
+            mutant = self._mutant(message, slot)
+            chosen = tuple(i for i in targets if i in slot.to)
+            if mutant is not None and chosen:
+                self.told[f"mutated_{slot.kind}"] += 1
+                targets = tuple(i for i in targets if i not in slot.to)
+                out.append(framed(mutant, chosen))
+        if isinstance(message, Block | Prepare | Commit):
+            self._digests[message.height] = message.digest
+        return [*out, frame._replace(to=targets)] if targets else out
+
+    def _mutant(self, message: PeerMessage, slot: Slot) -> PeerMessage | None:
+        """The message with that one thing changed; ``None``: it has no such thing."""
+        changed: Signed | Agree | Status | None
+        match slot.kind:
+            case "view":
+                changed = _other_view(message, slot.by)
+            case "height":
+                changed = _other_height(message, slot.by)
+            case "digest":
+                changed = self._stale(message)
+            case "claim":
+                changed = _claimless(message, first=slot.by < 0)
+            case "signer":
+                return self._renamed(message)
+            case _:
+                changed = _one_short(message)
+        if changed is None or isinstance(changed, Agree | Status):
+            return changed
+        return resign(changed, self._node, self._chain_id)
+
+    def _stale(self, message: PeerMessage) -> Signed | None:
+        """The digest this node spoke of one height ago."""
+        if not isinstance(message, Prepare | Commit | NewView | ViewChange):
+            return None
+        stale = self._digests.get((_height(message) or 0) - 1, self._chain_id)
+        if isinstance(message, NewView):
+            return msgspec.structs.replace(message, choice=stale)
+        if isinstance(message, ViewChange):
+            said = message.standing
+            if said.vote is None:
+                return None
+            vote = msgspec.structs.replace(said.vote, digest=stale)
+            return msgspec.structs.replace(
+                message, standing=msgspec.structs.replace(said, vote=vote)
+            )
+        return msgspec.structs.replace(message, digest=stale)
+
+    def _renamed(self, message: PeerMessage) -> PeerMessage | None:
+        """Another's name over this node's signature."""
+        other = (self._node + 1 + self._rng.randrange(self._n - 1)) % self._n
+        match message:
+            case Prepare() | Commit() | Reply():
+                return msgspec.structs.replace(message, signer=other)
+            case ViewChange(standing):
+                said = msgspec.structs.replace(standing, signer=other)
+                return msgspec.structs.replace(message, standing=said)
+            case _:
+                return None
+
+
+def _height(message: PeerMessage) -> Height | None:
+    match message:
+        case Block() | Prepare() | Commit() | Reply() | NewView() | BlockBody():
+            return message.height
+        case Agree(certificate):
+            return certificate.height
+        case ViewChange(standing):
+            return standing.decided + 1
+        case Status():
+            return message.decided + 1
+        case _:
+            return None
+
+
+def _other_view(message: PeerMessage, by: int) -> Signed | Status | None:
+    replace = msgspec.structs.replace
+    match message:
+        case Block() | Prepare() | Commit() | NewView() | Status():
+            return replace(message, view=max(0, message.view + by))
+        case ViewChange(standing):
+            return replace(message, standing=replace(standing, view=max(1, standing.view + by)))
+        case _:
+            return None
+
+
+def _other_height(message: PeerMessage, by: int) -> Signed | Status | None:
+    replace = msgspec.structs.replace
+    match message:
+        case Block():
+            header = decode_header(message.header)
+            return with_header(message, header._replace(height=max(1, header.height + by)))
+        case Prepare() | Commit() | NewView() | Reply():
+            return replace(message, height=max(1, message.height + by))
+        case ViewChange(standing):
+            said = replace(standing, decided=max(0, standing.decided + by))
+            return replace(message, standing=said)
+        case Status():
+            return replace(message, decided=max(0, message.decided + by))
+        case _:
+            return None
+
+
+def _claimless(message: PeerMessage, *, first: bool) -> Signed | None:
+    """Without its vote (or its lock); a new view without its choice (or its lock)."""
+    replace = msgspec.structs.replace
+    match message:
+        case ViewChange(standing) if first:
+            return replace(message, standing=replace(standing, vote=None))
+        case ViewChange(standing):
+            said = replace(standing, prepared=None)
+            return replace(message, standing=said, prepared=None)
+        case NewView() if first:
+            return replace(message, choice=None)
+        case NewView():
+            return replace(message, prepared=None)
+        case _:
+            return None
+
+
+def _one_short(message: PeerMessage) -> Signed | Agree | None:
+    """The certificate without its last signer, the new view without its last view change."""
+    replace = msgspec.structs.replace
+
+    def short(certificate: Certificate | None) -> Certificate | None:
+        return None if certificate is None else shortened(certificate)
+
+    match message:
+        case Agree(certificate):
+            return Agree(shortened(certificate))
+        case ViewChange(_, decision, None):
+            return replace(message, decision=short(decision))
+        case ViewChange(_, _, prepared):
+            return replace(message, prepared=short(prepared))
+        case NewView(standings=standings):
+            return replace(message, standings=standings[:-1])
+        case _:
+            return None
+
+
+def draw_mutations(rng: Random, n: int, chain_id: Digest, heights: Height) -> Mutations | None:
+    """One Byzantine node for a plant of ``n``; none where f is 0."""
+    if n < 4:
+        return None
+    return Mutations(rng, rng.randrange(n), n, chain_id, heights)

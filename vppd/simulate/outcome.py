@@ -1,0 +1,60 @@
+"""What a simulated run is, and what happened in it."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import msgspec
+
+from vppd.config.genesis import Engine
+from vppd.simulate.faults import FaultSet, parse_sets
+from vppd.types import Height, View
+
+
+class Setup(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run is, but for its seed."""
+
+    engine: Engine = "pbft"
+    n: int = 4
+    heights: Height = 12
+    """Every node must decide so many."""
+    delay_us: int | None = None
+    """Fixed one-way delay; ``None``: 0.2–5 ms at random."""
+    faults: frozenset[FaultSet] = parse_sets("all")
+
+
+class Outcome(msgspec.Struct, kw_only=True):
+    """What happened in a run."""
+
+    seed: int
+    violation: str | None = None
+    events: int = 0
+    heights: Height = 0
+    """What every node has decided."""
+    decided: Height = 0
+    """What some node has decided."""
+    faults: Counter[str] = msgspec.field(default_factory=Counter)
+    effects: Counter[str] = msgspec.field(default_factory=Counter)
+    """What followed from faults and chance, without being one."""
+    commit_us: list[int] = msgspec.field(default_factory=list)
+    """Per height: first proposal sent → decision known at q replicas."""
+    messages: int = 0
+    bytes: int = 0
+    views: View = 0
+    """The highest view some node was in at the end."""
+    view_changes: int = 0
+    """Views that nodes have asked for."""
+    triggers: Counter[str] = msgspec.field(default_factory=Counter)
+    """And why."""
+    healed_views: float | None = None
+    """From the end of the faults until all had decided 5 more heights, in units of T_view."""
+    evidence: Counter[str] = msgspec.field(default_factory=Counter)
+    """Proofs of misbehaviour found, by whom they convict."""
+    lies: Counter[str] = msgspec.field(default_factory=Counter)
+    """Lies told by Byzantine nodes, by kind."""
+    observers: int = 0
+    """Nodes that ended as observers."""
+    catch_ups: int = 0
+    transactions: int = 0
+    trace: str = ""
+    """Hash over every event, in order."""

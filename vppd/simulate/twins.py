@@ -1,0 +1,427 @@
+"""Twins: a Byzantine replica as two honest ones with one key (Bano et al., 2020).
+
+An identity that runs twice signs two things at one place without anybody writing an attack. A
+scenario says, view by view, which of the running copies can hear each other and who leads. There is
+no clock, no disk and no ledger here: engines are stepped directly, messages travel in whole rounds
+until nothing is under way, then every replica runs out of patience and the next view begins. What
+must hold whatever the scenario: one block per height, and nobody but the doubled identities is
+caught signing twice.
+
+``vppd simulate --twins VIEWS`` runs this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from random import Random
+from typing import NamedTuple, TypeAlias
+
+import msgspec
+
+from vppd.consensus.boundary import (
+    ALL,
+    Applied,
+    BodyRecord,
+    Engine,
+    Fired,
+    Input,
+    Now,
+    Offered,
+    Pending,
+    Received,
+    Step,
+    Timer,
+    TimerKind,
+)
+from vppd.consensus.chain import Settings
+from vppd.consensus.messages import (
+    Block,
+    BlockBody,
+    Blocks,
+    Commit,
+    ConsensusMessage,
+    DecidedBlock,
+    Equivocation,
+    GetBlock,
+    GetBlocks,
+    Prepare,
+    ViewChange,
+)
+from vppd.consensus.profile import PBFT
+from vppd.consensus.replica import Replica
+from vppd.consensus.validators import Validator, ValidatorSet
+from vppd.crypto import sha256
+from vppd.errors import LocalFault
+from vppd.header import VERSION, Header
+from vppd.merkle import EMPTY_ROOT, merkle_root
+from vppd.node.machine import MakeEngine
+from vppd.simulate.checkers import Violation
+from vppd.types import Digest, Height, ReplicaIndex, Role, View
+
+CHAIN = sha256(b"a chain that only twins know")
+STATE = sha256(b"the state after every block")
+UNIX_MS = 1_750_000_000_000
+MAX_HOPS = 60
+"""Message delays in one view; honest replicas come to rest long before."""
+CHANGES = 9
+"""Message delays within which the network of a drawn scenario changes."""
+LOOPS = (Block, Prepare, Commit, ViewChange)
+
+Sides: TypeAlias = tuple[bool, ...]
+"""Which of two sides each running copy is on."""
+
+
+class Scope(msgspec.Struct, frozen=True, kw_only=True):
+    """Which plant, which identities run twice."""
+
+    n: int = 4
+    doubled: int = 1
+    """Identities 0 … ``doubled`` − 1 run twice; at most f."""
+    fast_exit: bool = False
+    """Whether F first-round votes decide: then claims of votes must carry the block."""
+
+    @property
+    def identities(self) -> tuple[ReplicaIndex, ...]:
+        """Identity of every running copy; the second copies come last."""
+        return (*range(self.n), *range(self.doubled))
+
+    def splits(self) -> list[Sides]:
+        """Every way to put the copies on two sides, nobody left out: 15 for 4 + 1."""
+        copies = self.n + self.doubled
+        return [
+            tuple(bool(number >> i & 1) for i in range(copies))
+            for number in range(1, 1 << copies - 1)
+        ]
+
+
+class Round(NamedTuple):
+    """One view of a scenario."""
+
+    leader: ReplicaIndex
+    """Who leads the view of that number."""
+    splits: tuple[Sides, ...]
+    """One per message delay; the last one stays until nothing is under way."""
+
+
+Scenario: TypeAlias = tuple[Round, ...]
+
+
+def size(scope: Scope, views: int) -> int:
+    """How many scenarios there are with one split per view: 216,000 for 4 + 1 and three views."""
+    count: int = (scope.n * len(scope.splits())) ** views
+    return count
+
+
+def numbered(scope: Scope, views: int, number: int) -> Scenario:
+    """Scenario ``number`` of :func:`size`."""
+    splits, rounds = scope.splits(), []
+    for _ in range(views):
+        number, choice = divmod(number, scope.n * len(splits))
+        leader, split = divmod(choice, len(splits))
+        rounds.append(Round(leader, (splits[split],)))
+    return tuple(rounds)
+
+
+def drawn(scope: Scope, views: int, seed: int) -> Scenario:
+    """A scenario by chance; the network may also change in the middle of a view."""
+    rng = Random(seed)  # noqa: S311  # reproducible chance is the point
+    splits = scope.splits()
+    everybody = (False,) * len(scope.identities)
+    rounds = []
+    for _ in range(views):
+        hops = [rng.choice(splits)]
+        while len(hops) < CHANGES and rng.randrange(4):
+            hops.append(rng.choice((hops[-1], rng.choice(splits), everybody)))
+        rounds.append(Round(rng.randrange(scope.n), tuple(hops)))
+    return tuple(rounds)
+
+
+class Copy:
+    """One running engine of an identity, with everything around it that a node would be."""
+
+    __slots__ = (
+        "bodies", "engine", "identity", "inbox", "number", "offers", "parent", "rows", "said",
+        "timers",
+    )  # fmt: skip
+
+    def __init__(self, number: int, identity: ReplicaIndex, engine: Engine) -> None:
+        self.number = number
+        self.identity = identity
+        self.engine = engine
+        self.inbox: list[Input] = []
+        self.timers: dict[Timer, None] = {}
+        self.bodies: dict[Digest, BodyRecord] = {}
+        self.rows: list[DecidedBlock] = []
+        self.parent = CHAIN
+        self.offers = 0
+        """Blocks it may still build in this view."""
+        self.said: list[tuple[ReplicaIndex | None, ConsensusMessage]] = []
+        """What waits to travel: to one identity, or to all."""
+
+    def due(self, *kinds: TimerKind) -> list[Input]:
+        """Timers of these kinds run out."""
+        late = [timer for timer in self.timers if timer.kind in kinds]
+        for timer in late:
+            del self.timers[timer]
+        return [Fired(timer) for timer in late]
+
+
+class Stage:
+    """All copies of one scenario, and the network between them.
+
+    Args:
+        scope: which plant.
+        scenario: who leads its views; afterwards everybody leads in turn.
+        make_engine: builds every engine; broken ones must be found.
+    """
+
+    def __init__(self, scope: Scope, scenario: Scenario, make_engine: MakeEngine = Replica) -> None:
+        self.scope = scope
+        self._rounds = scenario
+        self.ms = 0
+        self.hops = 0
+        self.equivocations = 0
+        """Proof found against doubled identities."""
+        self._chain: dict[Height, Digest] = {0: CHAIN}
+        members = (
+            Validator(sha256(b"twin %d" % i), Role.OPERATOR if i == 0 else Role.DER)
+            for i in range(scope.n)
+        )
+        self.validators = ValidatorSet.of(0, members)
+        profile = msgspec.structs.replace(PBFT, schedule=self._leader, fast_exit=scope.fast_exit)
+        settings = Settings(chain_id=CHAIN)
+        self.copies = [
+            Copy(number, identity, make_engine(profile, settings, self.validators, identity))
+            for number, identity in enumerate(scope.identities)
+        ]
+        for copy in self.copies:
+            self._take(copy, copy.engine.start(self._now(), ()))
+            start = Fired(Timer(TimerKind.START))
+            self._step(copy, [start, Applied(0, STATE, EMPTY_ROOT), Pending(0)])
+
+    def _leader(self, validators: ValidatorSet, view: View, height: Height) -> ReplicaIndex:
+        del validators, height
+        return self._rounds[view].leader if view < len(self._rounds) else view % self.scope.n
+
+    @property
+    def heights(self) -> list[Height]:
+        """What each copy has decided."""
+        return [len(copy.rows) for copy in self.copies]
+
+    @property
+    def views(self) -> list[View]:
+        """Where each copy stands."""
+        return [copy.engine.status().view for copy in self.copies]
+
+    def run(self) -> None:
+        """Every round of the scenario.
+
+        Raises:
+            Violation: an invariant does not hold.
+        """
+        for round_ in self._rounds:
+            self.play(round_.splits)
+
+    def heal(self) -> None:
+        """Everybody hears everybody, doubled identities included: soon all decide one more.
+
+        Raises:
+            Violation: they do not, or an invariant does not hold.
+        """
+        everybody = ((False,) * len(self.copies),)
+        goal = max(self.heights) + 1
+        for _ in range(max(self.views) - min(self.views) + 2 * self.scope.n):
+            self.play(everybody)
+            if min(self.heights) >= goal:
+                return
+        raise Violation(f"no progress: heights {self.heights} of {goal}, views {self.views}")
+
+    # ------------------------------------------------------------ one view
+
+    def play(self, splits: Sequence[Sides]) -> None:
+        """One view: patience runs out (but for the first one), then messages travel.
+
+        Args:
+            splits: one per message delay, at least one; the last one stays.
+
+        Raises:
+            Violation: an invariant does not hold.
+        """
+        first, self.ms = self.ms == 0, self.ms + 1_000
+        for copy in self.copies:
+            copy.offers = 1
+            late = [] if first else copy.due(TimerKind.VIEW, TimerKind.CHANGE, TimerKind.FETCH)
+            self._step(copy, [*late, Fired(Timer(TimerKind.TICK))])
+        reminded = False
+        for hop in range(MAX_HOPS):
+            if self._deliver(splits[min(hop, len(splits) - 1)]):
+                continue
+            if reminded or not self._remind():
+                return
+            reminded = True
+        raise Violation(f"the copies never come to rest: {self.heights}")
+
+    def _remind(self) -> bool:
+        """Nothing is under way: what did not come is asked for elsewhere, once."""
+        asked = False
+        for copy in self.copies:
+            if late := copy.due(TimerKind.CHOICE, TimerKind.FETCH):
+                asked = True
+                self._step(copy, late)
+        return asked
+
+    def _deliver(self, sides: Sides) -> bool:
+        """One message delay; whether anything travelled."""
+        travelled = False
+        for sender in self.copies:
+            said, sender.said = sender.said, []
+            for to, message in said:
+                for copy in self.copies:
+                    if copy is sender:
+                        if to is None and isinstance(message, LOOPS):
+                            copy.inbox.append(Received(sender.identity, message))
+                    elif (
+                        to in (None, copy.identity)
+                        and copy.identity != sender.identity  # a copy never hears its double
+                        and sides[copy.number] == sides[sender.number]
+                    ):
+                        self._hand_over(sender, copy, message)
+        for copy in self.copies:
+            if copy.inbox:
+                travelled = True
+                inputs, copy.inbox = copy.inbox, []
+                self._step(copy, inputs)
+        self.hops += travelled
+        return travelled
+
+    def _hand_over(self, sender: Copy, copy: Copy, message: ConsensusMessage) -> None:
+        match message:
+            case GetBlock(digest):
+                held = copy.bodies.get(digest)
+                if held is not None:
+                    at = (0, held.view, held.height)
+                    body = BlockBody(*at, digest, held.header, held.txs, held.proposal_sig)
+                    sender.inbox.append(Received(copy.identity, body))
+            case GetBlocks(first):
+                if first <= len(copy.rows):
+                    rows = tuple(copy.rows[first - 1 :])
+                    sender.inbox.append(Received(copy.identity, Blocks(rows)))
+            case _:
+                copy.inbox.append(Received(sender.identity, message))
+
+    # ------------------------------------------------------------ one copy
+
+    def _now(self) -> Now:
+        return Now(self.ms, UNIX_MS + self.ms)
+
+    def _step(self, copy: Copy, inputs: list[Input]) -> None:
+        try:
+            self._take(copy, copy.engine.step(self._now(), inputs))
+        except LocalFault as fault:
+            raise Violation(f"copy {copy.number} stops: {fault}") from fault
+
+    def _take(self, copy: Copy, step: Step) -> None:
+        for record in step.persist:
+            if isinstance(record, BodyRecord):
+                copy.bodies[record.digest] = record
+        for to, message in step.send:
+            if to == ALL:
+                copy.said.append((None, message))
+            else:
+                copy.said += ((index, message) for index in to)
+        for timer, delay_ms in step.timers:
+            if delay_ms is None:
+                copy.timers.pop(timer, None)
+            else:
+                copy.timers[timer] = None
+        for proof in step.faults:
+            signer = proof.signer if isinstance(proof, Equivocation) else proof.standing.signer
+            if signer >= self.scope.doubled:
+                raise Violation(f"copy {copy.number} has proof against replica {signer}: {proof}")
+            self.equivocations += 1
+        for decision in step.commit:
+            height, digest = decision.height, decision.digest
+            known = self._chain.setdefault(height, digest)
+            if known != digest:
+                raise Violation(
+                    f"fork at height {height}: copy {copy.number} decided {digest.hex()[:16]}, "
+                    f"others {known.hex()[:16]}"
+                )
+            copy.parent = digest
+            copy.rows.append(DecidedBlock(decision.header, decision.txs, decision.certificate))
+            self._step(copy, [Applied(height, STATE, EMPTY_ROOT)])
+        if step.want == len(copy.rows) + 1 and copy.offers:
+            copy.offers -= 1
+            self._step(copy, [self._build(copy, step.want)])
+
+    def _build(self, copy: Copy, height: Height) -> Offered:
+        """A block only this copy would build."""
+        txs = (b"built by copy %d at %d" % (copy.number, self.ms),)
+        header = Header(
+            version=VERSION,
+            chain_id=CHAIN,
+            epoch=0,
+            height=height,
+            parent=copy.parent,
+            time_ms=UNIX_MS + self.ms + height,  # later than its parent, in one view too
+            proposer=self.validators.members[copy.identity].key,
+            tx_root=merkle_root(txs),
+            state_root=STATE,
+            receipts_root=EMPTY_ROOT,
+            next_validators=self.validators.digest,
+            tx_count=1,
+            body_bytes=len(txs[0]),
+        )
+        return Offered(header.encode(), txs)
+
+
+class Outcome(msgspec.Struct, kw_only=True):
+    """What some scenarios showed."""
+
+    scenarios: int = 0
+    violations: list[tuple[int, str]] = msgspec.field(default_factory=list)
+    """Number or seed of the scenario, and what."""
+    decided: int = 0
+    """Scenarios in which somebody decided something."""
+    heights: int = 0
+    """Highest decision of each, summed."""
+    view_changes: int = 0
+    """Highest view of each, summed."""
+    equivocated: int = 0
+    """Scenarios in which somebody proved that an identity runs twice."""
+    hops: int = 0
+    """Message delays."""
+
+    def add(self, other: Outcome) -> None:
+        """Sum up."""
+        for name in self.__struct_fields__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+def run_numbered(scope: Scope, views: int, numbers: Iterable[int]) -> Outcome:
+    """Scenarios with one split per view."""
+    return _run(scope, ((k, numbered(scope, views, k)) for k in numbers), heal=False)
+
+
+def run_drawn(scope: Scope, views: int, seeds: Iterable[int]) -> Outcome:
+    """Scenarios by chance, healed at the end: then there must be progress."""
+    return _run(scope, ((seed, drawn(scope, views, seed)) for seed in seeds), heal=True)
+
+
+def _run(scope: Scope, scenarios: Iterable[tuple[int, Scenario]], *, heal: bool) -> Outcome:
+    total = Outcome()
+    for number, scenario in scenarios:
+        stage = Stage(scope, scenario)
+        total.scenarios += 1
+        try:
+            stage.run()
+            total.view_changes += max(stage.views)
+            total.heights += max(stage.heights)
+            total.decided += max(stage.heights) > 0
+            total.equivocated += stage.equivocations > 0
+            if heal:
+                stage.heal()
+        except Violation as violation:
+            total.violations.append((number, str(violation)))
+        total.hops += stage.hops
+    return total
