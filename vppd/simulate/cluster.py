@@ -34,6 +34,7 @@ from vppd.consensus.messages import (
     Type,
     ViewChange,
 )
+from vppd.consensus.profile import PROFILES
 from vppd.consensus.replica import Replica
 from vppd.errors import PeerFault
 from vppd.ledger.execution import Ledger
@@ -45,6 +46,7 @@ from vppd.simulate.byzantine import Shameless, draw_liars
 from vppd.simulate.checkers import Checkers, Violation
 from vppd.simulate.disk import change_of, opening_of
 from vppd.simulate.faults import Crash, Damage, Plan, draw
+from vppd.simulate.mutation import draw_mutations
 from vppd.simulate.node import Action, Node
 from vppd.simulate.outcome import Outcome, Setup
 from vppd.simulate.plant import node_key, sim_genesis, sim_verify
@@ -92,10 +94,21 @@ class Cluster:
         self.time_us = 0
         self.genesis = sim_genesis(setup.n, setup.engine)
         self.outcome = Outcome(seed=seed)
-        if "byzantine" in setup.faults and tamper is None:
+        # Liars and disks that forget share one budget, f: half of the seeds have one, half the other.
+        turn = "storage" not in setup.faults or seed % 2
+        if "byzantine" in setup.faults and turn and tamper is None:
             liars = draw_liars(Random(seed), setup.n, self.genesis.digest)  # noqa: S311
             self._tamper, self.byzantine, self.outcome.lies = liars, liars.nodes, liars.told
             self._engines |= dict.fromkeys(liars.nodes, Shameless)
+        elif "mutation" in setup.faults and tamper is None:
+            mutations = draw_mutations(
+                Random(seed),  # noqa: S311
+                setup.n, self.genesis.digest, setup.heights,
+            )  # fmt: skip
+            self._tamper, self.byzantine, self.outcome.lies = (
+                mutations, mutations.nodes, mutations.told,
+            )  # fmt: skip
+            self._engines |= dict.fromkeys(mutations.nodes, Shameless)
         self._queue: list[tuple[int, int, Action]] = []
         self._sequence = 0
         self._trace = hashlib.sha256()
@@ -104,8 +117,9 @@ class Cluster:
         probe = Machine(self.genesis, node_key(0), sim_verify, ledger)
         self.quorum = probe.validators.quorum
         self.checkers = Checkers(
-            self.genesis.digest, probe.validators, sim_verify, ledger.total_micro()
-        )
+            self.genesis.digest, probe.validators, sim_verify, ledger.total_micro(),
+            fast_exit=PROFILES[setup.engine].fast_exit,
+        )  # fmt: skip
         quiet = setup.faults <= {"none"}
         span_us = 0 if quiet else max(setup.heights, 10) * FAULTS_US
         spare = setup.n - max(self.quorum.vote, self.quorum.view_change) - len(self.byzantine)
@@ -174,7 +188,9 @@ class Cluster:
 
     def _require_faults(self) -> None:
         """A run in which nothing went wrong shows nothing."""
-        possible = self.setup.n > 1 or self.setup.faults & {"crash", "clock", "power"}
+        only_lies = self.setup.faults <= {"byzantine", "mutation"}
+        alone = self.setup.n <= (3 if only_lies else 1)
+        possible = not alone or self.setup.faults & {"crash", "clock", "power"}
         struck = self.outcome.faults or self.byzantine
         if self.plan.heal_us and possible and not struck:
             raise Violation(f"no fault of {', '.join(sorted(self.setup.faults))} struck")
@@ -337,8 +353,7 @@ class Cluster:
         for frame in effects.frames:
             if honest:
                 self._watch(node, frame)
-            for sent in (frame,) if self._tamper is None else self._tamper(node.index, frame):
-                self._transmit(node, sent)
+            self._transmit(node, frame)
         if node.index in self.byzantine:
             for block in effects.committed:
                 node.disk.executed_later(block.execution)
@@ -391,9 +406,10 @@ class Cluster:
     # ------------------------------------------------------------ the network
 
     def _transmit(self, node: Node, frame: Frame) -> None:
-        others = (i for i in range(self.setup.n) if i != node.index)
-        for to in others if frame.to == "all" else frame.to:
-            self._send(node.index, to, frame.type, frame.payload)
+        for sent in (frame,) if self._tamper is None else self._tamper(node.index, frame):
+            others = (i for i in range(self.setup.n) if i != node.index)
+            for to in others if sent.to == "all" else sent.to:
+                self._send(node.index, to, sent.type, sent.payload)
 
     def _send(self, sender: ReplicaIndex, to: ReplicaIndex, type_: Type, payload: bytes) -> None:
         if type_ in COUNTED:
@@ -476,7 +492,8 @@ class Cluster:
         self, sender: ReplicaIndex, to: ReplicaIndex, message: BlockBody | Blocks | None
     ) -> None:
         if message is not None:
-            self._send(sender, to, TYPE_OF[type(message)], encode(message))
+            frame = Frame((to,), TYPE_OF[type(message)], encode(message))
+            self._transmit(self.nodes[sender], frame)
 
 
 def simulate(setup: Setup, seed: int) -> Outcome:

@@ -50,14 +50,14 @@ class Mutations:
 
     Args:
         rng: this run's, used for nothing else.
-        node: whose frames.
+        node: whose frames; ``None``: nobody's.
         n: replicas in the plant.
         chain_id: in every signature.
         heights: how many heights the run has.
     """
 
     def __init__(
-        self, rng: Random, node: ReplicaIndex, n: int, chain_id: Digest, heights: Height
+        self, rng: Random, node: ReplicaIndex | None, n: int, chain_id: Digest, heights: Height
     ) -> None:
         self.told: Counter[str] = Counter()
         """Frames changed, by kind."""
@@ -81,7 +81,7 @@ class Mutations:
     @property
     def nodes(self) -> frozenset[ReplicaIndex]:
         """Who lies."""
-        return frozenset((self._node,))
+        return frozenset(() if self._node is None else (self._node,))
 
     def __call__(self, node: ReplicaIndex, frame: Frame) -> list[Frame]:
         """What really leaves a node instead of ``frame``; an honest one's goes through."""
@@ -95,7 +95,7 @@ class Mutations:
             targets = tuple(i for i in range(self._n) if i != node)
         out: list[Frame] = []
         for slot in slots:
-            mutant = self._mutant(message, slot)
+            mutant = self._mutant(node, message, slot)
             chosen = tuple(i for i in targets if i in slot.to)
             if mutant is not None and chosen:
                 self.told[f"mutated_{slot.kind}"] += 1
@@ -105,7 +105,7 @@ class Mutations:
             self._digests[message.height] = message.digest
         return [*out, frame._replace(to=targets)] if targets else out
 
-    def _mutant(self, message: PeerMessage, slot: Slot) -> PeerMessage | None:
+    def _mutant(self, node: ReplicaIndex, message: PeerMessage, slot: Slot) -> PeerMessage | None:
         """The message with that one thing changed; ``None``: it has no such thing."""
         changed: Signed | Agree | Status | None
         match slot.kind:
@@ -118,12 +118,12 @@ class Mutations:
             case "claim":
                 changed = _claimless(message, first=slot.by < 0)
             case "signer":
-                return self._renamed(message)
+                return self._renamed(node, message)
             case _:
                 changed = _one_short(message)
         if changed is None or isinstance(changed, Agree | Status):
             return changed
-        return resign(changed, self._node, self._chain_id)
+        return resign(changed, node, self._chain_id)
 
     def _stale(self, message: PeerMessage) -> Signed | None:
         """The digest this node spoke of one height ago."""
@@ -142,9 +142,9 @@ class Mutations:
             )
         return msgspec.structs.replace(message, digest=stale)
 
-    def _renamed(self, message: PeerMessage) -> PeerMessage | None:
+    def _renamed(self, node: ReplicaIndex, message: PeerMessage) -> PeerMessage | None:
         """Another's name over this node's signature."""
-        other = (self._node + 1 + self._rng.randrange(self._n - 1)) % self._n
+        other = (node + 1 + self._rng.randrange(self._n - 1)) % self._n
         match message:
             case Prepare() | Commit() | Reply():
                 return msgspec.structs.replace(message, signer=other)
@@ -234,8 +234,7 @@ def _one_short(message: PeerMessage) -> Signed | Agree | None:
             return None
 
 
-def draw_mutations(rng: Random, n: int, chain_id: Digest, heights: Height) -> Mutations | None:
-    """One Byzantine node for a plant of ``n``; none where f is 0."""
-    if n < 4:
-        return None
-    return Mutations(rng, rng.randrange(n), n, chain_id, heights)
+def draw_mutations(rng: Random, n: int, chain_id: Digest, heights: Height) -> Mutations:
+    """One Byzantine node for a plant of ``n``, often who leads first; none where f is 0."""
+    node = rng.choice((0, rng.randrange(n))) if n > 3 else None
+    return Mutations(rng, node, n, chain_id, heights)

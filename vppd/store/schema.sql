@@ -1,4 +1,4 @@
--- chain.db, schema version 1. SQLite is the truth: nothing here is kept a second time elsewhere.
+-- chain.db, schema version 2. SQLite is the truth: nothing here is kept a second time elsewhere.
 --
 -- What was decided is append-only for every connection: triggers refuse to change or remove it.
 -- Conflict clauses (REPLACE) delete rows without firing delete triggers, so inserts are guarded too.
@@ -8,13 +8,22 @@ CREATE TABLE meta (
     value ANY NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- The safety record (protocol.md, §4): one row, written whole. The checksum covers generation and
--- record, because SQLite would hand out a rotten page of its main file without a word.
+-- The safety record (protocol.md, §4): one row, written whole. The generation counts its writes. The
+-- checksum covers generation and record, because SQLite would hand out a rotten page of its main
+-- file without a word.
 CREATE TABLE safety (
     id         INTEGER PRIMARY KEY CHECK (id = 1),
     generation INTEGER NOT NULL,
     record     BLOB NOT NULL,
     checksum   BLOB NOT NULL
+) STRICT;
+
+-- New views that were accepted or built, whole; the safety record names the one that counts by its
+-- SHA-256. The last 64 stay, since they tell who opened which view with whose votes.
+CREATE TABLE new_views (
+    seq    INTEGER PRIMARY KEY,
+    digest BLOB NOT NULL UNIQUE CHECK (length(digest) = 32),
+    record BLOB NOT NULL
 ) STRICT;
 
 -- Block bodies by digest, each written once. Every body at or below the last decided height is a
@@ -68,6 +77,13 @@ CREATE TABLE state (
     key   BLOB PRIMARY KEY,
     value BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+CREATE TRIGGER new_views_written_once BEFORE INSERT ON new_views
+WHEN EXISTS (SELECT 1 FROM new_views WHERE digest = NEW.digest)
+BEGIN SELECT RAISE(IGNORE); END;
+
+CREATE TRIGGER new_views_no_update BEFORE UPDATE ON new_views
+BEGIN SELECT RAISE(ABORT, 'a new view is never changed'); END;
 
 CREATE TRIGGER bodies_written_once BEFORE INSERT ON bodies
 WHEN EXISTS (SELECT 1 FROM bodies WHERE digest = NEW.digest OR id = NEW.id)
