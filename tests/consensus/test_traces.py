@@ -84,7 +84,7 @@ def test_s1_vote_below_h0() -> None:
     shown = (
         standing(0, 1, decided=1),
         standing(1, 1, vote=Claim(0, decided.digest())),
-        standing(2, 1, vote=Claim(0, decided.digest())),
+        standing(3, 1, vote=Claim(0, decided.digest())),
     )
     proof = certificate(CertificateKind.COMMIT, decided, 0, [0, 1, 3])
     opened = NewView(0, 1, 2, None, shown, proof, None, signature(1, "N"))

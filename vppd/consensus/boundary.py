@@ -261,6 +261,8 @@ class MessageHeader(NamedTuple):
     height: Height
     digest: Digest
     signer: ReplicaIndex
+    kind: int = 0
+    """Of evidence: what it is about (:func:`~vppd.consensus.evidence.charge_of`)."""
 
 
 class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ import msgspec
 
 from vppd.consensus.boundary import Applied, BodyRecord
 from vppd.consensus.messages import Block, BlockBody, Certificate, DecidedBlock
+from vppd.consensus.outbox import Outbox
 from vppd.header import Header, decode_header
 from vppd.types import Digest, Epoch, Height, Signature, TimeMs, View
 
@@ -58,6 +59,53 @@ class Body(NamedTuple):
         """For the store."""
         height = self.header.height
         return BodyRecord(digest, height, self.view, self.raw_header, self.txs, self.proposal_sig)
+
+
+class Bodies:
+    """Bodies of heights that are not decided, by digest; each is written once.
+
+    Args:
+        out: where they are made durable.
+    """
+
+    __slots__ = ("_held", "_kept", "_out")
+
+    def __init__(self, out: Outbox) -> None:
+        self._held: dict[Digest, Body] = {}
+        self._kept: set[Digest] = set()
+        """On disk."""
+        self._out = out
+
+    def __contains__(self, digest: Digest) -> bool:
+        return digest in self._held
+
+    def __getitem__(self, digest: Digest) -> Body:
+        return self._held[digest]
+
+    def get(self, digest: Digest) -> Body | None:
+        """A body, if it is here."""
+        return self._held.get(digest)
+
+    def add(self, digest: Digest, body: Body) -> None:
+        """Hold a body, unless it is held."""
+        self._held.setdefault(digest, body)
+
+    def resume(self, record: BodyRecord) -> None:
+        """A body from the store."""
+        self._held[record.digest] = Body.of_record(record)
+        self._kept.add(record.digest)
+
+    def keep(self, digest: Digest) -> None:
+        """Make a held body durable with this step, before anything refers to it."""
+        if digest not in self._kept:
+            self._kept.add(digest)
+            self._out.persist(self._held[digest].record(digest))
+
+    def forget_through(self, height: Height) -> None:
+        """Bodies at or below a decided height are the store's business."""
+        for digest in [d for d, body in self._held.items() if body.header.height <= height]:
+            del self._held[digest]
+            self._kept.discard(digest)
 
 
 class Head(NamedTuple):

@@ -32,7 +32,7 @@ from vppd.consensus.boundary import (
     VoteRecord,
 )
 from vppd.consensus.certificate import assemble, required
-from vppd.consensus.chain import Body, Head, Settings, follows
+from vppd.consensus.chain import Bodies, Body, Head, Settings, follows
 from vppd.consensus.evidence import Accusations
 from vppd.consensus.lastwords import LastWords
 from vppd.consensus.messages import (
@@ -43,16 +43,15 @@ from vppd.consensus.messages import (
     Commit,
     Concealment,
     DecidedBlock,
-    Equivocation,
     Path,
     Prepare,
     Proof,
-    Reply,
     Round,
     Type,
 )
 from vppd.consensus.outbox import Outbox
 from vppd.consensus.profile import EngineProfile
+from vppd.consensus.recognise import unknown_in_certificate
 from vppd.consensus.safety import Position, SafetyRecord, flaw, last_decision
 from vppd.consensus.tally import Ballots, Cast
 from vppd.consensus.validators import ValidatorSet
@@ -109,9 +108,7 @@ class Core:
         self.last_header: Header | None = None
         """Of the head, once something was decided by this process."""
         self._applied: Applied | None = None
-        self._bodies: dict[Digest, Body] = {}
-        self._stored: set[Digest] = set()
-        """Bodies that are on disk and not yet decided."""
+        self.bodies = Bodies(out)
         self._proposals: dict[tuple[Height, View], Cast] = {}
         self.ballots = Ballots()
         self._undecided: Certificate | None = None
@@ -123,14 +120,14 @@ class Core:
         for record in log:
             self.record.fold(record)
             if isinstance(record, BodyRecord):
-                self._bodies[record.digest] = Body.of_record(record)
-                self._stored.add(record.digest)
+                self.bodies.resume(record)
         row = last_decision(log)
         if row is not None:
-            time_ms = self._bodies[row.digest].header.time_ms
+            time_ms = self.bodies[row.digest].header.time_ms
             self.head = Head(row.height, row.digest, time_ms, row.certificate)
         self.accusations.resume(log)
         self.heard.note_certificate(self.head.certificate)
+        self.heard.note_certificate(self.record.prepared)
         if self.record.observer is not None:
             self.own = None
         elif why := flaw(self.record, self.head.height):
@@ -175,7 +172,8 @@ class Core:
         if header.signer == self.own and header.type in (Type.PREPARE, Type.COMMIT):
             return self._is_news(header)
         if header.type is Type.BLOCK_BODY:
-            return header.digest not in self._bodies
+            missing = self.missing()  # one nobody has asked for is not worth its signatures
+            return missing is not None and missing[0] == header.digest
         if not self._in_window(header.height, header.view):
             return False
         if header.type is Type.PREPARE and header.view < view:
@@ -195,7 +193,9 @@ class Core:
         cast = tally.by_signer.get(header.signer)
         if cast is not None:
             return cast.digest != header.digest and not self._is_accused(round_, header)
-        enough = len(tally.signatures(header.digest)) >= self._quorum.vote
+        fast = round_ is Round.VOTE and self._profile.fast_exit
+        most = self._quorum.fast if fast else self._quorum.vote
+        enough = len(tally.signatures(header.digest)) >= most
         return not (enough and view == header.view)
 
     def _in_window(self, height: Height, view: View) -> bool:
@@ -260,7 +260,7 @@ class Core:
         why = self._why_invalid(body)
         if why:
             raise LocalFault(f"the node built an invalid block for height {height}: {why}")
-        self._bodies.setdefault(digest, body)
+        self.bodies.add(digest, body)
         self._open(at, digest)
 
     def _choice(self, at: Position) -> Digest | None:
@@ -270,7 +270,7 @@ class Core:
 
     def _propose_choice(self, at: Position, choice: Digest) -> None:
         """The choice, at once and unchanged: its time and proposer are those of its first view."""
-        body = self._bodies.get(choice)
+        body = self.bodies.get(choice)
         if body is not None and not self._why_invalid(body):
             self._open(at, choice)
 
@@ -278,12 +278,12 @@ class Core:
         """Promise proposal and vote in one record, then send (§5, propose)."""
         if not self.record.allows(at, digest):
             return
-        self._store_body(digest, self._bodies[digest])
+        self.bodies.keep(digest)
         self.promise(ProposalRecord(*at, digest), VoteRecord(*at, digest))
         self._send_block(digest)
 
     def _send_block(self, digest: Digest, to: tuple[ReplicaIndex, ...] | None = None) -> None:
-        body = self._bodies[digest]
+        body = self.bodies[digest]
         at = self.at(body.header.height)
         message = Block(
             at.epoch, at.view, at.height, digest, Path.BROADCAST,
@@ -310,10 +310,11 @@ class Core:
                 Round.PROPOSAL, epoch, view, height, leader, known, proposal
             )
             self.leader_lied = self.leader_lied or (found and view == self.record.view)
+            self._convict_self(leader, found=found)
             if not wanted:
                 return
-        if digest not in self._bodies:
-            self._bodies[digest] = Body.of_message(message)
+        if digest not in self.bodies:
+            self.bodies.add(digest, Body.of_message(message))
         if isinstance(message, Block):
             leader = self.leader(view, height)
             self.on_vote(Round.VOTE, view, height, leader, Cast(digest, message.vote_sig))
@@ -335,7 +336,8 @@ class Core:
         if earlier is None:
             self.advance()
         else:
-            self.accusations.twice(round_, *at, signer, earlier, cast)
+            found = self.accusations.twice(round_, *at, signer, earlier, cast)
+            self._convict_self(signer, found=found)
 
     def _cast_here(self, round_: Round, at: Position, digest: Digest) -> bool:
         covers = self.record.covers_vote if round_ is Round.VOTE else self.record.covers_commit
@@ -343,18 +345,34 @@ class Core:
 
     def accuse(self, proof: Proof) -> None:
         """Proof from another replica, its signatures checked: keep it and pass it on."""
-        height = proof.standing.decided + 1 if isinstance(proof, Concealment) else proof.height
-        view = proof.vote.view if isinstance(proof, Concealment) else proof.view
-        if self.accusations.add(proof) and isinstance(proof, Equivocation):
-            here = (view, height) == (self.record.view, self.head.height + 1)
-            lied = proof.round == Round.PROPOSAL and proof.signer == self.leader(view, height)
-            self.leader_lied = self.leader_lied or (here and lied)
+        new = self.accusations.add(proof)
+        if isinstance(proof, Concealment):
+            self._convict_self(proof.standing.signer, found=new)
+            return
+        view, height = proof.view, proof.height
+        here = (view, height) == (self.record.view, self.head.height + 1)
+        lied = proof.round == Round.PROPOSAL and proof.signer == self.leader(view, height)
+        self.leader_lied = self.leader_lied or (new and here and lied)
+        self._convict_self(proof.signer, found=new)
+
+    def _convict_self(self, signer: ReplicaIndex, *, found: bool) -> None:
+        """No honest record allows proof against its own key: lost memory, or a second copy."""
+        if found and signer == self.own:
+            self.demote("its key has signed two different things at one place")
+
+    def recognise(self, certificate: Certificate | None) -> None:
+        """Look for a vote of ours that this record never cast."""
+        if self.own is not None:
+            why = unknown_in_certificate(self.record, self.own, certificate)
+            if why:
+                self.demote(f"{why}, and its record is older")
 
     def demote(self, reason: str) -> None:
         """From here on this node follows and serves, and signs nothing more (§4)."""
         if self.own is not None:
             self.own = None
             self.voting = False
+            self._out.retract()
             self.promise(ObserverRecord(reason[:256], ZERO_DIGEST))
 
     def moved(self) -> None:
@@ -366,10 +384,6 @@ class Core:
         for key in [key for key in self._proposals if key[1] < oldest]:
             del self._proposals[key]
 
-    def holds(self, digest: Digest) -> bool:
-        """Whether this body is here."""
-        return digest in self._bodies
-
     @property
     def has_open_proposal(self) -> bool:
         """A verified proposal of this view, or its choice, is undecided (§5, Work b)."""
@@ -378,6 +392,7 @@ class Core:
 
     def on_certificate(self, certificate: Certificate) -> None:
         """A decision certificate counts in any view and mode (§5, decide)."""
+        self.recognise(certificate)
         self.known_height = max(self.known_height, certificate.height)
         if certificate.height == self.head.height + 1:
             self._undecided = certificate
@@ -388,32 +403,18 @@ class Core:
         certificate = block.certificate
         if certificate.height != self.head.height + 1:
             return
-        self._bodies.setdefault(certificate.digest, Body.of_decided(block))
+        self.recognise(certificate)
+        self.bodies.add(certificate.digest, Body.of_decided(block))
         self._undecided = certificate
         self.advance()
 
     def on_applied(self, applied: Applied) -> None:
-        """The ledger has executed a decided block: say the roots, and go on."""
+        """The ledger has executed a decided block: go on."""
         if applied.height != self.head.height:
             return
         self._applied = applied
-        if self.own is not None and applied.height > 0:
-            self._send_reply(applied, self.own)
         self.speak_again()
         self.advance()
-
-    def _send_reply(self, applied: Applied, own: ReplicaIndex) -> None:
-        """To the leader; at checkpoints to everyone (§10)."""
-        height = applied.height
-        leader = self.leader(self.record.view, height)
-        message = Reply(
-            self.record.epoch, height, self.head.digest, applied.state_root,
-            applied.receipts_root, own, ZERO_SIGNATURE,
-        )  # fmt: skip
-        if height % self._settings.checkpoint_blocks == 0:
-            self._out.send(ALL, message)
-        elif leader != own:
-            self._out.send((leader,), message)
 
     # ------------------------------------------------------------ vote, lock, decide
 
@@ -432,14 +433,14 @@ class Core:
         if proposal is None:
             return
         digest, at = proposal.digest, self.at(height)
-        body = self._bodies.get(digest)
+        body = self.bodies.get(digest)
         if body is None or self.record.voted(at) is not None or self._why_invalid(body):
             return
         choice = self._choice(at)
         right = self._fresh(body, view) if choice is None else digest == choice
         if not right or not self.record.allows(at, digest):
             return
-        self._store_body(digest, body)
+        self.bodies.keep(digest)
         self.promise(VoteRecord(*at, digest))
         self._out.send(ALL, self._own_vote(at, digest))
         self.opened_ms = self.now.monotonic_ms
@@ -451,11 +452,11 @@ class Core:
         if tally is None or self.record.locked(at) is not None:
             return
         for digest, signatures in tally.by_digest.items():
-            body = self._bodies.get(digest)
+            body = self.bodies.get(digest)
             if len(signatures) < self._quorum.vote or body is None or self._why_invalid(body):
                 continue
             certificate = self._assemble(CertificateKind.PREPARED, at, digest, signatures)
-            self._store_body(digest, body)
+            self.bodies.keep(digest)
             self.promise(PreparedRecord(certificate))
             self._out.send(ALL, self._own_commit(at, digest))
             return
@@ -467,7 +468,7 @@ class Core:
         if certificate is None:
             return False
         self._undecided = certificate
-        body = self._bodies.get(certificate.digest)
+        body = self.bodies.get(certificate.digest)
         if body is None:
             return False
         digest = certificate.digest
@@ -476,7 +477,7 @@ class Core:
                 f"height {height}: a quorum decided {digest.hex()[:16]}, whose parent "
                 f"{body.header.parent.hex()[:16]} is not our head {self.head.digest.hex()[:16]}"
             )
-        self._store_body(digest, body)
+        self.bodies.keep(digest)
         self.promise(DecisionRecord(height, digest, certificate))
         self.head = Head(height, digest, body.header.time_ms, certificate)
         self._forget_through(height)
@@ -533,12 +534,6 @@ class Core:
         for record in records:
             self.record.fold(record)
 
-    def _store_body(self, digest: Digest, body: Body) -> None:
-        """A body is on disk before anything refers to it, and written once."""
-        if digest not in self._stored:
-            self._stored.add(digest)
-            self._out.persist(body.record(digest))
-
     def _own_vote(self, at: Position, digest: Digest) -> Prepare:
         return Prepare(*at, digest, self.own or 0, ZERO_SIGNATURE)
 
@@ -557,7 +552,7 @@ class Core:
         target = ALL if to is None else to
         at = self.at(self.head.height + 1)
         proposed, voted = self.record.proposed(at), self.record.voted(at)
-        if proposed is not None and proposed in self._bodies:
+        if proposed is not None and proposed in self.bodies:
             self._send_block(proposed, to)
         elif voted is not None:
             self._out.send(target, self._own_vote(at, voted))
@@ -571,14 +566,14 @@ class Core:
         Either a decision whose body never came, or f+1 votes for a digest nobody has shown us.
         """
         height = self.head.height + 1
-        if self._undecided is not None and self._undecided.digest not in self._bodies:
+        if self._undecided is not None and self._undecided.digest not in self.bodies:
             everyone = [i for i in range(self._quorum.n) if i != self.own]
             return self._undecided.digest, everyone
-        if self.sought is not None and self.sought[0] not in self._bodies:
+        if self.sought is not None and self.sought[0] not in self.bodies:
             return self.sought
         tally = self.ballots.find(height, self.record.view, Round.VOTE)
         for digest, signatures in tally.by_digest.items() if tally is not None else ():
-            if len(signatures) > self._quorum.f and digest not in self._bodies:
+            if len(signatures) > self._quorum.f and digest not in self.bodies:
                 return digest, sorted(i for i in signatures if i != self.own)
         return None
 
@@ -588,6 +583,4 @@ class Core:
         self.ballots.drop_through(height)
         for key in [key for key in self._proposals if key[0] <= height]:
             del self._proposals[key]
-        for digest in [d for d, body in self._bodies.items() if body.header.height <= height]:
-            del self._bodies[digest]
-            self._stored.discard(digest)
+        self.bodies.forget_through(height)

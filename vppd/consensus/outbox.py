@@ -4,9 +4,24 @@ from __future__ import annotations
 
 from typing import Literal
 
-from vppd.consensus.boundary import Decision, Record, Send, Step, Timer
-from vppd.consensus.messages import ConsensusMessage, Proof
+from vppd.consensus.boundary import ZERO_SIGNATURE, Decision, Record, Send, Step, Timer
+from vppd.consensus.messages import (
+    Block,
+    Commit,
+    ConsensusMessage,
+    NewView,
+    Prepare,
+    Proof,
+    ViewChange,
+)
 from vppd.types import Height, ReplicaIndex
+
+
+def _is_promise(message: ConsensusMessage) -> bool:
+    """Whether this node's own P, 1, 2, V or N would go out with it."""
+    if isinstance(message, NewView):
+        return message.sig == ZERO_SIGNATURE  # else its leader's, passed on
+    return isinstance(message, Block | Prepare | Commit | ViewChange)
 
 
 class Outbox:
@@ -35,6 +50,11 @@ class Outbox:
         """Send after the write."""
         if to:
             self._send.append(Send(to, message))
+
+    def retract(self) -> None:
+        """Nothing leaves in this step that this node has promised: it is an observer now (§4)."""
+        self._send = [send for send in self._send if not _is_promise(send.message)]
+        self._want = None
 
     def commit(self, decision: Decision) -> None:
         """Hand a decided block to the ledger."""

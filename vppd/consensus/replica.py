@@ -12,6 +12,7 @@ from typing import assert_never
 
 from vppd.consensus.boundary import (
     ALL,
+    ZERO_SIGNATURE,
     Applied,
     EngineStatus,
     Fired,
@@ -50,6 +51,7 @@ from vppd.consensus.outbox import Outbox
 from vppd.consensus.pacemaker import Pacemaker
 from vppd.consensus.patience import Patience
 from vppd.consensus.profile import EngineProfile
+from vppd.consensus.recognise import unknown_change, unknown_in_new_view
 from vppd.consensus.tally import Cast
 from vppd.consensus.validators import ValidatorSet
 from vppd.consensus.viewchange import ViewChanger
@@ -141,6 +143,7 @@ class Replica:
                 case Fired():
                     self._fired(item.timer)
                 case Applied():
+                    self._reply(item)
                     self._core.on_applied(item)
                     self._arm_due()
                 case _:  # pragma: no cover
@@ -152,8 +155,12 @@ class Replica:
         if header.type is Type.VIEW_CHANGE:
             same = header.epoch == self._core.record.epoch
             own = header.signer == self._core.own
-            news = not self._core.record.covers_change(header.epoch, header.view)
-            return same and (news if own else self._changer.wants(header.signer, header.view))
+            # One of our own that the record may not know of is looked at (§4, Rollback).
+            mine = own and header.view >= self._core.record.view
+            return same and (mine or self._changer.wants(header.signer, header.view))
+        if header.type is Type.EVIDENCE:
+            at = (header.epoch, header.view, header.height)
+            return not self._core.accusations.knows((header.signer, header.kind, *at))
         if header.type is Type.NEW_VIEW:
             same = header.epoch == self._core.record.epoch
             return same and self._changer.wants_new_view(header.view)
@@ -166,7 +173,9 @@ class Replica:
     def proposed(self, digest: Digest) -> tuple[Epoch, View, Height] | None:
         """Where this node's durable proposal is this digest, if it is its latest one."""
         proposal = self._core.record.proposal
-        return proposal.at if proposal is not None and proposal.digest == digest else None
+        if self._core.own is None or proposal is None or proposal.digest != digest:
+            return None
+        return proposal.at
 
     def last_words(self, peer: ReplicaIndex) -> Sequence[Prepare | Commit | ViewChange]:
         """The newest signatures of ``peer`` that this node holds, to show it when it is back."""
@@ -273,7 +282,7 @@ class Replica:
             case ViewChange():
                 self._on_view_change(message)
             case NewView():
-                if self._changer.on_new_view(message):
+                if not self._forgotten(message) and self._changer.on_new_view(message):
                     if message.decision is not None:
                         core.on_certificate(message.decision)
                     self._sync()
@@ -294,13 +303,27 @@ class Replica:
     def _on_view_change(self, message: ViewChange) -> None:
         core, asked = self._core, message.standing
         core.heard.note_change(message)
-        if asked.signer == core.own and not core.record.covers_change(asked.epoch, asked.view):
-            core.demote(f"it has asked for view {asked.view}, and its record is older")
-            return
+        if core.own is not None:
+            why = unknown_change(core.record, core.own, asked)
+            if why:
+                core.demote(f"{why}, and its record is older")
+                return
+        core.recognise(message.prepared)
         core.accusations.concealed(asked, core.ballots)
         self._changer.on_view_change(message)
         if message.decision is not None:
             core.on_certificate(message.decision)
+
+    def _forgotten(self, message: NewView) -> bool:
+        """Whether a new view shows that this replica has signed what its record lacks."""
+        core = self._core
+        if core.own is None or message.epoch != core.record.epoch:
+            return False
+        leader = core.leader(message.view, message.height)
+        why = unknown_in_new_view(core.record, core.own, leader, message)
+        if why:
+            core.demote(f"{why}, and its record is older")
+        return bool(why)
 
     def _on_status(self, sender: ReplicaIndex | None, status: Status) -> None:
         if sender is None:
@@ -315,6 +338,21 @@ class Replica:
         if news:
             self._remind([sender])
         self._sync()
+
+    def _reply(self, applied: Applied) -> None:
+        """What executing gave: to the leader, at checkpoints to everyone (§10)."""
+        core, height = self._core, applied.height
+        if core.own is None or height == 0 or height != core.head.height:
+            return
+        leader = core.leader(core.record.view, height)
+        message = Reply(
+            core.record.epoch, height, core.head.digest, applied.state_root,
+            applied.receipts_root, core.own, ZERO_SIGNATURE,
+        )  # fmt: skip
+        if height % self._settings.checkpoint_blocks == 0:
+            self._out.send(ALL, message)
+        elif leader != core.own:
+            self._out.send((leader,), message)
 
     def _own_status(self) -> Status:
         record = self._core.record
@@ -371,7 +409,8 @@ class Replica:
         self._sync()
         core.advance()
         self._changer.tend({i: self._catchup.peers[i].status.decided for i in fresh})
-        if self._patience.exhausted(self._pending_since_ms, now_ms):
+        normal = core.record.mode is Mode.NORMAL
+        if normal and self._patience.exhausted(self._pending_since_ms, now_ms):
             self._changer.start(core.record.view + 1, "censorship")
         spread = 37 * ((core.own or 0) + core.head.height) % TICK_SPREAD_MS
         self._out.arm(_TICK, TICK_MS + spread - TICK_SPREAD_MS // 2)
@@ -401,7 +440,8 @@ class Replica:
             behind = tuple(i for i, s in standing.items() if s.decided < head.height)
             self._out.send(behind, Agree(head.certificate))
         opened, change = core.record.new_view, core.record.change
-        if opened is not None:
+        # One this node has built has no signature yet: an observer gives none.
+        if opened is not None and (core.own is not None or opened.sig != ZERO_SIGNATURE):
             older = tuple(
                 i for i, s in standing.items()
                 if s.epoch == opened.epoch and (s.view, s.mode == Mode.NORMAL) < (view, True)

@@ -300,7 +300,7 @@ class ViewChanger:
                 core.on_certificate(decision)
             return
         choice = selection.choice
-        if choice is not None and core.head.height < selection.height and not core.holds(choice):
+        if choice is not None and core.head.height < selection.height and choice not in core.bodies:
             self._fetch(view, choice, chosen)
             return
         message = NewView(

@@ -8,13 +8,14 @@ are statelessly valid. Nothing here depends on chain state, so it may run on any
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import TypeAlias, assert_never
 
 from vppd.codec import Decoder, Malformed
 from vppd.config.genesis import ConsensusRules
 from vppd.consensus.boundary import MessageHeader
 from vppd.consensus.certificate import check_certificate
-from vppd.consensus.evidence import hides
+from vppd.consensus.evidence import charge_of, hides
 from vppd.consensus.messages import (
     Agree,
     Block,
@@ -135,7 +136,10 @@ def header_of(message: PeerMessage, leader: Callable[[View, Height], int]) -> Me
         case NewView(epoch, view, height, choice):
             signer = leader(view, height)
             return MessageHeader(Type.NEW_VIEW, epoch, view, height, choice or ZERO_DIGEST, signer)
-        case Status() | GetBlock() | GetBlocks() | Reply() | Tx() | Evidence() | Ping():
+        case Evidence(proof):
+            who, kind, epoch, view, height = charge_of(proof)
+            return MessageHeader(Type.EVIDENCE, epoch, view, height, ZERO_DIGEST, who, kind)
+        case Status() | GetBlock() | GetBlocks() | Reply() | Tx() | Ping():
             return None
         case _:  # pragma: no cover
             assert_never(message)
@@ -362,6 +366,10 @@ class Gate:
             raise Malformed(f"{len(message.standings)} view changes, it takes exactly {size}")
         if message.epoch != self._validators.epoch:
             raise Malformed(f"new view of epoch {message.epoch}")
+        if any(a.signer >= b.signer for a, b in pairwise(message.standings)):
+            raise Malformed("view changes that are not of distinct replicas in order")
+        if any(s.view != message.view for s in message.standings):
+            raise Malformed("a view change for another view")
         leader = self._leader(message.view, message.height)
         signed = new_view_bytes(self._chain_id, message)
         if not self._verify(self._member(leader), signed, message.sig):

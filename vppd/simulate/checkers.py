@@ -59,11 +59,15 @@ class Checkers:
         self._opened: dict[tuple[int, int], Height] = {}
         """H0 by (epoch, view), the lowest that was shown."""
 
-    def signed(self, signer: ReplicaIndex, promise: Promise, promised: Container[Promise]) -> None:
+    def signed(
+        self, signer: ReplicaIndex, promise: Promise, promised: Container[Promise],
+        first_height: tuple[int, int, Height],
+    ) -> None:  # fmt: skip
         """A signature of an honest replica is leaving it.
 
         Vote (``1``), commit (``2``), proposal (``P``), view change (``V``) or new view (``N``); the
-        last two at most once per view, whatever height they name.
+        last two at most once per view, whatever height they name. ``first_height``: an (epoch,
+        view) this replica was shown a new view for, and the height from which it may vote there.
         """
         round_, *at, digest = promise
         position = (at[0], at[1], at[2])
@@ -86,6 +90,11 @@ class Checkers:
             raise Violation(
                 f"replica {signer} signs {round_} at {position} after it left for view "
                 f"{self._left[signer]}"
+            )
+        elif view == first_height[:2] and position[2] < first_height[2]:
+            raise Violation(
+                f"replica {signer} signs {round_} at {position}, below the first height "
+                f"{first_height[2]} of the view it was shown"
             )
         elif position[2] < self._opened.get(view, 0):
             raise Violation(

@@ -382,20 +382,23 @@ class Cluster:
         if isinstance(message, Agree | Reply):
             height = message.height if isinstance(message, Reply) else message.certificate.height
             self.checkers.spoke_of(node.index, height, node.disk.decided)
-        own, promised, signed = node.index, node.disk.promised, self.checkers.signed
+        own = node.index
+        signed = partial(
+            self.checkers.signed, promised=node.disk.promised, first_height=node.disk.first_height
+        )
         match message:
             case Block(epoch, view, height, digest):
-                signed(own, ("P", epoch, view, height, digest), promised)
-                signed(own, ("1", epoch, view, height, digest), promised)
+                signed(own, ("P", epoch, view, height, digest))
+                signed(own, ("1", epoch, view, height, digest))
                 self._proposed_us.setdefault(height, self.time_us)
             case Prepare(epoch, view, height, digest, signer) if signer == own:
-                signed(own, ("1", epoch, view, height, digest), promised)
+                signed(own, ("1", epoch, view, height, digest))
             case Commit(epoch, view, height, digest, signer) if signer == own:
-                signed(own, ("2", epoch, view, height, digest), promised)
+                signed(own, ("2", epoch, view, height, digest))
             case ViewChange(standing) if standing.signer == own:
-                signed(own, change_of(message), promised)
+                signed(own, change_of(message))
             case NewView(_, view, height) if self._leads(node, view, height):
-                signed(own, opening_of(message), promised)
+                signed(own, opening_of(message))
             case _:  # another replica's, passed on
                 pass
 

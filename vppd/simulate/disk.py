@@ -106,6 +106,15 @@ class SimDisk:
         return len(self._decisions)
 
     @property
+    def first_height(self) -> tuple[int, int, Height]:
+        """The last view that was opened here and the first height it may decide."""
+        slot = self._slots.get(NewViewRecord)
+        if not isinstance(slot, NewViewRecord):
+            return 0, 0, 1
+        opened = slot.message
+        return opened.epoch, opened.view, opened.height
+
+    @property
     def staged(self) -> bool:
         """Whether a transaction is under way."""
         return self._staged is not None

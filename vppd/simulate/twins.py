@@ -12,7 +12,11 @@ caught signing twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from math import gcd
+from multiprocessing import get_context
 from random import Random
 from typing import NamedTuple, TypeAlias
 
@@ -112,6 +116,17 @@ def size(scope: Scope, views: int) -> int:
     return count
 
 
+def spread(total: int, count: int) -> list[int]:
+    """``count`` of the numbers below ``total``, each once, far apart; all of them if it is more.
+
+    The step is prime to the total: a plain stride would repeat the same rounds.
+    """
+    step = total * 618 // 1_000 | 1
+    while gcd(step, total) > 1:
+        step += 2
+    return [k * step % total for k in range(min(count, total))]
+
+
 def numbered(scope: Scope, views: int, number: int) -> Scenario:
     """Scenario ``number`` of :func:`size`."""
     splits, rounds = scope.splits(), []
@@ -187,7 +202,8 @@ class Stage:
             Validator(sha256(b"twin %d" % i), Role.OPERATOR if i == 0 else Role.DER)
             for i in range(scope.n)
         )
-        self.validators = ValidatorSet.of(0, members)
+        # Slack for the fast path is for engines that have one.
+        self.validators = ValidatorSet.of(0, members, p=None if scope.fast_exit else 0)
         profile = msgspec.structs.replace(PBFT, schedule=self._leader, fast_exit=scope.fast_exit)
         settings = Settings(chain_id=CHAIN)
         self.copies = [
@@ -375,53 +391,79 @@ class Stage:
         return Offered(header.encode(), txs)
 
 
-class Outcome(msgspec.Struct, kw_only=True):
-    """What some scenarios showed."""
+class TwinsReport(msgspec.Struct, kw_only=True):
+    """What some scenarios showed; the JSON of ``vppd simulate --twins -o json`` (docs/json.md)."""
 
     scenarios: int = 0
-    violations: list[tuple[int, str]] = msgspec.field(default_factory=list)
-    """Number or seed of the scenario, and what."""
+    violations: list[dict[str, int | str]] = msgspec.field(default_factory=list)
+    """Per violation: scenario (its number, or the seed that drew it) and what."""
     decided: int = 0
     """Scenarios in which somebody decided something."""
     heights: int = 0
     """Highest decision of each, summed."""
-    view_changes: int = 0
+    views: int = 0
     """Highest view of each, summed."""
-    equivocated: int = 0
+    convicted: int = 0
     """Scenarios in which somebody proved that an identity runs twice."""
-    hops: int = 0
-    """Message delays."""
+    message_delays: int = 0
+    scenarios_per_s: int = 0
+    """Per core."""
 
-    def add(self, other: Outcome) -> None:
+    def add(self, other: TwinsReport) -> None:
         """Sum up."""
         for name in self.__struct_fields__:
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
-def run_numbered(scope: Scope, views: int, numbers: Iterable[int]) -> Outcome:
-    """Scenarios with one split per view."""
-    return _run(scope, ((k, numbered(scope, views, k)) for k in numbers), heal=False)
+def run_numbered(scope: Scope, views: int, numbers: Sequence[int]) -> TwinsReport:
+    """Scenarios with one split per view, by their numbers below :func:`size`."""
+    report = TwinsReport()
+    for number in numbers:
+        play(Stage(scope, numbered(scope, views, number)), number, report, heal=False)
+    return report
 
 
-def run_drawn(scope: Scope, views: int, seeds: Iterable[int]) -> Outcome:
+def run_drawn(scope: Scope, views: int, seeds: Sequence[int]) -> TwinsReport:
     """Scenarios by chance, healed at the end: then there must be progress."""
-    return _run(scope, ((seed, drawn(scope, views, seed)) for seed in seeds), heal=True)
+    report = TwinsReport()
+    for seed in seeds:
+        play(Stage(scope, drawn(scope, views, seed)), seed, report, heal=True)
+    return report
 
 
-def _run(scope: Scope, scenarios: Iterable[tuple[int, Scenario]], *, heal: bool) -> Outcome:
-    total = Outcome()
-    for number, scenario in scenarios:
-        stage = Stage(scope, scenario)
-        total.scenarios += 1
-        try:
-            stage.run()
-            total.view_changes += max(stage.views)
-            total.heights += max(stage.heights)
-            total.decided += max(stage.heights) > 0
-            total.equivocated += stage.equivocations > 0
-            if heal:
-                stage.heal()
-        except Violation as violation:
-            total.violations.append((number, str(violation)))
-        total.hops += stage.hops
-    return total
+def play(stage: Stage, number: int, report: TwinsReport, *, heal: bool) -> None:
+    """One scenario, into ``report``."""
+    report.scenarios += 1
+    try:
+        stage.run()
+        report.views += max(stage.views)
+        report.heights += max(stage.heights)
+        report.decided += max(stage.heights) > 0
+        report.convicted += stage.equivocations > 0
+        if heal:
+            stage.heal()
+    except Violation as violation:
+        report.violations.append({"scenario": number, "what": str(violation)})
+    report.message_delays += stage.hops
+
+
+def run_twins(
+    scope: Scope, views: int, scenarios: Sequence[int], jobs: int, *, by_chance: bool
+) -> Iterator[TwinsReport]:
+    """Reports on parts of the scenarios, as they come.
+
+    Args:
+        scope: which plant.
+        views: per scenario.
+        scenarios: numbers below :func:`size`, or seeds if ``by_chance``.
+        jobs: processes.
+        by_chance: whether scenarios are drawn, and healed at the end.
+    """
+    run = partial(run_drawn if by_chance else run_numbered, scope, views)
+    step = max(1, min(500, len(scenarios) // (8 * jobs)))
+    parts = [scenarios[i : i + step] for i in range(0, len(scenarios), step)]
+    if jobs <= 1:
+        yield from map(run, parts)
+        return
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(run, parts)
