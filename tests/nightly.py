@@ -49,6 +49,18 @@ JOBS = (
     ),
     Job("walk", _python("tests.consensus.walk", "--seeds", "1..5000")),
     Job("walk-fast", _python("tests.consensus.walk", "--fast", "--seeds", "1..5000")),
+    Job("twins", _simulate(4, "1", "--twins", "3", "--limit", "216000")),
+    Job("broken", _python("tests.simulate.broken")),
+    Job("fuzz", _python("tests.hostile.fuzz", "--frames", "5000000")),
+    Job("replay", _python("tests.hostile.replay", "--messages", "100000")),
+    Job("siege", _python("tests.hostile.siege")),
+    Job("kills", _python("tests.chaos.kills", "--cycles", "100")),
+    Job("blackout", _python("tests.chaos.blackout", "--times", "20")),
+    Job("pauses", _python("tests.chaos.pauses", "--times", "6")),
+    Job("disk-full", _python("tests.chaos.disk_full", "--times", "3")),
+    Job("torn-node", _python("tests.chaos.torn_node", "--n", "40")),
+    Job("torn-store", _python("tests.store.torn", "--n", "500")),
+    Job("partitions", _python("tests.chaos.partitions", "--minutes", "3")),
 )
 
 
