@@ -301,7 +301,8 @@ def test_status_counts_the_nodes_and_exits_0(plant: Plant) -> None:
         "op-0", "der-1", "der-3", "der-4",
     ]  # fmt: skip
     table = plant.nodes[2].vppd("status").out
-    assert "5 of 5 nodes are here, can decide; byzantine_tolerance=1 n-q=1" in table
+    assert "5 of 5 replicas are here, 4 needed to decide: 1 more may fail" in table
+    assert "byzantine_tolerance=1 n-q=1 n-w=1 p=0" in table
 
 
 def test_nobody_at_the_socket_is_said_so(tmp_path: Path) -> None:

@@ -245,7 +245,7 @@ def test_a_certificate_of_another_plant_is_named_on_both_sides(pair: Plant, tmp_
     for node, why in ((ours, here), (theirs, there)):
         shown = node.vppd("status")
         assert shown.code == 3
-        assert "1 of 2 nodes are here, cannot decide: 2 are needed" in shown.out
+        assert "DECISIONS HAVE STOPPED: 1 of 2 replicas are here, 2 needed to decide" in shown.out
         assert why in shown.out
 
 

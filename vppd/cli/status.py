@@ -11,37 +11,73 @@ from vppd.cli.online import HomeOption, with_client
 from vppd.cli.output import Output, OutputOption, print_json, print_rows
 from vppd.errors import Exit
 
+STUCK_MS = 2_000
+"""Work that waits longer than this is worth a line."""
+
 
 def status(
     home: HomeOption = Path(),
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Print where the plant stands, as this node sees it; exit code 3 if it cannot decide."""
+    """Print where the plant stands, as this node sees it.
+
+    Exit code 3 if the plant cannot decide, or if this node should vote and does not.
+    """
     view: dict[str, Any] = with_client(home, lambda client: client.view("status"))
     if output is Output.JSON:
         print_json(view)
     else:
         _print(view)
-    if _alive(view) < view["quorum"]:
+    if _alive(view) < view["quorum"] or view["observer"]:
         raise typer.Exit(Exit.UNHEALTHY)
 
 
 def _alive(view: dict[str, Any]) -> int:
-    own = 0 if view["role"] == "observer" else 1
+    own = 0 if view["role"] == "observer" or view["observer"] else 1
     return own + len([peer for peer in view["peers"] if peer["connected"]])
 
 
+def _triggers(view: dict[str, Any]) -> str:
+    counts = view["view_triggers"].items()
+    return " (" + ", ".join(f"{why} {count}" for why, count in counts) + ")" if counts else ""
+
+
+def _verdict(view: dict[str, Any]) -> list[str]:
+    """What is wrong, worst first, who is missing and why, and how much more may fail."""
+    alive, quorum, n = _alive(view), view["quorum"], view["n"]
+    here = f"{alive} of {n} replicas are here, {quorum} needed to decide"
+    lines = []
+    if alive < quorum:
+        more = quorum - alive
+        lines.append(f"DECISIONS HAVE STOPPED: {here}; they go on by themselves with {more} more")
+    elif alive == quorum:
+        lines.append(f"{here}: no further one may fail")
+    else:
+        lines.append(f"{here}: {alive - quorum} more may fail")
+    if view["observer"]:
+        lines.append(f"THIS NODE DOES NOT VOTE: {view['observer']}")
+    if view["disk_low"]:
+        lines.append("THIS NODE SIGNS NOTHING: its disk is below min_free")
+    if view["stuck_ms"] is not None and view["stuck_ms"] >= STUCK_MS:
+        lines.append(f"work has waited {view['stuck_ms'] / 1000:.0f} s for a decision")
+    lines += [
+        f"missing: {peer['name']}, for {peer['since_s']:.0f} s: {peer['why'] or 'no reason known'}"
+        for peer in view["peers"]
+        if not peer["connected"]
+    ]
+    return lines
+
+
 def _print(view: dict[str, Any]) -> None:
-    alive, quorum = _alive(view), view["quorum"]
-    verdict = "can decide" if alive >= quorum else f"cannot decide: {quorum} are needed"
+    leader = view["leader"] if view["mode"] == "normal" else f"{view['leader']} asked for"
     print(
         f"{view['chain']}  height {view['height']}  engine {view['engine']}  view {view['view']}  "
-        f"leader {view['leader']}\n"
-        f"{alive} of {view['n']} nodes are here, {verdict}; "
-        f"byzantine_tolerance={view['byzantine_tolerance']} n-q={view['quorum_slack']}\n"
+        f"leader {leader}\n"
+        f"byzantine_tolerance={view['byzantine_tolerance']} n-q={view['quorum_slack']} "
+        f"n-w={view['view_slack']} p={view['fast_slack']}  "
+        f"view changes {view['view_changes']}{_triggers(view)}  evidence {view['evidence']}\n"
     )
-    if view["disk_low"]:
-        print("this node's disk is below min_free: it signs nothing until there is room\n")
+    print("\n".join(_verdict(view)) + "\n")
     own = {
         "node": view["name"],
         "role": view["role"],
