@@ -1,24 +1,27 @@
-"""Attacks on the view change: amnesia that is shown and ignored, replicas stranded, work for nothing."""
+"""Attacks on the view change: lost memory, replicas left behind, work for nothing."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.consensus.group import Group, Member, new_views
-from tests.consensus.harness import block, header, kept, prepare
+from tests.consensus.harness import Lab, block, commit, header, kept, prepare, sent
 from tests.consensus.test_review import body_of
-from tests.node.plant import Host
+from tests.node.plant import LEADER, Host, N, payment, settle
 from tests.node.test_gate import Checked, signed
 from tests.node.test_gate_views import ONE, TWO, opened, standing
 from vppd.codec import Malformed, encode
 from vppd.consensus.boundary import (
     BodyRecord,
     DecisionRecord,
+    Fired,
     MessageHeader,
     ObserverRecord,
     Pending,
     PreparedRecord,
+    Received,
     Record,
+    Timer,
     TimerKind,
     ViewRecord,
     VoteRecord,
@@ -27,18 +30,22 @@ from vppd.consensus.certificate import signers_of
 from vppd.consensus.messages import (
     Block,
     Blocks,
+    Claim,
     Commit,
     DecidedBlock,
     Equivocation,
     Evidence,
+    GetBlock,
     NewView,
     Prepare,
     Round,
+    Standing,
     Type,
     ViewChange,
 )
 from vppd.consensus.replica import Replica
 from vppd.consensus.signing import TAG_VOTE
+from vppd.net.gate import header_of
 from vppd.node.machine import Frame
 from vppd.types import Mode
 
@@ -139,7 +146,7 @@ def test_an_observer_does_not_sign_its_old_proposal_again() -> None:
     assert replica_of(group, 0).proposed(proposed.digest) is None
 
 
-# ---------------------------------------------------------------- proof of amnesia, in hand, ignored
+# ---------------------------------------------------------------- proof of lost memory
 
 
 def test_own_view_change_inside_a_new_view_is_recognised() -> None:
@@ -282,6 +289,73 @@ def test_who_was_cut_off_comes_home_and_does_not_stop_the_plant() -> None:
     assert set(group.modes()) == {Mode.NORMAL}, f"after 200 heights: views {group.views()}"
 
 
+def test_a_timer_that_a_decision_in_the_same_batch_has_stopped_does_nothing() -> None:
+    """Inputs wait while the disk syncs: commits and the T_view they beat arrive as one batch.
+
+    The decision is made while the batch is taken, but the pacemaker hears of it only in
+    ``_finish``: the replica decides and leaves its leader in one step, and stays away alone until
+    a refresh 72 heights later.
+    """
+    lab = Lab()
+    lab.pending()
+    made = header(lab.validators)
+    lab.hear(block(made))
+    commits = [Received(i, commit(i, made)) for i in (0, 2, 3)]
+    lab.give(*commits, Fired(Timer(TimerKind.VIEW, 0)))
+    status = lab.replica.status()
+    assert status.decided == 1
+    assert (status.view, status.mode) == (0, Mode.NORMAL)
+
+
+def test_a_transaction_kept_from_the_leader_alone_reaches_it() -> None:
+    """Whoever gives a transaction to all but the leader deposes it, transaction by transaction.
+
+    It is work for those who have it, and only the node that took it from a client sends it on:
+    an honest leader is given up after T_view (under load after 10 s) without having heard of it.
+    """
+    hosts = [Host(i) for i in range(N)]
+    for host in hosts:
+        host.start()
+    raw = payment(3)
+    for host in hosts[1:3]:
+        host.machine.submit(raw, 0, own=False)
+    settle(hosts)
+    for ms in range(0, 2_000, 250):  # less than T_view
+        for host in hosts:
+            host.ms = ms
+            host.machine.housekeeping(ms)
+    settle(hosts)
+    assert hosts[LEADER].machine.engine.status().decided == 1
+
+
+def test_a_new_leader_that_lost_power_fetches_its_choice_again() -> None:
+    """NV(choice) is durable, the body it was built upon is not, and nobody asks for it again.
+
+    The leader opens the view while the ledger is still at the head, so that the block does not
+    leave in the same step; after the restart it stands in its view, bound to a digest whose body
+    it lacks, and waits for T_view.
+    """
+    lab = Lab(own=1)
+    first = header(lab.validators)
+    lab.hear(block(first), *(commit(i, first) for i in (0, 2, 3)))  # decided, not executed yet
+    second = header(lab.validators, 2, first.digest(), (b"second",))
+    lab.hear(block(second, (b"second",)))
+    (row,) = [r for r in lab.log if isinstance(r, DecisionRecord)]
+    claim = Claim(0, second.digest())
+    asked = [
+        ViewChange(
+            Standing(0, 1, i, 1, first.digest(), claim, None, bytes(64)), row.certificate, None
+        )
+        for i in (2, 3)
+    ]
+    step = lab.hear(*asked)
+    (own,) = sent(step, ViewChange)
+    (shown,) = sent(lab.hear(own, sender=1), NewView)
+    assert shown.choice == second.digest()
+    steps = [lab.restart(), lab.applied(1), lab.status_of(2, 1, view=1)]
+    assert any(sent(step, Block) or sent(step, GetBlock) for step in steps)
+
+
 # ---------------------------------------------------------------- work for nothing
 
 
@@ -322,3 +396,32 @@ def test_evidence_that_is_known_is_not_checked_again() -> None:
     host.turn()
     assert host.machine.engine.status().evidence == 1
     assert not host.machine.wants(Evidence(proof))
+
+
+def test_the_own_view_change_shown_again_is_not_checked_again() -> None:
+    """Any peer may show it any number of times: 1 + 2q signatures each, for what is known."""
+    group = Group()
+    group.decide(1)
+    group.power_off(0)
+    group.work()
+    group.fire(TimerKind.VIEW)
+    assert group.modes()[1] is Mode.NORMAL
+    (asked, *_) = group.said(2, ViewChange)
+    replica = replica_of(group, 2)
+    shown = header_of(asked, replica.leader)
+    assert shown is not None
+    assert not replica.wants(shown)
+
+
+def test_a_new_view_that_does_not_follow_is_looked_at_once() -> None:
+    """Its leader has signed it: nothing else that one says about this view is worth a check."""
+    group = Group()
+    group.isolate(3)
+    lie = opened(*(standing(i) for i in range(3)), choice=ONE)
+    replica = replica_of(group, 3)
+    header_ = header_of(lie, replica.leader)
+    assert header_ is not None
+    assert replica.wants(header_)
+    group.tell(3, lie, sender=1)
+    assert group.views()[3] == 0
+    assert not replica.wants(header_)

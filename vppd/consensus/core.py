@@ -271,7 +271,9 @@ class Core:
     def _propose_choice(self, at: Position, choice: Digest) -> None:
         """The choice, at once and unchanged: its time and proposer are those of its first view."""
         body = self.bodies.get(choice)
-        if body is not None and not self._why_invalid(body):
+        if body is None:  # power failed since: the others have it
+            self.sought = (choice, [i for i in range(self._quorum.n) if i != self.own])
+        elif not self._why_invalid(body):
             self._open(at, choice)
 
     def _open(self, at: Position, digest: Digest) -> None:

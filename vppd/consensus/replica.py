@@ -156,7 +156,9 @@ class Replica:
             same = header.epoch == self._core.record.epoch
             own = header.signer == self._core.own
             # One of our own that the record may not know of is looked at (§4, Rollback).
-            mine = own and header.view >= self._core.record.view
+            here = self._core.record.view
+            changing = self._core.record.mode is Mode.CHANGING
+            mine = own and (header.view > here or (header.view == here and changing))
             return same and (mine or self._changer.wants(header.signer, header.view))
         if header.type is Type.EVIDENCE:
             at = (header.epoch, header.view, header.height)
@@ -389,6 +391,8 @@ class Replica:
                 if self._catchup.expired(timer):
                     self._sync()
             case TimerKind.VIEW:
+                if self._core.head.height != self._decided:
+                    self._on_decisions()  # of this batch: they stop the timer that fired
                 if self._pace.runs_view(timer) and self._core.record.mode is Mode.NORMAL:
                     self._changer.start(timer.mark + 1, "timeout")
             case TimerKind.CHANGE:

@@ -38,6 +38,7 @@ REFRESH_ADVANCE = 8
 HAND_BACK_AFTER = 256
 HAND_BACK_FOLLOW_AFTER = 248
 HAND_BACK_LAG = 8
+REFUSED_KEPT = 64
 HAND_BACK_ALONE_AFTER = 8_192
 """From here on every replica that sees an operator asks for it."""
 
@@ -74,6 +75,8 @@ class ViewChanger:
         """The choice whose body is being fetched, for which view."""
         self._given_up: set[Digest] = set()
         """Choices whose body did not come in time, in the view being opened."""
+        self._refused: set[View] = set()
+        """Views whose leader has shown a new view that does not follow."""
         self.triggers: Counter[str] = Counter()
         self.fresh: frozenset[ReplicaIndex] = frozenset()
         """Peers heard of lately; the owner keeps it."""
@@ -140,7 +143,8 @@ class ViewChanger:
     def wants_new_view(self, view: View) -> bool:
         """Whether a new view for ``view`` would move this replica."""
         record = self._record
-        return view > record.view or (view == record.view and record.mode is Mode.CHANGING)
+        later = view > record.view or (view == record.view and record.mode is Mode.CHANGING)
+        return later and view not in self._refused
 
     def on_new_view(self, message: NewView) -> bool:
         """Follow a leader that shows why.
@@ -151,6 +155,9 @@ class ViewChanger:
         if message.epoch != self._record.epoch or not self.wants_new_view(message.view):
             return False
         if self._flaw(message):
+            # Signed by its leader, so that one lies: nothing it says about this view is looked at.
+            if len(self._refused) < REFUSED_KEPT:
+                self._refused.add(message.view)
             return False
         self._enter(message)
         return True
@@ -165,6 +172,7 @@ class ViewChanger:
         core.promise(ViewRecord(message.epoch, message.view, Mode.NORMAL), NewViewRecord(message))
         self._pace.stop_change()
         self._stop_opening()
+        self._refused.clear()
         for signer in [s for s, m in self._held.items() if m.standing.view <= message.view]:
             del self._held[signer]
         core.moved()

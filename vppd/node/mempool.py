@@ -33,6 +33,8 @@ BROADCAST_AFTER_MS = 500
 """An own transaction still undecided after this goes to everybody (protocol.md, §5)."""
 REMIND_AFTER_MS = 2_000
 """And again to the leader each time so long after: a full queue or a restart may have lost it."""
+RELAY_AFTER_MS = 1_000
+"""Somebody else's goes to the leader, once, when it has been executable so long."""
 REMINDERS = 64
 """At a time, oldest first."""
 PLACE_BYTES = MAX_BYTES // MAX_TXS
@@ -333,6 +335,9 @@ class Mempool:
     def overdue(self, now_ms: int) -> tuple[list[Transaction], list[Transaction]]:
         """Own transactions undecided for too long.
 
+        Somebody else's executable ones go to the leader once: whoever shows them to everybody but
+        the leader would make all others lose patience with it.
+
         Returns:
             Those to send to everybody, once, after 500 ms; and those to send to the leader again.
         """
@@ -346,4 +351,11 @@ class Mempool:
             entry.remind_ms = now_ms + REMIND_AFTER_MS
             if len(everybody) + len(leader) == REMINDERS:
                 break
+        for tx_id, since_ms in self._ready.items():  # what has waited longest first
+            if now_ms - since_ms < RELAY_AFTER_MS or len(leader) >= REMINDERS:
+                break
+            entry = self._entries[tx_id]
+            if not entry.own and not entry.broadcast:
+                entry.broadcast = True
+                leader.append(entry.tx)
         return everybody, leader
