@@ -55,7 +55,18 @@ from vppd.ledger.receipts import Receipt, SlotAdvanced, encode_receipt
 from vppd.ledger.transaction import PlaceOrder, Reading, Transfer, make_transaction
 from vppd.merkle import EMPTY_ROOT, merkle_root
 from vppd.net.frames import encode_frame
-from vppd.net.hello import Channel, Handshake, Hello, Kind, Refuse, Self, proof_bytes
+from vppd.net.copies import LIVE_SESSION
+from vppd.net.hello import (
+    Channel,
+    Handshake,
+    Hello,
+    Kind,
+    RefusalCode,
+    Refuse,
+    Self,
+    proof_bytes,
+    refuse_frame,
+)
 from vppd.net.requests import (
     Accepted,
     Ask,
@@ -181,16 +192,16 @@ class Meeting(NamedTuple):
 
 def hello_of(key: SigningKey, name: str, nonce: bytes) -> Hello:
     """What a validator of the sample chain says first."""
-    return Hello(1, D, Kind.VALIDATOR, key.public_key, nonce, name)
+    return Hello(2, D, Kind.VALIDATOR, key.public_key, nonce, nonce[:16], name)
 
 
 def meet() -> Meeting:
     """Alice and Bob greet each other through the daemon's own code; not yet concluded."""
     alice = Handshake(
-        Self(Kind.VALIDATOR, "op-0", ALICE, D), VALIDATORS, NONCES[0], Channel(*SEALS)
+        Self(Kind.VALIDATOR, "op-0", ALICE, D, NONCES[0][:16]), VALIDATORS, NONCES[0], Channel(*SEALS)
     )
     bob = Handshake(
-        Self(Kind.VALIDATOR, "der-1", BOB, D), VALIDATORS, NONCES[1], Channel(*SEALS[::-1])
+        Self(Kind.VALIDATOR, "der-1", BOB, D, NONCES[1][:16]), VALIDATORS, NONCES[1], Channel(*SEALS[::-1])
     )
     hellos = (alice.start(), bob.start())
     proofs = (alice.receive(32, hellos[1][5:]), bob.receive(32, hellos[0][5:]))
@@ -220,6 +231,7 @@ def vectors() -> dict[str, bytes]:
         "proof-alice": meeting.proofs[0],
         "proof-bob": meeting.proofs[1],
         "refuse": encode_frame(34, encode(Refuse("no room for another client"))),
+        "refuse-live": refuse_frame(LIVE_SESSION, RefusalCode.LIVE_SESSION),
         "header": HEADER.encode(),
         "header-digest": HEADER.digest(),
         "sign-proposal": sign_bytes(TAG_PROPOSAL, D, 0, 1, 7, HEADER.digest()),

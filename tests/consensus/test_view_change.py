@@ -217,7 +217,7 @@ def shown_to_one_cut_off() -> tuple[Group, NewView]:
     group.isolate(3)
     group.work()
     group.fire(TimerKind.VIEW, 1, 2)
-    group.tell(1, change(3, 1), sender=3)
+    group.tell(1, change(0, 1), sender=0)
     group.run()
     return group, new_views(group, 1)[0]
 

@@ -280,6 +280,35 @@ async def test_a_handler_may_cut_its_own_link(ends: Ends) -> None:
     assert ends.keeper.frames.qsize() == 1
 
 
+async def test_who_is_cut_while_it_is_not_read_from_may_close_at_once(ends: Ends) -> None:
+    link, wire = await ends.make(deadlines=DEADLINES._replace(linger=1e6))
+    link.pause_reading()
+    await wire.write(PING)
+    link.cut("enough")
+    assert await wire.reason() == "enough"
+    wire.sock.close()
+    await link.gone.wait()
+    assert ends.keeper.frames.empty()
+
+
+async def test_who_is_to_be_answered_later_is_waited_for_until_it_reads_or_goes(
+    ends: Ends,
+) -> None:
+    link, wire = await ends.make()
+    await link.drained()
+    await until_stuck(link)
+    waiting = asyncio.create_task(link.drained())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    while not waiting.done():
+        assert await wire.read() is not None
+    await until_stuck(link)
+    waiting = asyncio.create_task(link.drained())
+    await asyncio.sleep(0)
+    link.abort("gone")
+    await waiting
+
+
 async def test_down_and_gone_are_told_once_and_in_this_order(ends: Ends) -> None:
     link, wire = await ends.make()
     link.cut("first")

@@ -15,9 +15,9 @@ from vppd.config.genesis import (
     Tariff,
     ValidatorEntry,
 )
-from vppd.consensus.boundary import BodyRecord, DecisionRecord, VoteRecord
+from vppd.consensus.boundary import BodyRecord, DecisionRecord, NewViewRecord, VoteRecord
 from vppd.consensus.certificate import assemble
-from vppd.consensus.messages import Certificate, CertificateKind
+from vppd.consensus.messages import Certificate, CertificateKind, NewView
 from vppd.consensus.signing import TAG_COMMIT, TAG_PROPOSAL, TAG_VOTE, sign_bytes
 from vppd.consensus.validators import Validator, ValidatorSet
 from vppd.crypto import SigningKey, sha256
@@ -166,3 +166,4 @@ async def write(path: Path, maker: Maker, executed: Height | None = None) -> Non
             await store.persist([DecisionRecord(height, body.digest, block.certificate)])
             if executed is None or height <= executed:
                 store.put_execution(block.row)
+        await store.persist([NewViewRecord(NewView(0, 1, 1, None, (), None, None, bytes(64)))])

@@ -92,5 +92,5 @@ async def test_a_body_that_is_not_decided_may_go(chain: Path) -> None:
 async def test_every_table_is_strict(chain: Path) -> None:
     tables = b.raw_rows(chain, "SELECT name, strict FROM pragma_table_list WHERE schema = 'main'")
     ours = {name: strict for name, strict in tables if not str(name).startswith("sqlite_")}
-    assert set(ours) == {"meta", "safety", "state", "evidence", *TABLES}
+    assert set(ours) == {"meta", "safety", "state", "evidence", "new_views", *TABLES}
     assert set(ours.values()) == {1}

@@ -53,7 +53,7 @@ async def test_creating_never_overwrites(path: Path) -> None:
 async def test_a_store_is_for_its_owner_only(path: Path) -> None:
     async with await ChainStore.open(path, b.CHAIN_ID):
         modes = {file.name: file.stat().st_mode & 0o077 for file in path.parent.iterdir()}
-    assert modes.keys() >= {"chain.db", "chain.db-wal", "chain.db.lock"}
+    assert modes.keys() >= {"chain.db", "chain.db-wal", "chain.db-guard", "chain.db.lock"}
     assert set(modes.values()) == {0}
 
 
@@ -72,10 +72,10 @@ async def test_another_chain_is_refused_and_both_are_named(path: Path) -> None:
 
 
 async def test_a_newer_schema_is_refused(path: Path) -> None:
-    b.raw_write(path, "UPDATE meta SET value = 2 WHERE key = 'schema_version'")
+    b.raw_write(path, "UPDATE meta SET value = 3 WHERE key = 'schema_version'")
     error = await refused(path)
     assert error.code == "E252"
-    assert "version 2" in str(error)
+    assert "version 3" in str(error)
 
 
 def _truncate(path: Path) -> None:
@@ -88,14 +88,6 @@ def _other_database(path: Path) -> None:
     b.raw_write(path, "CREATE TABLE t (x)")
 
 
-def _drop_safety(path: Path) -> None:
-    b.raw_write(path, "DELETE FROM safety")
-
-
-def _turn_safety(path: Path) -> None:
-    b.raw_write(path, "UPDATE safety SET generation = generation + 1")
-
-
 @pytest.mark.parametrize(
     "damage",
     [
@@ -103,8 +95,6 @@ def _turn_safety(path: Path) -> None:
         lambda path: path.write_bytes(b""),
         lambda path: path.write_bytes(b"no database at all" * 500),
         _other_database,
-        _drop_safety,
-        _turn_safety,
         lambda path: b.raw_write(path, "DELETE FROM meta WHERE key = 'chain_id'"),
         lambda path: b.raw_write(path, "DROP TABLE decisions"),
         lambda path: b.raw_write(path, "PRAGMA application_id = 1"),
@@ -115,8 +105,6 @@ def _turn_safety(path: Path) -> None:
         "empty",
         "garbage",
         "other",
-        "no-safety",
-        "safety-changed",
         "no-chain-id",
         "no-table",
         "not-ours",
@@ -131,6 +119,7 @@ async def test_a_damaged_file_is_refused(path: Path, damage: Callable[[Path], ob
     error = await refused(path)
     assert error.code == "E253"
     assert str(path) in str(error)
+    assert "vppd recover" in str(error)
 
 
 @pytest.mark.parametrize("column", ["header", "txs"])
@@ -255,10 +244,10 @@ async def test_closing_twice_is_closing_once(path: Path) -> None:
         await store.persist(b.decided(1))
 
 
-async def test_a_closed_store_is_one_file_and_a_lock(path: Path) -> None:
+async def test_a_closed_store_is_one_file_its_guard_and_a_lock(path: Path) -> None:
     async with await ChainStore.open(path, b.CHAIN_ID) as store:
         await store.persist(b.decided(1))
-    assert b.names(path.parent) == {"chain.db", "chain.db.lock"}
+    assert b.names(path.parent) == {"chain.db", "chain.db-guard", "chain.db.lock"}
 
 
 async def test_nothing_blocks_the_event_loop(tmp_path: Path) -> None:

@@ -146,6 +146,8 @@ BLOBS = {
     ("state", "key"): (Part.STATE,),
     ("state", "value"): (Part.STATE,),
     ("safety", "record"): (Part.SAFETY,),
+    ("new_views", "digest"): (Part.SAFETY,),
+    ("new_views", "record"): (Part.SAFETY,),
     ("safety", "checksum"): (Part.SAFETY,),
 }
 INTEGERS = {
@@ -158,7 +160,7 @@ INTEGERS = {
     ("transactions", "position"): (Part.INDEX,),
     ("safety", "generation"): (Part.SAFETY,),
 }
-OF_NO_HEIGHT = {"state", "safety"}
+OF_NO_HEIGHT = {"state", "safety", "new_views"}
 """Tables that describe the end of the chain."""
 KEY = {
     "decisions": "height",
@@ -167,6 +169,7 @@ KEY = {
     "transactions": "id",
     "state": "key",
     "safety": "id",
+    "new_views": "seq",
 }
 
 
@@ -211,9 +214,10 @@ def test_no_column_is_left_out(chain: Path) -> None:
     columns = b.raw_rows(
         chain,
         "SELECT t.name, c.name FROM pragma_table_list t, pragma_table_info(t.name) c "
-        "WHERE t.schema = 'main' AND t.name NOT LIKE 'sqlite_%' AND t.name NOT IN ('meta', 'evidence')",
+        "WHERE t.schema = 'main' AND t.name NOT LIKE 'sqlite_%' "
+        "AND t.name NOT IN ('meta', 'evidence')",
     )
-    row_numbers = {("bodies", "id"), ("safety", "id")}
+    row_numbers = {("bodies", "id"), ("safety", "id"), ("new_views", "seq")}
     assert set(columns) - row_numbers == {*BLOBS, *INTEGERS}
 
 

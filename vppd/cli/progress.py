@@ -8,10 +8,10 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
-    """A bar over ``total`` steps; the yielded function advances it by one."""
+def progress(what: str, total: int) -> Iterator[Callable[..., None]]:
+    """A bar over ``total`` steps; the yielded function advances it by one, or by so many."""
     if not sys.stderr.isatty():
-        yield lambda: None
+        yield lambda _steps=1: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -20,4 +20,4 @@ def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), Remaining())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=total)
-        yield lambda: bar.advance(task)
+        yield lambda steps=1: bar.advance(task, steps)

@@ -12,6 +12,7 @@ import typer
 from vppd.cli.engine import parse_engine
 from vppd.cli.output import Output, OutputOption, print_json, print_rows
 from vppd.cli.progress import progress
+from vppd.cli.twins import simulate_twins
 from vppd.errors import Exit, UserError
 from vppd.simulate.faults import FAULT_SETS, parse_sets
 from vppd.simulate.outcome import Setup
@@ -68,14 +69,24 @@ def simulate(
     ] = None,
     faults: Annotated[str, typer.Option(help=f"Comma-separated: {', '.join(FAULT_SETS)}")] = "all",
     jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: one per core")] = 0,
+    twins: Annotated[
+        int, typer.Option(min=0, help="Identities that run twice instead, for so many views")
+    ] = 0,
+    limit: Annotated[
+        int, typer.Option(min=0, help="With --twins: so many of all scenarios; 0: drawn by --seeds")
+    ] = 0,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Run whole simulated plants, one per seed, and check every invariant after every event.
 
     Raises:
-        UserError: E410…E413.
+        UserError: E410…E413, E423.
     """
     chosen = parse_engine(engine)
+    if twins:
+        cores = jobs or os.cpu_count() or 1
+        simulate_twins(chosen, n, twins, limit, parse_seeds(seeds), cores, output)
+        return
     try:
         sets = parse_sets(faults)
     except ValueError as err:

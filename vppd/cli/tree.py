@@ -130,6 +130,12 @@ COMMANDS = (
         ("vppd init --role der --name der-4", "vppd init --role operator --home /var/lib/vppd"),
     ),
     Entry(
+        "recover",
+        "vppd.cli.recover:recover_store",
+        "Replace a lost or damaged store; the node then follows without voting.",
+        ("vppd recover", "vppd recover --home plant/der-1", "vppd recover --force -o json"),
+    ),
+    Entry(
         "config check",
         "vppd.cli.config:check",
         "Check a node's files by themselves and against each other.",

@@ -21,9 +21,20 @@ from vppd.errors import PeerFault
 from vppd.net.frames import HELLO, PROOF, REFUSE, encode_frame
 from vppd.types import ZERO_DIGEST, Digest, PublicKey, ReplicaIndex
 
-VERSION = 1
+VERSION = 2
 REASON_BYTES = 256
+NO_INSTANCE = bytes(16)
 _TAG = b"H"
+Bytes16 = Annotated[bytes, Meta(min_length=16, max_length=16)]
+
+
+class RefusalCode(IntEnum):
+    """Why somebody is refused, where a program has to know."""
+
+    OTHER = 0
+    """The text says it."""
+    LIVE_SESSION = 1
+    """Another process with the same key is connected and alive (docs/adr/0010)."""
 
 
 class Kind(IntEnum):
@@ -44,6 +55,8 @@ class Hello(Message, frozen=True):
     key: Bytes32
     nonce: Bytes32
     """Fresh for each connection."""
+    instance: Bytes16
+    """Drawn once per process: two processes with one key are told apart by it."""
     name: Annotated[str, Meta(max_length=64)]
     """What the sender calls itself; for people only."""
 
@@ -58,6 +71,8 @@ class Refuse(Message, frozen=True):
     """``REFUSE``: the last frame, so that the other side's operator sees why."""
 
     reason: Annotated[str, Meta(max_length=REASON_BYTES)]
+    code: U8 = RefusalCode.OTHER
+    """A :class:`RefusalCode`; those to come read as 0. Version 1 had none."""
 
 
 class _Versioned(msgspec.Struct, frozen=True, array_like=True):
@@ -112,6 +127,14 @@ class RefusedByPeer(PeerFault):
     """The other side has refused us and said why."""
 
 
+class Words(NamedTuple):
+    """What a refusal says."""
+
+    code: RefusalCode
+    reason: str
+    """Fit to be printed."""
+
+
 class PeerIdentity(msgspec.Struct, frozen=True):
     """Who is on the other side, proven."""
 
@@ -120,6 +143,8 @@ class PeerIdentity(msgspec.Struct, frozen=True):
     name: str
     index: ReplicaIndex | None
     """Set for a validator."""
+    instance: bytes = NO_INSTANCE
+    """Which process with that key."""
 
 
 class Channel(NamedTuple):
@@ -139,6 +164,8 @@ class Self(NamedTuple):
     name: str
     signer: Signer
     chain_id: Digest
+    instance: bytes = NO_INSTANCE
+    """16 bytes, drawn once per process; only a node's matters."""
 
 
 def proof_bytes(
@@ -151,10 +178,22 @@ def proof_bytes(
     return DOMAIN + _TAG + chain_id + key + peer_key + nonce + peer_nonce + seal + peer_seal
 
 
-def refuse_frame(reason: str) -> bytes:
+def refuse_frame(reason: str, code: RefusalCode = RefusalCode.OTHER) -> bytes:
     """A ``REFUSE`` frame with as much of ``reason`` as fits."""
     short = reason.encode()[:REASON_BYTES].decode(errors="ignore")
-    return encode_frame(REFUSE, encode(Refuse(short)))
+    return encode_frame(REFUSE, encode(Refuse(short, code)))
+
+
+def read_refusal(payload: bytes) -> Words:
+    """What a ``REFUSE`` says.
+
+    Raises:
+        Malformed: not a refusal.
+    """
+    said = _decode_refuse(payload)
+    known = said.code in RefusalCode.__members__.values()
+    reason = "".join(c if c.isprintable() else "?" for c in said.reason)
+    return Words(RefusalCode(said.code) if known else RefusalCode.OTHER, reason)
 
 
 def refusal_reason(payload: bytes) -> str:
@@ -163,8 +202,7 @@ def refusal_reason(payload: bytes) -> str:
     Raises:
         Malformed: not a refusal.
     """
-    reason = _decode_refuse(payload).reason
-    return "".join(c if c.isprintable() else "?" for c in reason)
+    return read_refusal(payload).reason
 
 
 class Handshake:
@@ -198,7 +236,8 @@ class Handshake:
     def start(self) -> bytes:
         """The frame to send first."""
         me = self._me
-        hello = Hello(VERSION, me.chain_id, me.kind, me.signer.public_key, self._nonce, me.name)
+        key = me.signer.public_key
+        hello = Hello(VERSION, me.chain_id, me.kind, key, self._nonce, me.instance, me.name)
         return encode_frame(HELLO, encode(hello))
 
     def receive(self, type_: int, payload: bytes) -> bytes:
@@ -268,4 +307,4 @@ class Handshake:
         kind = Kind(hello.kind)
         index = self._validators[hello.key] if kind is Kind.VALIDATOR else None
         name = "".join(c if c.isprintable() else "?" for c in hello.name)
-        return PeerIdentity(kind, hello.key, name, index)
+        return PeerIdentity(kind, hello.key, name, index, hello.instance)

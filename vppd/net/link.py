@@ -19,7 +19,8 @@ from vppd.net.hello import (
     Channel,
     Handshake,
     PeerIdentity,
-    refusal_reason,
+    RefusalCode,
+    read_refusal,
     refuse_frame,
 )
 from vppd.net.limits import RATES, Flood, Meter, Rates
@@ -179,6 +180,8 @@ class Link(asyncio.Protocol):
         """Why it was closed."""
         self.fault: PeerFault | None = None
         """What the other side did, if it was closed for that."""
+        self.refusal: RefusalCode | None = None
+        """What the other side has closed it for, if it said so."""
         self.gone = asyncio.Event()
         """Its socket is closed."""
         self.traffic = Traffic()
@@ -232,7 +235,7 @@ class Link(asyncio.Protocol):
             self._schedule_flush()
         return queued
 
-    def cut(self, reason: str) -> None:
+    def cut(self, reason: str, code: RefusalCode = RefusalCode.OTHER) -> None:
         """Close, and tell the other side why."""
         if self.closed:
             return
@@ -243,7 +246,9 @@ class Link(asyncio.Protocol):
             return
         # Closing at once with bytes unread would reset the connection, and the reset would
         # overtake the reason. The other side closes when it has read it.
-        transport.write(refuse_frame(reason))
+        transport.write(refuse_frame(reason, code))
+        if not transport.is_reading():  # or its closing would not be seen
+            transport.resume_reading()
         self._linger()
 
     def abort(self, reason: str) -> None:
@@ -393,7 +398,8 @@ class Link(asyncio.Protocol):
         try:
             if type_ == REFUSE:
                 how = "closed" if self.up else "refused"
-                self._close(f"{how} by the other side: {refusal_reason(payload)}")
+                self.refusal, reason = read_refusal(payload)
+                self._close(f"{how} by the other side: {reason}")
                 self._close_transport()
             elif self._handshake is None:
                 self._owner.link_frame(self, type_, payload)

@@ -1,8 +1,9 @@
 """The network of one node: whom it listens to, whom it dials, and which links are up.
 
 Among validators the higher index dials the lower; an observer dials every validator. There is one
-link per validator; a newer one that has proven itself replaces the older. Clients come over the
-Unix socket, or over the port with a certificate of the plant.
+link per validator; a newer one that has proven itself replaces the older, at once if it is of the
+same process, else unless the older one is still heard. Clients come over the Unix socket, or over
+the port with a certificate of the plant.
 """
 
 from __future__ import annotations
@@ -21,9 +22,12 @@ import msgspec
 import structlog
 
 from vppd.config.values import parse_address
+from vppd.crypto import key_text
+from vppd.errors import PeerFault
+from vppd.net.copies import LIVE_SESSION, QUIET_SECONDS, Claims, Newcomer, second_copy
 from vppd.net.dial import BACKOFF, SHUTDOWN_SECONDS, Backoff, dial
 from vppd.net.frames import PEER_CAPS, REQUEST_CAPS
-from vppd.net.hello import Channel, Full, Handshake, Kind, Self
+from vppd.net.hello import Channel, Full, Handshake, Kind, RefusalCode, Self
 from vppd.net.limits import CUT_FAULTS, Offences
 from vppd.net.link import DEADLINES, Deadlines, Link, Terms, Traffic
 from vppd.net.outgoing import Shared
@@ -110,6 +114,8 @@ class _Slot:
     def __init__(self, entry: PeerEntry, now: float) -> None:
         self.entry = entry
         self.link: Link | None = None
+        self.newcomer: Newcomer | None = None
+        """Another process with its key, which waits."""
         self.why = "not heard from yet"
         self.since = now
         self.past = Traffic()
@@ -126,6 +132,7 @@ class Network:
         tls: ``None``: plain, on this machine only.
         client_socket: Unix socket for local clients; ``None``: none.
         handler: who gets frames and news.
+        liars: how many validators may say what is not so; see :mod:`vppd.net.copies`.
         deadlines: how long anything may take.
         backoff: waits between attempts to connect.
         chance: for their jitter.
@@ -140,6 +147,7 @@ class Network:
         tls: Tls | None,
         client_socket: Path | None,
         handler: Handler,
+        liars: int = 0,
         deadlines: Deadlines = DEADLINES,
         backoff: Backoff = BACKOFF,
         chance: random.Random | None = None,
@@ -161,6 +169,7 @@ class Network:
         self._slots = {v.index: _Slot(v, loop.time()) for v in others}
         self._pending = Pending(frozenset(parse_address(v.addr)[0] for v in others))
         self._offences = Offences()
+        self._claims = Claims(liars + 1)
         self._shared = Shared()
         self._opening: dict[Link, str] = {}
         """Accepted and not let in yet, with the address they came from."""
@@ -286,9 +295,12 @@ class Network:
         if kind is not Kind.CLIENT:
             self._offences.admit(link.identity, self._now())
         if index is not None:
-            self._take_place(self._slots[index], link)
             self._let_in(link)
-            self._handler.on_connect(index)
+            slot = self._slots[index]
+            if _is_another_process(slot.link, link):
+                self._let_wait(slot, link)
+            else:
+                self._take_place(slot, link)
             return Terms(PEER_CAPS, self._deadlines.idle)
         if kind is Kind.OBSERVER:
             self._admit(link, self._observers, MAX_OBSERVERS, "observers")
@@ -302,8 +314,11 @@ class Network:
         """See :class:`~vppd.net.link.Owner`."""
         if link.peer is None or link.peer.kind is Kind.CLIENT:
             self._handler.on_client_frame(link, type_, payload)
-        else:
-            self._handler.on_frame(link.peer.index, link, type_, payload)
+            return
+        index = link.peer.index
+        if index is not None and self._is_kept_waiting(self._slots[index], link, type_, payload):
+            return
+        self._handler.on_frame(index, link, type_, payload)
 
     def link_down(self, link: Link, why: str) -> None:
         """See :class:`~vppd.net.link.Owner`."""
@@ -318,6 +333,12 @@ class Network:
             tell = log.info if self._stopping else log.warning
             tell("peer_lost", peer=slot.entry.name, why=why)
             self._handler.on_disconnect(slot.entry.index, why)
+            if link.refusal is RefusalCode.LIVE_SESSION:
+                self._told_of_a_copy(slot)
+            if slot.newcomer is not None:
+                asyncio.get_running_loop().call_soon(self._seat_newcomer, slot, slot.newcomer)
+            return
+        if self._forget_newcomer(link):
             return
         for group in (self._clients, self._local):
             if link in group:
@@ -397,7 +418,8 @@ class Network:
             else:
                 await link.gone.wait()
                 if link.up:
-                    failures = 0
+                    # Its refusal is in the books already; let it be asked again after a while.
+                    failures = failures if link.refusal is RefusalCode.LIVE_SESSION else 0
                 else:
                     self._not_reached(slot, link.why)
             failures += 1
@@ -420,6 +442,79 @@ class Network:
         slot.link = link
         slot.why, slot.since = "", self._now()
         log.info("peer_connected", peer=slot.entry.name, remote=link.remote)
+        self._handler.on_connect(slot.entry.index)
+
+    # ------------------------------------------------------------ two processes, one key
+
+    def _let_wait(self, slot: _Slot, link: Link) -> None:
+        """Another process has this validator's key: first hear whether the older one lives."""
+        if slot.newcomer is not None:
+            slot.newcomer.link.cut("replaced by a newer connection")
+        loop = asyncio.get_running_loop()
+        link.pause_reading()
+        newcomer = Newcomer(link, self._now(), [])
+        slot.newcomer = newcomer
+        loop.call_later(QUIET_SECONDS, self._older_is_silent, slot, newcomer)
+        log.warning("second_process", peer=slot.entry.name, remote=link.remote)
+
+    def _is_kept_waiting(self, slot: _Slot, link: Link, type_: int, payload: bytes) -> bool:
+        """Look at a frame before the node does; whether it has to wait."""
+        newcomer = slot.newcomer
+        if newcomer is not None and newcomer.link is link:
+            newcomer.held.append((type_, payload))
+            return True
+        if newcomer is not None and newcomer.is_contradicted(self._now()):
+            self._refuse_newcomer(slot, newcomer)
+        self._claims.withdraw(slot.entry.index)
+        return False
+
+    def _refuse_newcomer(self, slot: _Slot, newcomer: Newcomer) -> None:
+        name, remote = slot.entry.name, newcomer.link.remote
+        log.error("second_copy_refused", peer=name, remote=remote)
+        self._note_refused(remote, f"a second process with the key of {name}, the first is alive")
+        newcomer.link.resume_reading()  # bytes unread would reset the connection before it is told
+        newcomer.link.cut(LIVE_SESSION, RefusalCode.LIVE_SESSION)
+
+    def _older_is_silent(self, slot: _Slot, newcomer: Newcomer) -> None:
+        if slot.newcomer is newcomer and slot.link is not None:
+            slot.link.cut("silent, and another process with its key has come")
+
+    def _seat_newcomer(self, slot: _Slot, newcomer: Newcomer) -> None:
+        """The older process is gone: what the newer one has said so far counts now."""
+        if slot.newcomer is not newcomer or self._stopping:
+            return
+        link = newcomer.link
+        if slot.link is not None:
+            link.cut("replaced by a newer connection")
+            return
+        slot.newcomer = None
+        try:
+            self._take_place(slot, link)
+            link.resume_reading()
+            for type_, payload in newcomer.held:
+                if not link.closed:
+                    self.link_frame(link, type_, payload)
+        except PeerFault as err:
+            link.convict(err)
+        except Exception as err:  # noqa: BLE001 - as a link would report it
+            self._handler.on_fatal(err)
+
+    def _forget_newcomer(self, link: Link) -> bool:
+        """Whether a link that has closed was waiting."""
+        for slot in self._slots.values():
+            if slot.newcomer is not None and slot.newcomer.link is link:
+                slot.newcomer = None
+                return True
+        return False
+
+    def _told_of_a_copy(self, slot: _Slot) -> None:
+        """A validator says that another process has our own key."""
+        log.error("second_copy_of_this_node", said_by=slot.entry.name)
+        if self._claims.note(slot.entry.index, self._now()):
+            names = [self._slots[index].entry.name for index in self._claims.of(self._now())]
+            self._handler.on_fatal(second_copy(key_text(self._me.signer.public_key), names))
+
+    # ------------------------------------------------------------ more books
 
     def _admit(self, link: Link, group: list[Link], limit: int, what: str) -> None:
         if len(group) >= limit:
@@ -464,9 +559,11 @@ class Network:
             traffic.add(slot.link.traffic)
             rtt = slot.link.rtt_us()
         entry = slot.entry
+        shunned = self._claims.holds(entry.index, self._now())
         return PeerState(
-            entry.index, entry.name, entry.addr, slot.link is not None,
-            self._now() - slot.since, slot.why, rtt, traffic,
+            entry.index, entry.name, entry.addr, slot.link is not None and not shunned,
+            self._now() - slot.since, f"it has {LIVE_SESSION}" if shunned else slot.why,
+            rtt, traffic,
         )  # fmt: skip
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
@@ -478,3 +575,10 @@ class Network:
         self._tasks.discard(task)
         if not task.cancelled() and (err := task.exception()) is not None:
             self._handler.on_fatal(err)
+
+
+def _is_another_process(older: Link | None, link: Link) -> bool:
+    """Whether the link there is belongs to another process with the same key."""
+    if older is None or older.peer is None or link.peer is None:
+        return False
+    return older.peer.instance != link.peer.instance

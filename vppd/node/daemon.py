@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import secrets
 import signal
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Coroutine
@@ -207,12 +208,13 @@ class Daemon:
         if node.transport == "tls":
             tls = load_tls(node.ca, node.cert, node.cert_key, node.crl)
         return Network(
-            Self(kind, home.name, home.signer, home.genesis.digest),
+            Self(kind, home.name, home.signer, home.genesis.digest, secrets.token_bytes(16)),
             entries,
             listen=home.listen,
             tls=tls,
             client_socket=node.socket,
             handler=self,
+            liars=machine.validators.quorum.f,
         )
 
     def _is_ready(self) -> bool:
@@ -328,7 +330,8 @@ class Daemon:
     ) -> None:
         if not self._machine.wants(message):
             return
-        link.charge(verifications=self._machine.gate.cost(message))
+        if not isinstance(message, Blocks):  # few are checked at a time, and those must be decided
+            link.charge(verifications=self._machine.gate.cost(message))
         if isinstance(message, Block):
             self._metrics.proposal(message.height, own=False)
         if not isinstance(message, Blocks) and len(message.txs) <= INLINE_TXS:

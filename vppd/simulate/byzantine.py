@@ -10,13 +10,13 @@ that they try is one of the lies.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from random import Random
 from typing import NamedTuple, TypeAlias
 
 import msgspec
 
-from vppd.consensus.boundary import Input, MessageHeader, Now, Received, Step
+from vppd.consensus.chain import Settings
 from vppd.consensus.messages import (
     Agree,
     Block,
@@ -37,7 +37,9 @@ from vppd.consensus.messages import (
     Tx,
     ViewChange,
 )
+from vppd.consensus.profile import EngineProfile
 from vppd.consensus.replica import Replica
+from vppd.consensus.validators import ValidatorSet
 from vppd.header import decode_header
 from vppd.net.gate import PeerMessage, decode_message
 from vppd.node.machine import Frame
@@ -67,33 +69,35 @@ FLOOD = 40
 """Frames in one flood."""
 
 
-class Shameless(Replica):
-    """The engine behind a liar: it is not impressed by signatures of its own it never made.
+def unashamed(engine: Replica) -> Replica:
+    """An engine that is not impressed by signatures under its own key that it never made.
 
-    An honest replica that is shown a vote it does not remember stops voting; one that lies goes on.
+    An honest replica that meets one falls silent for good (protocol.md, §4); behind a liar, or with
+    a double, the engine has to go on.
     """
-
-    def wants(self, header: MessageHeader) -> bool:
-        """Nothing that others bring under this node's own name."""
-        return header.signer != self._core.own and super().wants(header)
-
-    def step(self, now: Now, inputs: Sequence[Input]) -> Step:
-        """As honest, but for what :meth:`wants` could not see."""
-        own = self._core.own
-        return super().step(
-            now,
-            [i for i in inputs if not (isinstance(i, Received) and _is_reminder(i, own))],
-        )
+    engine._core.demote = _go_on  # type: ignore[method-assign]
+    engine._forgotten = _nothing  # type: ignore[method-assign]
+    return engine
 
 
-def _is_reminder(item: Received, own: ReplicaIndex | None) -> bool:
-    message = item.message
-    signer = (
-        message.signer if isinstance(message, Prepare | Commit)
-        else message.standing.signer if isinstance(message, ViewChange)
-        else None
-    )  # fmt: skip
-    return signer == own and item.sender != own
+def _go_on(reason: str) -> None:
+    del reason
+
+
+def _nothing(message: NewView) -> bool:
+    del message
+    return False
+
+
+class Shameless(Replica):
+    """The shipped engine behind a liar."""
+
+    def __init__(
+        self, profile: EngineProfile, settings: Settings, validators: ValidatorSet,
+        own: ReplicaIndex | None,
+    ) -> None:  # fmt: skip
+        super().__init__(profile, settings, validators, own)
+        unashamed(self)
 
 
 class Liars:

@@ -17,6 +17,7 @@ from vppd.consensus.messages import (
     Agree,
     Block,
     BlockBody,
+    Blocks,
     Certificate,
     Commit,
     NewView,
@@ -107,7 +108,7 @@ class Mutations:
 
     def _mutant(self, node: ReplicaIndex, message: PeerMessage, slot: Slot) -> PeerMessage | None:
         """The message with that one thing changed; ``None``: it has no such thing."""
-        changed: Signed | Agree | Status | None
+        changed: Signed | Agree | Blocks | Status | None
         match slot.kind:
             case "view":
                 changed = _other_view(message, slot.by)
@@ -121,7 +122,7 @@ class Mutations:
                 return self._renamed(node, message)
             case _:
                 changed = _one_short(message)
-        if changed is None or isinstance(changed, Agree | Status):
+        if changed is None or isinstance(changed, Agree | Blocks | Status):
             return changed
         return resign(changed, node, self._chain_id)
 
@@ -161,6 +162,8 @@ def _height(message: PeerMessage) -> Height | None:
             return message.height
         case Agree(certificate):
             return certificate.height
+        case Blocks(blocks) if blocks:
+            return blocks[-1].certificate.height
         case ViewChange(standing):
             return standing.decided + 1
         case Status():
@@ -214,7 +217,7 @@ def _claimless(message: PeerMessage, *, first: bool) -> Signed | None:
             return None
 
 
-def _one_short(message: PeerMessage) -> Signed | Agree | None:
+def _one_short(message: PeerMessage) -> Signed | Agree | Blocks | None:
     """The certificate without its last signer, the new view without its last view change."""
     replace = msgspec.structs.replace
 
@@ -224,6 +227,9 @@ def _one_short(message: PeerMessage) -> Signed | Agree | None:
     match message:
         case Agree(certificate):
             return Agree(shortened(certificate))
+        case Blocks(blocks) if blocks:
+            last = replace(blocks[-1], certificate=shortened(blocks[-1].certificate))
+            return Blocks((*blocks[:-1], last))
         case ViewChange(_, decision, None):
             return replace(message, decision=short(decision))
         case ViewChange(_, _, prepared):

@@ -58,7 +58,7 @@ from vppd.crypto import sha256
 from vppd.errors import LocalFault
 from vppd.header import VERSION, Header
 from vppd.merkle import EMPTY_ROOT, merkle_root
-from vppd.node.machine import MakeEngine
+from vppd.simulate.byzantine import unashamed
 from vppd.simulate.checkers import Violation
 from vppd.types import Digest, Height, ReplicaIndex, Role, View
 
@@ -190,7 +190,9 @@ class Stage:
         make_engine: builds every engine; broken ones must be found.
     """
 
-    def __init__(self, scope: Scope, scenario: Scenario, make_engine: MakeEngine = Replica) -> None:
+    def __init__(
+        self, scope: Scope, scenario: Scenario, make_engine: type[Replica] = Replica
+    ) -> None:
         self.scope = scope
         self._rounds = scenario
         self.ms = 0
@@ -206,14 +208,16 @@ class Stage:
         self.validators = ValidatorSet.of(0, members, p=None if scope.fast_exit else 0)
         profile = msgspec.structs.replace(PBFT, schedule=self._leader, fast_exit=scope.fast_exit)
         settings = Settings(chain_id=CHAIN)
-        self.copies = [
-            Copy(number, identity, make_engine(profile, settings, self.validators, identity))
-            for number, identity in enumerate(scope.identities)
-        ]
+        self.copies: list[Copy] = []
+        for number, identity in enumerate(scope.identities):
+            engine = make_engine(profile, settings, self.validators, identity)
+            if identity < scope.doubled:
+                unashamed(engine)  # else each falls silent when it hears of its double
+            self.copies.append(Copy(number, identity, engine))
         for copy in self.copies:
             self._take(copy, copy.engine.start(self._now(), ()))
             start = Fired(Timer(TimerKind.START))
-            self._step(copy, [start, Applied(0, STATE, EMPTY_ROOT), Pending(0)])
+            self._step(copy, [start, Applied(0, STATE, EMPTY_ROOT)])
 
     def _leader(self, validators: ValidatorSet, view: View, height: Height) -> ReplicaIndex:
         del validators, height
@@ -266,7 +270,9 @@ class Stage:
         first, self.ms = self.ms == 0, self.ms + 1_000
         for copy in self.copies:
             copy.offers = 1
-            late = [] if first else copy.due(TimerKind.VIEW, TimerKind.CHANGE, TimerKind.FETCH)
+            late: list[Input] = [Pending(self.ms)]  # there is always work
+            if not first:
+                late = copy.due(TimerKind.VIEW, TimerKind.CHANGE, TimerKind.FETCH)
             self._step(copy, [*late, Fired(Timer(TimerKind.TICK))])
         reminded = False
         for hop in range(MAX_HOPS):
@@ -355,6 +361,8 @@ class Stage:
             if signer >= self.scope.doubled:
                 raise Violation(f"copy {copy.number} has proof against replica {signer}: {proof}")
             self.equivocations += 1
+        if copy.identity >= self.scope.doubled and copy.engine.status().observer:
+            raise Violation(f"copy {copy.number} gives up: {copy.engine.status().observer}")
         for decision in step.commit:
             height, digest = decision.height, decision.digest
             known = self._chain.setdefault(height, digest)

@@ -24,19 +24,19 @@ from vppd.consensus.messages import Certificate, DecidedBlock
 from vppd.errors import LocalFault, UserError
 from vppd.store import reader
 from vppd.store.connection import SqliteThread
+from vppd.store.guard import Guard, Mark
 from vppd.store.lock import StoreLock
 from vppd.store.rows import ExecutionRow, Resume, StoredExecution, TxLocation
 from vppd.store.safety import SafetyRow
 from vppd.store.schema import (
     MISTYPED,
-    SYNCHRONOUS,
     Synchronous,
-    busy,
-    identify,
     lay_out,
     opening,
     require_file,
+    require_settled,
 )
+from vppd.store.start import checkpoint, prepare
 from vppd.store.writer import Writer, transaction
 from vppd.types import Digest, Height
 
@@ -62,6 +62,7 @@ class ChainStore:
         writing: SqliteThread,
         reading: SqliteThread,
         writer: Writer,
+        guard: Guard,
         executed: Height,
         *,
         seeded: bool,
@@ -71,6 +72,7 @@ class ChainStore:
         self._writing = writing
         self._reading = reading
         self._writer = writer
+        self._guard = guard
         self._decided = writer.decided
         self._executed = executed
         self._seeded = seeded
@@ -103,7 +105,8 @@ class ChainStore:
 
         Before it returns, the log is checkpointed and emptied and the safety record is written
         again, synced: after a failed sync a page can be readable in the cache and not be on disk
-        (protocol.md, §4, Start 2).
+        (protocol.md, §4, Start 2). A safety record that is lost, damaged or older than what was
+        promised is replaced by one that never votes: the log of :meth:`resume` says so.
 
         Args:
             path: the database file.
@@ -112,15 +115,18 @@ class ChainStore:
 
         Raises:
             UserError: E250, there is none; E251, of another chain; E252, by a newer vppd; E253,
-                damaged; E254, in use; E256, cannot be opened.
+                damaged beyond the safety record; E254, in use; E256, cannot be opened; E261, a
+                recovery was interrupted.
         """
         lock = await asyncio.to_thread(_claim, path)
         opened: list[SqliteThread] = []
+        guards: list[Guard] = []
         try:
             with opening(path):
                 writing = await SqliteThread.open(path, "rw")
                 opened.append(writing)
-                writer = await writing.run(lambda c: _prepare(c, path, chain_id, synchronous))
+                writer, guard = await writing.run(lambda c: prepare(c, path, chain_id, synchronous))
+                guards.append(guard)
                 reading = await SqliteThread.open(path, "ro")
                 opened.append(reading)
                 executed, seeded = await reading.run(
@@ -129,9 +135,11 @@ class ChainStore:
         except BaseException:
             for connection in opened:
                 await connection.close()
+            for guard in guards:
+                guard.close()
             lock.release()
             raise
-        return cls(path, lock, writing, reading, writer, executed, seeded=seeded)
+        return cls(path, lock, writing, reading, writer, guard, executed, seeded=seeded)
 
     async def __aenter__(self) -> Self:
         return self
@@ -156,10 +164,12 @@ class ChainStore:
                 await self._flush()
             await self._reading.close()
             if not self._writer.broken:
-                await self._on_writer(_checkpoint)
+                await self._on_writer(checkpoint)
+                await self._on_writer(lambda _: self._guard.sync())
         finally:
             await self._reading.close()
             await self._writing.close()
+            self._guard.close()
             self._lock.release()
 
     # ------------------------------------------------------------ writing
@@ -328,6 +338,7 @@ class ChainStore:
 
 
 def _claim(path: Path) -> StoreLock:
+    require_settled(path)
     require_file(path)
     return StoreLock(path)
 
@@ -349,10 +360,17 @@ def _create(path: Path, chain_id: Digest) -> None:
             try:
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = FULL")
-                with transaction(connection):
-                    lay_out(connection, chain_id)
-                    SafetyRow().save(connection)
-                _checkpoint(connection)
+                guard = Guard.create(path)  # before the tables: no store is without one
+                try:
+                    with transaction(connection):
+                        lay_out(connection, chain_id)
+                        row = SafetyRow()
+                        row.save(connection)
+                    checkpoint(connection)
+                    guard.note(Mark(row.generation, 0, row.checksum))
+                    guard.sync()
+                finally:
+                    guard.close()
             finally:
                 connection.close()
             folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
@@ -362,26 +380,3 @@ def _create(path: Path, chain_id: Digest) -> None:
                 os.close(folder)
     finally:
         lock.release()
-
-
-def _prepare(
-    connection: sqlite3.Connection, path: Path, chain_id: Digest, synchronous: Synchronous
-) -> Writer:
-    """Recognise the file and bring it into the state §4, Start (2) asks for."""
-    connection.execute("PRAGMA trusted_schema = OFF")
-    connection.execute("PRAGMA cell_size_check = ON")
-    identify(connection, path, chain_id)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS['full']}")
-    if not _checkpoint(connection):
-        raise busy(path, "it is being read, so that its log cannot be emptied")
-    writer = Writer(reader.decided(connection), SafetyRow.load(connection))
-    writer.renew_safety(connection)
-    connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS[synchronous]}")
-    return writer
-
-
-def _checkpoint(connection: sqlite3.Connection) -> bool:
-    """Move the log into the database and empty it; false when a reader is in the way."""
-    blocked, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-    return not blocked

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from vppd.codec import Decoder, Malformed
 from vppd.consensus.boundary import BodyRecord, DecisionRecord, EvidenceRecord, Record
+from vppd.consensus.evidence import CHARGES_PER_SIGNER, charge_of
 from vppd.consensus.messages import Certificate, DecidedBlock
 from vppd.crypto import sha256
 from vppd.header import decode_header
@@ -18,7 +19,8 @@ from vppd.store.rows import (
     decode_certificate,
     decode_list,
 )
-from vppd.store.safety import SafetyRow, digest_of
+from vppd.store.safety import SafetyRow, body_of
+from vppd.store.schema import MISTYPED
 from vppd.types import Digest, Height
 
 _decode_evidence = Decoder(EvidenceRecord)
@@ -181,9 +183,9 @@ def resume(connection: sqlite3.Connection) -> Resume:
         decisions.append(row)
         wanted[digest] = None
     for slot in slots:
-        referred = digest_of(slot)
+        referred = body_of(slot)
         if referred is not None:
-            wanted[referred] = None
+            wanted[referred[1]] = None
     bodies: list[Record] = []
     for digest in wanted:
         found = body(connection, digest)
@@ -194,13 +196,41 @@ def resume(connection: sqlite3.Connection) -> Resume:
     )
 
 
+def dangling(connection: sqlite3.Connection, safety: SafetyRow) -> str:
+    """Which block the safety record refers to and is not there; empty: none.
+
+    Blocks at or below the last decision may be gone, if they lost.
+    """
+    height = decided(connection)
+    for slot in safety.records:
+        referred = body_of(slot)
+        if referred is None or referred[0] <= height:
+            continue
+        try:
+            missing = body(connection, referred[1]) is None
+        except (Malformed, *MISTYPED):
+            missing = True
+        if missing:
+            return f"the block of its {type(slot).__name__} at height {referred[0]} is missing"
+    return ""
+
+
 def evidence(connection: sqlite3.Connection) -> tuple[Record, ...]:
-    """Proof against other replicas, in a fixed order.
+    """Proof against other replicas, in a fixed order, as much per signer as anybody counts.
 
     Raises:
         Malformed: damaged.
     """
     rows = connection.execute(
-        "SELECT record FROM evidence ORDER BY signer, epoch, height, view, kind"
+        "SELECT signer, kind, epoch, view, height, record FROM (SELECT *, row_number() OVER "
+        "(PARTITION BY signer ORDER BY epoch, height, view, kind) AS nth FROM evidence) "
+        "WHERE nth <= ? ORDER BY signer, nth",
+        (CHARGES_PER_SIGNER,),
     )
-    return tuple(_decode_evidence(record) for (record,) in rows)
+    found: list[EvidenceRecord] = []
+    for *charge, encoded in rows:
+        record = _decode_evidence(encoded)
+        if charge_of(record.proof) != tuple(charge):
+            raise Malformed(f"the evidence against replica {charge[0]} is damaged")
+        found.append(record)
+    return tuple(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import struct
 from collections.abc import Iterator
@@ -11,10 +12,10 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from vppd.codec import Malformed
-from vppd.errors import UserError
+from vppd.errors import LocalFault, UserError
 from vppd.types import Digest
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 APPLICATION_ID = 0x76707064
 """``vppd`` in the file's header: this is not just any SQLite database."""
 
@@ -25,20 +26,65 @@ SYNCHRONOUS: dict[Synchronous, int] = {"off": 0, "normal": 1, "full": 2}
 
 MISTYPED = (TypeError, ValueError, OverflowError, struct.error)
 """What reading a rotten row raises: its columns may hold any type, its text any bytes."""
+_ADDED = ("evidence", "new_views")
+"""How the names begin that version 1 did not have."""
+_CREATES = re.compile(r"^CREATE (?:TABLE|INDEX|TRIGGER) (\w+)", re.MULTILINE)
 _NOT_OURS = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
 """Primary result codes of a file that is damaged, no database, or without our tables."""
 
 
 def lay_out(connection: sqlite3.Connection, chain_id: Digest) -> None:
     """Make an empty file a chain store; the caller has begun a transaction."""
-    text = resources.files("vppd.store").joinpath("schema.sql").read_text(encoding="utf-8")
-    for statement in _statements(text):
+    for statement in _layout().values():
         connection.execute(statement)
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.executemany(
         "INSERT INTO meta (key, value) VALUES (?, ?)",
         [("schema_version", SCHEMA_VERSION), ("chain_id", chain_id)],
     )
+
+
+def upgrade(connection: sqlite3.Connection) -> None:
+    """Bring the file of an older vppd to this build's layout; the caller has begun a transaction.
+
+    Version 2 added ``new_views``, and ``evidence`` as far as late builds of version 1 had none.
+
+    Raises:
+        Malformed: it has tables that came later than its version says.
+    """
+    layout = _layout()
+    present = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    if "new_views" in present:
+        raise Malformed("it says schema version 1 and has tables of a later one")
+    for name, statement in layout.items():
+        if name not in present and name.startswith(_ADDED):
+            connection.execute(statement)
+    connection.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", (SCHEMA_VERSION,))
+
+
+def make_safety_table(connection: sqlite3.Connection) -> None:
+    """An empty safety table, in the transaction under way; one that is there is kept aside.
+
+    Renaming touches none of its pages, so this works however rotten they are.
+    """
+    present = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    if "safety" in present:
+        number = sum(name.startswith("safety_lost_") for name in present) + 1
+        connection.execute(f"ALTER TABLE safety RENAME TO safety_lost_{number}")
+    connection.execute(_layout()["safety"])
+
+
+def _layout() -> dict[str, str]:
+    """Statements of schema.sql in order, by the name of what they create."""
+    text = resources.files("vppd.store").joinpath("schema.sql").read_text(encoding="utf-8")
+    return {_name_of(statement): statement for statement in _statements(text)}
+
+
+def _name_of(statement: str) -> str:
+    found = _CREATES.search(statement)
+    if found is None:
+        raise LocalFault("schema.sql holds a statement that creates nothing")
+    return found[1]
 
 
 def _statements(text: str) -> Iterator[str]:
@@ -51,8 +97,8 @@ def _statements(text: str) -> Iterator[str]:
             statement = ""
 
 
-def identify(connection: sqlite3.Connection, path: Path, chain_id: Digest) -> None:
-    """Whether this is a store of that chain which this build understands.
+def identify(connection: sqlite3.Connection, path: Path, chain_id: Digest) -> int:
+    """Whether this is a store of that chain which this build understands; its schema version.
 
     Raises:
         UserError: E251, another chain; E252, a newer build's schema.
@@ -87,6 +133,7 @@ def identify(connection: sqlite3.Connection, path: Path, chain_id: Digest) -> No
             },
             hint="use the genesis.toml this store was made with, or another folder",
         )
+    return version
 
 
 def require_file(path: Path) -> None:
@@ -100,9 +147,30 @@ def require_file(path: Path) -> None:
             "E250",
             "there is no chain store",
             facts={"store": str(path)},
-            hint="vppd init makes an empty one for a new node, vppd testnet for a test network; "
-            "a node that has voted must never start on an empty store: it could contradict itself",
+            hint="vppd init makes an empty one for a new node, vppd testnet for a test network;\n"
+            "a node that has voted must never start on an empty one, it could contradict itself:\n"
+            "vppd recover makes one that follows and does not vote",
         )
+
+
+def require_settled(path: Path) -> None:
+    """No recovery has stopped half-way: it may have moved some of the files already.
+
+    Raises:
+        UserError: E261, one has.
+    """
+    if recovered_file(path).exists():
+        raise UserError(
+            "E261",
+            "a recovery of the chain store was interrupted",
+            facts={"store": str(path), "recovered": str(recovered_file(path))},
+            hint="vppd recover again: it goes on where it stopped",
+        )
+
+
+def recovered_file(path: Path) -> Path:
+    """A recovered store that is complete and not in its place yet."""
+    return path.with_name(path.name + ".recovered")
 
 
 @contextmanager
@@ -115,19 +183,35 @@ def opening(path: Path) -> Iterator[None]:
     try:
         yield
     except (Malformed, *MISTYPED) as err:
-        raise _damaged(path, str(err)) from err
+        raise _damaged(path, _words(err)) from err
     except sqlite3.DatabaseError as err:
-        code = getattr(err, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        code = primary_code(err)
         if code in _NOT_OURS:
-            raise _damaged(path, str(err)) from err
+            raise _damaged(path, _words(err)) from err
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise busy(path, str(err)) from err
-        raise UserError(
-            "E256",
-            "the chain store cannot be opened",
-            facts={"store": str(path), "reason": str(err)},
-            hint="check owner, permissions and free space of the folder",
-        ) from err
+        raise _closed(path, _words(err)) from err
+    except OSError as err:
+        raise _closed(path, str(err)) from err
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Notes on whatever is raised what was being read, for :func:`opening` to say."""
+    try:
+        yield
+    except (Malformed, sqlite3.Error, *MISTYPED) as err:
+        err.add_note(what)
+        raise
+
+
+def primary_code(err: sqlite3.Error) -> int:
+    """SQLite's result code without its extension."""
+    return getattr(err, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+
+
+def _words(err: Exception) -> str:
+    return ": ".join([*getattr(err, "__notes__", ()), str(err)])
 
 
 def busy(path: Path, reason: str) -> UserError:
@@ -140,11 +224,20 @@ def busy(path: Path, reason: str) -> UserError:
     )
 
 
+def _closed(path: Path, reason: str) -> UserError:
+    return UserError(
+        "E256",
+        "the chain store cannot be opened",
+        facts={"store": str(path), "reason": reason},
+        hint="check owner, permissions and free space of the folder, and the disk's health",
+    )
+
+
 def _damaged(path: Path, reason: str) -> UserError:
     return UserError(
         "E253",
         "the chain store is damaged",
         facts={"store": str(path), "reason": reason},
-        hint="keep the file, and do not start this node on a copy or an empty store: it could "
-        "contradict what it has signed",
+        hint="vppd recover keeps every block that still holds and puts the damaged file aside;\n"
+        "never start this node on a copy or an empty store: it could contradict itself",
     )

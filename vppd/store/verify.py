@@ -6,8 +6,9 @@ was computed is computed again.
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
@@ -15,13 +16,13 @@ from typing import NamedTuple
 
 from vppd.codec import Malformed, encode
 from vppd.config.genesis import Genesis
-from vppd.consensus.boundary import Applied
+from vppd.consensus.boundary import Applied, BodyRecord, DecisionRecord
 from vppd.consensus.certificate import check_certificate
 from vppd.consensus.chain import Head, follows
 from vppd.consensus.messages import CertificateKind
 from vppd.consensus.profile import founding_validators
 from vppd.consensus.signing import TAG_PROPOSAL, sign_bytes
-from vppd.crypto import Verify, verify
+from vppd.crypto import Verify, sha256, verify
 from vppd.errors import PeerFault
 from vppd.header import Header, decode_header
 from vppd.ledger.block import check_body
@@ -31,7 +32,7 @@ from vppd.store import reader
 from vppd.store.connection import uri
 from vppd.store.rows import TxLocation, decode_certificate, decode_list
 from vppd.store.safety import SafetyRow
-from vppd.store.schema import identify, opening, require_file
+from vppd.store.schema import MISTYPED, identify, opening, require_file
 from vppd.types import Digest, Height, TimeMs
 
 
@@ -118,7 +119,8 @@ def verify_chain(
     store has executed, receipts, roots and transaction index against executing it again. Below
     ``first`` only what executing needs is checked: headers and bodies against their hashes. If
     the range reaches the last execution, the state is compared entry by entry; if it is the whole
-    chain, also that nothing is left over in the index, and the safety record's checksum.
+    chain, also that nothing is left over in the index, and the safety record's checksum with that
+    of the new views.
 
     All of it is one snapshot of the database, so the daemon's log grows until this returns.
 
@@ -140,14 +142,47 @@ def verify_chain(
     with opening(path), closing(sqlite3.connect(uri(path, "ro"), uri=True)) as connection:
         connection.isolation_level = None
         connection.execute("BEGIN")
-        identify(connection, path, genesis.digest)
-        return _Check(connection, genesis, verifier).run(first, last, progress)
+        version = identify(connection, path, genesis.digest)
+        check = _Check(connection, genesis, verifier, reader.executed(connection))
+        return check.run(first, last, progress, new_views=version > 1)
+
+
+class SoundBlock(NamedTuple):
+    """A decided height that holds by itself and on all below it."""
+
+    body: BodyRecord
+    decision: DecisionRecord
+    execution: Execution
+    """Done again."""
+
+
+def sound_blocks(
+    connection: sqlite3.Connection, genesis: Genesis, verifier: Verify = verify
+) -> Generator[SoundBlock, None, Failure | None]:
+    """Decided heights from 1 on, with everything checked that :func:`verify_chain` checks of them.
+
+    Nothing that was stored about executing them is read: that is done again. The file may be
+    damaged in any way.
+
+    Returns:
+        What is wrong with the first height that does not hold; ``None``: the chain ends there.
+    """
+    return (yield from _Check(connection, genesis, verifier, executed=0).sound())
 
 
 class _Check:
-    """One pass from genesis upwards."""
+    """One pass from genesis upwards.
 
-    def __init__(self, connection: sqlite3.Connection, genesis: Genesis, verifier: Verify) -> None:
+    Args:
+        connection: to the store.
+        genesis: of the chain.
+        verifier: the signature check.
+        executed: highest execution that counts as stored.
+    """
+
+    def __init__(
+        self, connection: sqlite3.Connection, genesis: Genesis, verifier: Verify, executed: Height
+    ) -> None:
         self._connection = connection
         self._genesis = genesis
         self._verify = verifier
@@ -155,13 +190,18 @@ class _Check:
         self._ledger = Ledger.from_genesis(genesis)
         self._parent: Digest = genesis.digest
         self._parent_time_ms: TimeMs = 0
-        self._executed = reader.executed(connection)
+        self._executed = executed
         self._compared = 0
         self._transactions = 0
         self._indexed = 0
 
     def run(
-        self, first: Height, last: Height | None, progress: Callable[[Height, Height], None] | None
+        self,
+        first: Height,
+        last: Height | None,
+        progress: Callable[[Height, Height], None] | None,
+        *,
+        new_views: bool,
     ) -> VerifyReport:
         decided = reader.decided(self._connection)
         end = decided if last is None else min(last, decided)
@@ -185,6 +225,8 @@ class _Check:
                     progress(height, end)
             if (first, end) == (1, decided):
                 self._check_rest(decided)
+                if new_views:
+                    self._check_new_views(decided)
         except _Bad as bad:
             failure = bad.failure
         return VerifyReport(first, done, self._transactions, self._compared, failure)
@@ -276,11 +318,56 @@ class _Check:
                 raise Malformed("it is for another block")
             check_certificate(certificate, self._validators, self._genesis.digest, self._verify)
 
+    def sound(self) -> Generator[SoundBlock, None, Failure | None]:
+        """See :func:`sound_blocks`."""
+        for height in itertools.count(1):
+            try:
+                stored = self._row(height)
+                if stored is None:
+                    return None
+                header, txs = self._contents(stored)
+                self._check_header(header, stored)
+                self._check_transactions(height, txs)
+                self._check_certificate(stored)
+            except _Bad as bad:
+                return bad.failure
+            except (sqlite3.Error, PeerFault, *MISTYPED) as err:
+                return Failure(height, Part.DECISION, f"not readable: {err}")
+            execution = self._run(header, txs)
+            body = BodyRecord(
+                stored.digest, height, stored.view, stored.header, txs, stored.proposal_sig
+            )
+            certificate = decode_certificate(stored.certificate)
+            yield SoundBlock(body, DecisionRecord(height, stored.digest, certificate), execution)
+        return None  # pragma: no cover - count has no end
+
+    def _row(self, height: Height) -> _Stored | None:
+        """A decided height by itself; its body is looked for without the index, too."""
+        row = self._connection.execute(
+            "SELECT digest, certificate FROM decisions WHERE height = ?", (height,)
+        ).fetchone()
+        if row is None:
+            return None
+        for source in ("bodies", "bodies NOT INDEXED"):
+            with suppress(sqlite3.DatabaseError):
+                body = self._connection.execute(
+                    f"SELECT height, view, header, txs, proposal_sig FROM {source} "  # noqa: S608 - two constants
+                    "WHERE digest = ?",
+                    row[:1],
+                ).fetchone()
+                if body is not None:
+                    return _Stored(height, *row, *body)
+        raise _Bad(height, Part.BODY, f"no body with digest {row[0].hex()[:16]}")
+
+    def _run(self, header: Header, txs: Sequence[bytes]) -> Execution:
+        execution = self._ledger.execute(header, txs)
+        self._parent, self._parent_time_ms = header.digest(), header.time_ms
+        return execution
+
     def _execute(
         self, height: Height, header: Header, txs: Sequence[bytes], *, report: bool
     ) -> None:
-        execution = self._ledger.execute(header, txs)
-        self._parent, self._parent_time_ms = header.digest(), header.time_ms
+        execution = self._run(header, txs)
         if height <= self._executed:
             self._check_index(height, execution, report=report)
             if report:
@@ -358,6 +445,11 @@ class _Check:
             )
         with _blamed(decided, Part.SAFETY):
             SafetyRow.load(self._connection)
+
+    def _check_new_views(self, decided: Height) -> None:
+        for digest, record in self._connection.execute("SELECT digest, record FROM new_views"):
+            if sha256(record) != digest:
+                raise _Bad(decided, Part.SAFETY, "a new view is not what its hash says")
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from vppd.consensus.boundary import (
 )
 from vppd.consensus.evidence import charge_of
 from vppd.errors import LocalFault
+from vppd.store.guard import Guard, Mark
 from vppd.store.rows import ExecutionRow
 from vppd.store.safety import SafetyRow
 from vppd.types import Height
@@ -54,14 +55,16 @@ class Writer:
     Args:
         decided: highest decision on disk.
         safety: the safety record on disk.
+        guard: told of each promise once it is durable; ``None``: nobody needs to know.
     """
 
-    __slots__ = ("_safety", "broken", "decided")
+    __slots__ = ("_guard", "_safety", "broken", "decided")
 
-    def __init__(self, decided: Height, safety: SafetyRow) -> None:
+    def __init__(self, decided: Height, safety: SafetyRow, guard: Guard | None = None) -> None:
         self.decided = decided
         self.broken = False
         self._safety = safety
+        self._guard = guard
 
     @contextmanager
     def _transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
@@ -73,12 +76,6 @@ class Writer:
         except BaseException:
             self.broken = True
             raise
-
-    def renew_safety(self, connection: sqlite3.Connection) -> None:
-        """Write the safety record again, changed, so that it must reach the disk (§4, Start)."""
-        with self._transaction(connection):
-            self._safety.reopened()
-            self._safety.save(connection)
 
     def seed(self, connection: sqlite3.Connection, entries: Iterable[tuple[bytes, bytes]]) -> None:
         """The state of genesis."""
@@ -106,6 +103,7 @@ class Writer:
                         decided = record.height
                     case EvidenceRecord():
                         _insert_evidence(connection, record)
+                        promised = True  # so that the guard knows of it, too
                     case (
                         ViewRecord()
                         | VoteRecord()
@@ -123,7 +121,18 @@ class Writer:
                 self._safety.save(connection)
             for row in executions:
                 _insert_execution(connection, row)
+        if promised or decided != self.decided:
+            self._note(decided)
         self.decided = decided
+
+    def _note(self, decided: Height) -> None:
+        """Tell the guard what is durable now, before anybody else hears of it."""
+        if self._guard is not None:
+            try:
+                self._guard.note(Mark(self._safety.generation, decided, self._safety.checksum))
+            except OSError:
+                self.broken = True
+                raise
 
 
 def _insert_body(connection: sqlite3.Connection, body: BodyRecord) -> None:

@@ -1,0 +1,282 @@
+"""``vppd recover``: what is left of a store, in a new one that follows and never votes.
+
+Every decided block that verifies from height 1 up is taken over, everything executed again; the
+plant has the rest. What the node had promised beyond the decided blocks is gone with the old file,
+so the new one is an observer's (protocol.md, §4, Fresh or lost). The old files are moved aside.
+
+It may be killed at any instant. Until the new store is complete, nothing of the old one has
+changed; from then on the new one lies beside it as ``chain.db.recovered``, no node starts, and the
+next recovery goes on from there.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from itertools import count
+from pathlib import Path
+from typing import NamedTuple
+
+from vppd.codec import Malformed
+from vppd.config.genesis import Genesis
+from vppd.consensus.boundary import ObserverRecord
+from vppd.errors import LocalFault, UserError
+from vppd.ledger.execution import Execution, Ledger
+from vppd.store import reader
+from vppd.store.connection import uri
+from vppd.store.guard import Guard, Mark
+from vppd.store.lock import StoreLock
+from vppd.store.rows import ExecutionRow
+from vppd.store.safety import SafetyRow
+from vppd.store.schema import (
+    MISTYPED,
+    identify,
+    lay_out,
+    opening,
+    recovered_file,
+)
+from vppd.store.start import mark_observer, observer_record, why_unfit
+from vppd.store.verify import sound_blocks, verify_chain
+from vppd.store.writer import Writer, transaction
+from vppd.types import Height
+
+__all__ = ["Recovery", "mark_observer", "recover"]
+
+Progress = Callable[[Height, Height], None]
+"""Called with each height done and the last one known."""
+
+
+class Recovery(NamedTuple):
+    """What a recovery did, or found done."""
+
+    changed: bool
+    """False: the store was a sound observer's already."""
+    kept: Height
+    """Blocks 1 to this are in the new store."""
+    known: Height | None
+    """Highest decision the old file told of, if it could still tell."""
+    first_lost: str
+    """Why the block after ``kept`` could not be kept; empty: there was none."""
+    aside: tuple[Path, ...]
+    """Where the old files are now."""
+    observer: ObserverRecord
+    """Its reason says what was wrong."""
+
+
+def recover(
+    path: Path, genesis: Genesis, *, force: bool = False, progress: Progress = lambda *_: None
+) -> Recovery:
+    """Rebuild the store at ``path``; no node may be running on it.
+
+    Args:
+        path: the database file; it need not exist.
+        genesis: of its chain.
+        force: also if the store seems sound, as one that was restored from a copy does.
+        progress: of checking and copying.
+
+    Raises:
+        UserError: E251, the store is another chain's; E252, a newer vppd's; E254, a node runs on
+            it; E256, it cannot be opened; E260, it is sound; E262, files cannot be written.
+    """
+    lock = StoreLock(path)
+    try:
+        return _recover(path, genesis, force, progress)
+    except (OSError, sqlite3.Error) as err:
+        raise UserError(
+            "E262",
+            "the recovery could not be finished",
+            facts={"store": str(path), "reason": str(err)},
+            hint="check owner, permissions and free space of the folder, then vppd recover again:\n"
+            "nothing is lost by that",
+        ) from err
+    finally:
+        lock.release()
+
+
+def _recover(path: Path, genesis: Genesis, force: bool, progress: Progress) -> Recovery:
+    if not recovered_file(path).exists():
+        why = _ailment(path, genesis, thorough=not force, progress=progress)
+        if not why and _is_observer(path):
+            return _report(path, (), changed=False)
+        if not why and not force:
+            raise UserError(
+                "E260",
+                "the chain store is sound, there is nothing to recover",
+                facts={"store": str(path)},
+                hint="vppd start runs it; if it was put back from a copy: vppd recover --force,\n"
+                "since this node may have signed more than the copy knows of",
+            )
+        _rebuild(path, genesis, why or "a recovery was asked for", progress)
+    return _report(path, _swap(path), changed=True)
+
+
+# ---------------------------------------------------------------- looking
+
+
+def _ailment(path: Path, genesis: Genesis, *, thorough: bool, progress: Progress) -> str:
+    """What is wrong with the store; empty: nothing, as far as can be seen from here."""
+    if not path.exists():
+        return "there was no chain store"
+    try:
+        with opening(path), closing(_read_only(path)) as connection:
+            identify(connection, path, genesis.digest)
+            why = why_unfit(connection, path, reader.decided(connection))
+            if why:
+                return why
+            checks = connection.execute("PRAGMA quick_check(1)").fetchone()
+            if checks != ("ok",):
+                return f"the database is damaged: {checks[0]}"
+            reader.resume(connection)
+        if not thorough:
+            return ""
+        report = verify_chain(path, genesis, progress=progress)
+    except UserError as err:
+        if err.code != "E253":
+            raise
+        return err.facts["reason"]
+    return report.problem or ""
+
+
+def _read_only(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(uri(path, "ro"), uri=True, isolation_level=None)
+
+
+def _is_observer(path: Path) -> bool:
+    with opening(path), closing(_read_only(path)) as connection:
+        return SafetyRow.load(connection).observer is not None
+
+
+def _report(path: Path, aside: tuple[Path, ...], *, changed: bool) -> Recovery:
+    """What the store in its place says of itself."""
+    with opening(path), closing(_read_only(path)) as connection:
+        observer = SafetyRow.load(connection).observer
+        notes = dict(connection.execute("SELECT key, value FROM meta"))
+        kept = notes.get(_KEPT, reader.decided(connection))
+    if observer is None:
+        raise LocalFault(f"{path}: the recovered store is no observer's")
+    return Recovery(changed, kept, notes.get(_KNOWN), notes.get(_FIRST_LOST, ""), aside, observer)
+
+
+# ---------------------------------------------------------------- building the new one
+
+
+_KEPT, _KNOWN, _FIRST_LOST = "recovered_height", "height_before", "first_lost"
+"""Keys in ``meta``: one that is interrupted and goes on tells the same as one that is not."""
+
+
+def _rebuild(path: Path, genesis: Genesis, why: str, progress: Progress) -> None:
+    """Make ``chain.db.recovered`` from what holds of the old file."""
+    target = path.with_name(path.name + ".rebuilding")
+    target.unlink(missing_ok=True)
+    os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    with closing(sqlite3.connect(target, isolation_level=None)) as made:
+        # Nobody looks at this file before it is whole and synced.
+        made.execute("PRAGMA journal_mode = OFF")
+        made.execute("PRAGMA synchronous = OFF")
+        with transaction(made):
+            lay_out(made, genesis.digest)
+        _fill(made, path, genesis, why, progress)
+    _sync(target)
+    target.rename(recovered_file(path))
+    _sync(path.parent)
+
+
+def _fill(
+    made: sqlite3.Connection, path: Path, genesis: Genesis, why: str, progress: Progress
+) -> None:
+    safety = SafetyRow()
+    writer = Writer(0, safety)
+    writer.seed(made, Ledger.from_genesis(genesis).entries())
+    notes: dict[str, object] = {}
+    if path.exists():
+        with closing(_read_only(path)) as old:
+            known, safety.generation = _known(old)
+            if known is not None:
+                notes[_KNOWN] = known
+            blocks = sound_blocks(old, genesis)
+            while True:
+                try:
+                    body, decision, execution = next(blocks)
+                except StopIteration as end:
+                    if end.value is not None:
+                        notes[_FIRST_LOST] = str(end.value)
+                    break
+                writer.write(made, (body, decision), (_row(execution),))
+                progress(decision.height, known or decision.height)
+    notes[_KEPT] = writer.decided
+    writer.write(made, (observer_record(f"recovered: {why}"),), ())
+    made.executemany("INSERT INTO meta (key, value) VALUES (?, ?)", notes.items())
+
+
+def _known(old: sqlite3.Connection) -> tuple[Height | None, int]:
+    """Height and generation that the old file tells of, as far as it can be read."""
+    try:
+        height = reader.decided(old)
+    except (sqlite3.Error, *MISTYPED):
+        return None, 0
+    try:
+        generation = SafetyRow.load(old).generation
+    except (sqlite3.Error, Malformed, *MISTYPED):
+        generation = 0
+    return height, generation
+
+
+def _row(done: Execution) -> ExecutionRow:
+    return ExecutionRow(
+        done.height, done.state_root, done.receipts_root, done.receipts, done.changes,
+        done.tx_ids, done.next_due_ms, done.refused,
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------- changing places
+
+
+_OLD = ("-wal", "-guard", "")
+"""The database itself goes last: until then its log and guard can still be told to be its own."""
+
+
+def _swap(path: Path) -> tuple[Path, ...]:
+    """Move the old files aside, and the recovered store into its place."""
+    aside = _aside(path)
+    for suffix in _OLD:
+        old = path.with_name(path.name + suffix)
+        if old.exists():
+            old.rename(aside.with_name(aside.name + suffix))
+    path.with_name(path.name + "-shm").unlink(missing_ok=True)  # an index of the log, no more
+    _sync(path.parent)
+    recovered_file(path).rename(path)
+    with opening(path), closing(_read_only(path)) as connection:
+        row, decided = SafetyRow.load(connection), reader.decided(connection)
+    guard = Guard.create(path)
+    try:
+        guard.note(Mark(row.generation, decided, row.checksum))
+        guard.sync()
+    finally:
+        guard.close()
+    _sync(path.parent)
+    moved = (aside.with_name(aside.name + suffix) for suffix in reversed(_OLD))
+    return tuple(file for file in moved if file.exists())
+
+
+def _aside(path: Path) -> Path:
+    """The first name under which nothing lies that a file still in its place would replace."""
+    for number in count(1):
+        aside = path.with_name(f"{path.name}.damaged-{number}")
+        taken = aside.exists() or any(
+            path.with_name(path.name + suffix).exists()
+            and aside.with_name(aside.name + suffix).exists()
+            for suffix in _OLD
+        )
+        if not taken:
+            return aside
+    raise LocalFault("no number is free")  # pragma: no cover - count has no end
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
