@@ -94,7 +94,7 @@ class Cluster:
         self.time_us = 0
         self.genesis = sim_genesis(setup.n, setup.engine)
         self.outcome = Outcome(seed=seed)
-        # Liars and disks that forget share one budget, f: half of the seeds have one, half the other.
+        # Liars and disks that forget share one budget, f: some seeds have these, some those.
         turn = "storage" not in setup.faults or seed % 2
         if "byzantine" in setup.faults and turn and tamper is None:
             liars = draw_liars(Random(seed), setup.n, self.genesis.digest)  # noqa: S311
