@@ -54,8 +54,8 @@ from vppd.ledger import transaction
 from vppd.ledger.receipts import Receipt, SlotAdvanced, encode_receipt
 from vppd.ledger.transaction import PlaceOrder, Reading, Transfer, make_transaction
 from vppd.merkle import EMPTY_ROOT, merkle_root
-from vppd.net.frames import encode_frame
 from vppd.net.copies import LIVE_SESSION
+from vppd.net.frames import encode_frame
 from vppd.net.hello import (
     Channel,
     Handshake,
@@ -198,10 +198,16 @@ def hello_of(key: SigningKey, name: str, nonce: bytes) -> Hello:
 def meet() -> Meeting:
     """Alice and Bob greet each other through the daemon's own code; not yet concluded."""
     alice = Handshake(
-        Self(Kind.VALIDATOR, "op-0", ALICE, D, NONCES[0][:16]), VALIDATORS, NONCES[0], Channel(*SEALS)
+        Self(Kind.VALIDATOR, "op-0", ALICE, D, NONCES[0][:16]),
+        VALIDATORS,
+        NONCES[0],
+        Channel(*SEALS),
     )
     bob = Handshake(
-        Self(Kind.VALIDATOR, "der-1", BOB, D, NONCES[1][:16]), VALIDATORS, NONCES[1], Channel(*SEALS[::-1])
+        Self(Kind.VALIDATOR, "der-1", BOB, D, NONCES[1][:16]),
+        VALIDATORS,
+        NONCES[1],
+        Channel(*SEALS[::-1]),
     )
     hellos = (alice.start(), bob.start())
     proofs = (alice.receive(32, hellos[1][5:]), bob.receive(32, hellos[0][5:]))

@@ -33,7 +33,7 @@ class End:
 
     def hello(self, index: int) -> None:
         key = KEYS[index].public_key
-        said = Hello(VERSION, CHAIN, Kind.VALIDATOR, key, bytes(32), NAMES[index])
+        said = Hello(VERSION, CHAIN, Kind.VALIDATOR, key, bytes(32), bytes(16), NAMES[index])
         self.writer.write(encode_frame(HELLO, encode(said)))
 
     def say(self, *heights: int) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import os
 import random
+import secrets
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
@@ -277,6 +278,8 @@ class Plant:
         client_socket: Path | None = None,
         deadlines: Deadlines = DEADLINES,
         handler: Callable[[], Recorder] = Recorder,
+        instance: bytes | None = None,
+        liars: int = 0,
     ) -> Node:
         """Node ``i`` of ``n``; without ``tls`` it is plain. An observer has index ``n`` or more."""
         known = self.entries[:n] if entries is None else tuple(entries)
@@ -285,12 +288,13 @@ class Plant:
             listen = self.entries[i].addr
         seen = handler()
         network = Network(
-            Self(kind, f"node-{i}", signer, chain),
+            Self(kind, f"node-{i}", signer, chain, instance or secrets.token_bytes(16)),
             known,
             listen=listen,
             tls=tls,
             client_socket=client_socket,
             handler=seen,
+            liars=liars,
             deadlines=deadlines,
             backoff=QUICK,
             chance=random.Random(i),

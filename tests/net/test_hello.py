@@ -22,6 +22,7 @@ from vppd.net.frames import (
 )
 from vppd.net.hello import (
     PLAIN,
+    VERSION,
     BadProof,
     Channel,
     Handshake,
@@ -31,6 +32,7 @@ from vppd.net.hello import (
     OwnKey,
     PeerIdentity,
     Proof,
+    RefusalCode,
     Refuse,
     RefusedByPeer,
     Self,
@@ -39,12 +41,14 @@ from vppd.net.hello import (
     WrongPeer,
     WrongVersion,
     proof_bytes,
+    read_refusal,
     refusal_reason,
     refuse_frame,
 )
 
 VALIDATORS = {KEYS[0].public_key: 0, KEYS[1].public_key: 1}
 A, B, C, D = (bytes([c]) * 32 for c in b"ABCD")
+ONE, TWO = (bytes([c]) * 16 for c in b"12")
 
 
 class Side(NamedTuple):
@@ -72,8 +76,9 @@ def side(
     nonce: bytes = A,
     name: str = "somebody",
     expected: bytes | None = None,
+    instance: bytes = ONE,
 ) -> Side:
-    me = Self(kind, name, key, chain)
+    me = Self(kind, name, key, chain, instance)
     return Side(Handshake(me, VALIDATORS, nonce, channel, expected))
 
 
@@ -88,18 +93,18 @@ def run(left: Side, right: Side) -> None:
 
 
 def test_two_validators_prove_themselves_to_each_other() -> None:
-    left = side(KEYS[0], nonce=A, name="op-0", channel=Channel(C, D))
-    right = side(KEYS[1], nonce=B, name="der-1", channel=Channel(D, C))
+    left = side(KEYS[0], nonce=A, name="op-0", channel=Channel(C, D), instance=ONE)
+    right = side(KEYS[1], nonce=B, name="der-1", channel=Channel(D, C), instance=TWO)
     run(left, right)
-    assert left.handshake.peer == PeerIdentity(Kind.VALIDATOR, KEYS[1].public_key, "der-1", 1)
-    assert right.handshake.peer == PeerIdentity(Kind.VALIDATOR, KEYS[0].public_key, "op-0", 0)
+    assert left.handshake.peer == PeerIdentity(Kind.VALIDATOR, KEYS[1].public_key, "der-1", 1, TWO)
+    assert right.handshake.peer == PeerIdentity(Kind.VALIDATOR, KEYS[0].public_key, "op-0", 0, ONE)
 
 
 @pytest.mark.parametrize("kind", [Kind.OBSERVER, Kind.CLIENT])
 def test_observers_and_clients_need_no_validator_key(kind: Kind) -> None:
     node, guest = side(KEYS[0], nonce=A), side(KEYS[5], nonce=B, kind=kind)
     run(node, guest)
-    assert node.handshake.peer == PeerIdentity(kind, KEYS[5].public_key, "somebody", None)
+    assert node.handshake.peer == PeerIdentity(kind, KEYS[5].public_key, "somebody", None, ONE)
 
 
 def test_nobody_is_proven_before_the_proof() -> None:
@@ -123,8 +128,8 @@ def test_another_chain_is_refused_and_both_are_named() -> None:
 
 
 def test_another_version_is_refused_whatever_follows_it() -> None:
-    with pytest.raises(WrongVersion, match="theirs 2, ours 1"):
-        side(KEYS[0]).take(Frame(HELLO, encode((2, b"all", "new"))))
+    with pytest.raises(WrongVersion, match="theirs 3, ours 2"):
+        side(KEYS[0]).take(Frame(HELLO, encode((3, b"all", "new"))))
 
 
 def test_a_validator_with_an_unknown_key_is_refused_and_the_key_named() -> None:
@@ -246,6 +251,23 @@ def test_any_reason_fits_a_refusal(reason: str) -> None:
     assert len(refusal_reason(frame.payload).encode()) <= 3 * 256
 
 
+def test_a_refusal_names_its_class_for_programs() -> None:
+    frame = frame_of(refuse_frame("another copy", RefusalCode.LIVE_SESSION))
+    assert read_refusal(frame.payload) == (RefusalCode.LIVE_SESSION, "another copy")
+    assert read_refusal(encode(Refuse("no room"))) == (RefusalCode.OTHER, "no room")
+
+
+@pytest.mark.parametrize("payload", [(b"text",), ("text", -1), ("text", 256), ("text", 1, 1)])
+def test_a_refusal_of_another_shape_is_malformed(payload: object) -> None:
+    with pytest.raises(Malformed):
+        read_refusal(encode(payload))
+
+
+def test_refusals_of_older_and_newer_versions_can_be_read() -> None:
+    assert read_refusal(encode(("wrong version",))) == (RefusalCode.OTHER, "wrong version")
+    assert read_refusal(encode(("to come", 200))) == (RefusalCode.OTHER, "to come")
+
+
 def test_a_refusal_cannot_write_on_the_terminal() -> None:
     assert refusal_reason(encode(Refuse("no\x1b[2J\nmore"))) == "no?[2J?more"
 
@@ -258,7 +280,7 @@ def test_a_name_cannot_write_on_the_terminal() -> None:
 
 
 def test_the_longest_hello_fits_its_cap() -> None:
-    hello = Hello(1, CHAIN, 0, KEYS[0].public_key, A, "ü" * 64)
+    hello = Hello(VERSION, CHAIN, 0, KEYS[0].public_key, A, ONE, "𝄞" * 64)
     assert len(encode(hello)) <= OPENING_CAPS[HELLO]
     assert len(encode_frame(PROOF, encode(Proof(bytes(64))))) - 5 <= OPENING_CAPS[PROOF]
 
@@ -277,4 +299,6 @@ def test_garbage_is_the_other_sides_fault_and_proves_nothing(
 
 def test_a_kind_that_does_not_exist_is_malformed() -> None:
     with pytest.raises(Malformed):
-        side(KEYS[0]).take(Frame(HELLO, encode((1, CHAIN, 3, KEYS[1].public_key, A, "x"))))
+        side(KEYS[0]).take(
+            Frame(HELLO, encode((VERSION, CHAIN, 3, KEYS[1].public_key, A, ONE, "x")))
+        )

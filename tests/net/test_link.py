@@ -26,7 +26,17 @@ from vppd.net.frames import (
     FrameParser,
     encode_frame,
 )
-from vppd.net.hello import PLAIN, Channel, Full, Handshake, Hello, Kind, Self, refusal_reason
+from vppd.net.hello import (
+    PLAIN,
+    VERSION,
+    Channel,
+    Full,
+    Handshake,
+    Hello,
+    Kind,
+    Self,
+    refusal_reason,
+)
 from vppd.net.limits import Flood, Rates
 from vppd.net.link import DEADLINES, WRITE_BUFFER, Deadlines, Link, Terms
 from vppd.net.outgoing import HARD_BYTES, SOFT_BYTES
@@ -211,7 +221,7 @@ async def test_before_the_hello_is_over_no_message_is_taken(ends: Ends, type_: T
 
 async def test_who_is_refused_reads_why(ends: Ends) -> None:
     link, wire = await ends.make(hello=True)
-    hello = Hello(1, bytes(32), 0, KEYS[1].public_key, bytes(32), "x")
+    hello = Hello(VERSION, bytes(32), 0, KEYS[1].public_key, bytes(32), bytes(16), "x")
     await wire.write(encode_frame(HELLO, encode(hello)))
     assert (await wire.reason()).startswith("wrong chain: theirs 00000000…")
     assert link.why.startswith("wrong chain")

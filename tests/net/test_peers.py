@@ -163,13 +163,12 @@ async def test_a_cut_peer_reads_why_and_may_come_back(plant: Plant) -> None:
     await other.seen.all_up([0])
 
 
-async def test_a_newer_link_replaces_the_older(plant: Plant) -> None:
+async def test_a_newer_link_of_the_same_process_replaces_the_older_at_once(plant: Plant) -> None:
     node = await plant.start(0)
-    older = await plant.start(1)
+    older = await plant.start(1, instance=bytes(16))
     await node.seen.all_up([1])
     await older.seen.all_up([0])
-    entries = [plant.entries[0], PeerEntry(1, "node-1", KEYS[1].public_key, "127.0.0.1:1")]
-    newer = await plant.start(1, entries=entries, listen=f"{fresh_host()}:7440")
+    newer = await plant.start(1, entries=apart(plant), listen=elsewhere(), instance=bytes(16))
     await newer.seen.all_up([0])
     assert await node.seen.next(Down) == Down(1, "replaced by a newer connection")
     assert await node.seen.next(Up) == Up(1)
@@ -190,6 +189,166 @@ async def test_an_observer_dials_all_and_hears_broadcasts(
     for i, node in enumerate(nodes):
         node.network.broadcast(PING)
         assert await observer.seen.next(Got) == Got(i, Type.PING, b"\x90")
+
+
+# ------------------------------------------------------------ two processes, one key
+
+
+def apart(plant: Plant) -> list[PeerEntry]:
+    """The plant of two as a copy of node 1 sees it, that nobody dials."""
+    return [plant.entries[0], PeerEntry(1, "node-1", KEYS[1].public_key, "127.0.0.1:1")]
+
+
+def elsewhere() -> str:
+    return f"{fresh_host()}:7440"
+
+
+async def talk(node: Node, peer: int) -> None:
+    """Say something again and again, until cancelled."""
+    while True:
+        node.network.send(peer, PING)
+        await asyncio.sleep(0.01)
+
+
+async def test_a_second_process_is_refused_while_the_first_one_speaks(
+    plant: Plant, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vppd.net.copies.ECHO_SECONDS", 0.05)
+    node = await plant.start(0, tls=certificates.tls(0))
+    first = await plant.start(1, tls=certificates.tls(1))
+    await first.seen.all_up([0])
+    speaking = asyncio.create_task(talk(first, 0))
+    copy = await plant.start(
+        1, tls=certificates.tls(1), entries=apart(plant), listen=elsewhere(), liars=1
+    )
+    down = await copy.seen.next(Down)
+    assert isinstance(down, Down)
+    assert "live session under your key" in down.why
+    assert "second process with the key of node-1" in await refused(plant, node, "second process")
+    (state,) = copy.network.peer_states()
+    assert not state.connected
+    assert "live session under your key" in state.why
+    assert node.network.connected() == (1,)
+    assert not copy.seen.fatal.done(), "one validator may lie"
+    speaking.cancel()
+
+
+async def test_a_second_process_takes_the_place_of_a_silent_one(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Power failed: nobody closed the connection of the process that is gone."""
+    monkeypatch.setattr("vppd.net.peers.QUIET_SECONDS", 0.2)
+    node = await plant.start(0)
+    first = await plant.start(1)
+    await node.seen.all_up([1])
+    await first.seen.all_up([0])
+    again = await plant.start(1, entries=apart(plant), listen=elsewhere())
+    await again.seen.all_up([0])
+    again.network.send(0, PING)
+    down = await node.seen.next(Down)
+    assert down == Down(1, "silent, and another process with its key has come")
+    await node.seen.all_up([1])
+    assert await node.seen.next(Got) == Got(1, Type.PING, b"\x90")
+
+
+async def test_a_second_process_is_in_as_soon_as_the_first_one_is_gone(plant: Plant) -> None:
+    """Killed and started again: what it sent before it died says nothing."""
+    node = await plant.start(0)
+    first = await plant.start(1)
+    await node.seen.all_up([1])
+    await first.seen.all_up([0])
+    again = await plant.start(1, entries=apart(plant), listen=elsewhere())
+    await again.seen.all_up([0])
+    while not any(line["event"] == "second_process" for line in plant.log.lines):
+        await plant.log.next_line()
+    first.network.send(0, PING)
+    assert await node.seen.next(Got) == Got(1, Type.PING, b"\x90")
+    await first.network.stop()
+    await node.seen.all_up([1])
+    again.network.send(0, encode_frame(Type.TX, b"later"))
+    assert await node.seen.next(Got) == Got(1, Type.TX, b"later")
+    assert node.network.connected() == (1,)
+    assert not again.seen.fatal.done()
+
+
+async def test_what_comes_with_the_proof_of_one_that_waits_is_not_lost(plant: Plant) -> None:
+    node = await plant.start(0)
+    first = await plant.start(1)
+    await node.seen.all_up([1])
+    await first.seen.all_up([0])
+    me = Self(Kind.VALIDATOR, "node-1", KEYS[1], CHAIN, b"another process!")
+    handshake = Handshake(me, plant.validators, bytes(32), Channel(), plant.entries[0].key)
+    reader, writer = await asyncio.open_connection(*node.addr.split(":"))
+    parser = FrameParser(OPENING_CAPS)
+    writer.write(handshake.start())
+    while handshake.peer is None:
+        for frame in parser.feed(await reader.read(1_000)):
+            answer = handshake.receive(*frame)
+            if answer:
+                writer.write(answer + PING + encode_frame(Type.TX, b"early"))
+    while not any(line["event"] == "second_process" for line in plant.log.lines):
+        await plant.log.next_line()
+    await first.network.stop()
+    assert await node.seen.next(Up) == Up(1)
+    assert await node.seen.next(Got) == Got(1, Type.PING, b"\x90")
+    assert await node.seen.next(Got) == Got(1, Type.TX, b"early")
+    writer.close()
+
+
+async def test_one_of_two_that_wait_is_the_later_one(plant: Plant) -> None:
+    node = await plant.start(0)
+    first = await plant.start(1)
+    await node.seen.all_up([1])
+    await first.seen.all_up([0])
+    second = await plant.start(1, entries=apart(plant), listen=elsewhere())
+    await second.seen.all_up([0])
+    third = await plant.start(1, entries=apart(plant), listen=elsewhere())
+    await third.seen.all_up([0])
+    down = await second.seen.next(Down)
+    assert down == Down(0, "closed by the other side: replaced by a newer connection")
+    await second.network.stop()
+    await first.network.stop()
+    await node.seen.all_up([1])
+    third.network.send(0, PING)
+    assert await node.seen.next(Got) == Got(1, Type.PING, b"\x90")
+
+
+async def test_a_copy_stops_when_more_validators_say_so_than_may_lie(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vppd.net.copies.ECHO_SECONDS", 0.05)
+    nodes = [await plant.start(i, n=4) for i in range(4)]
+    await nodes[3].seen.all_up([0, 1, 2])
+    speaking = [asyncio.create_task(talk(nodes[3], i)) for i in (0, 1)]
+    entries = [*plant.entries[:3], PeerEntry(3, "node-3", KEYS[3].public_key, "127.0.0.1:1")]
+    copy = await plant.start(3, entries=entries, listen=elsewhere(), liars=1)
+    async with asyncio.timeout(HANGS):
+        error = await copy.seen.fatal
+    assert isinstance(error, UserError)
+    assert (error.code, error.exit_code) == ("E310", 78)
+    assert "node-0, node-1" in str(error)
+    for task in speaking:
+        task.cancel()
+
+
+async def test_a_copy_that_is_talked_to_after_all_forgets_what_was_said(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vppd.net.copies.ECHO_SECONDS", 0.05)
+    node = await plant.start(0)
+    first = await plant.start(1)
+    await node.seen.all_up([1])
+    await first.seen.all_up([0])
+    speaking = asyncio.create_task(talk(first, 0))
+    copy = await plant.start(1, entries=apart(plant), listen=elsewhere(), liars=1)
+    await copy.seen.next(Down)
+    speaking.cancel()
+    await first.network.stop()
+    async with asyncio.timeout(HANGS):
+        while not copy.network.peer_states()[0].connected:
+            node.network.send(1, PING)
+            await asyncio.sleep(0.01)
+    assert copy.network.peer_states()[0].why == ""
 
 
 async def test_the_state_of_a_peer_tells_since_when_and_how_much(

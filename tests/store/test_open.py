@@ -16,7 +16,7 @@ from vppd.codec import encode
 from vppd.crypto import sha256
 from vppd.errors import LocalFault, UserError
 from vppd.store.chain import ChainStore
-from vppd.store.schema import APPLICATION_ID
+from vppd.store.schema import APPLICATION_ID, opening, reading
 
 
 async def refused(path: Path, chain_id: bytes = b.CHAIN_ID) -> UserError:
@@ -120,6 +120,15 @@ async def test_a_damaged_file_is_refused(path: Path, damage: Callable[[Path], ob
     assert error.code == "E253"
     assert str(path) in str(error)
     assert "vppd recover" in str(error)
+
+
+async def test_a_disk_that_cannot_be_read_is_named_with_what_was_read(path: Path) -> None:
+    failed = sqlite3.OperationalError("disk I/O error")
+    failed.sqlite_errorcode = sqlite3.SQLITE_IOERR_READ
+    with pytest.raises(UserError) as caught, opening(path), reading("the safety record"):
+        raise failed
+    assert caught.value.code == "E256"
+    assert caught.value.facts["reason"] == "the safety record: disk I/O error"
 
 
 @pytest.mark.parametrize("column", ["header", "txs"])

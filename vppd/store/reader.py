@@ -20,7 +20,7 @@ from vppd.store.rows import (
     decode_list,
 )
 from vppd.store.safety import SafetyRow, body_of
-from vppd.store.schema import MISTYPED
+from vppd.store.schema import MISTYPED, reading
 from vppd.types import Digest, Height
 
 _decode_evidence = Decoder(EvidenceRecord)
@@ -175,11 +175,12 @@ def resume(connection: sqlite3.Connection) -> Resume:
     wanted: dict[Digest, None] = {}
     if last is not None:
         digest, encoded = last
-        row = DecisionRecord(height, digest, decode_certificate(encoded))
-        if (row.certificate.height, row.certificate.digest) != (height, digest):
-            raise Malformed(f"the certificate of height {height} is for another block")
-        if body(connection, digest) is None:
-            raise Malformed(f"the body of decided height {height} is missing")
+        with reading("the last decision"):
+            row = DecisionRecord(height, digest, decode_certificate(encoded))
+            if (row.certificate.height, row.certificate.digest) != (height, digest):
+                raise Malformed(f"the certificate of height {height} is for another block")
+            if body(connection, digest) is None:
+                raise Malformed(f"the body of decided height {height} is missing")
         decisions.append(row)
         wanted[digest] = None
     for slot in slots:
@@ -187,13 +188,14 @@ def resume(connection: sqlite3.Connection) -> Resume:
         if referred is not None:
             wanted[referred[1]] = None
     bodies: list[Record] = []
-    for digest in wanted:
-        found = body(connection, digest)
-        if found is not None:
-            bodies.append(found)
-    return Resume(
-        (*bodies, *decisions, *slots, *evidence(connection)), height, executed(connection)
-    )
+    with reading("the blocks of the safety record"):
+        for digest in wanted:
+            found = body(connection, digest)
+            if found is not None:
+                bodies.append(found)
+    with reading("the evidence"):
+        proof = evidence(connection)
+    return Resume((*bodies, *decisions, *slots, *proof), height, executed(connection))
 
 
 def dangling(connection: sqlite3.Connection, safety: SafetyRow) -> str:
