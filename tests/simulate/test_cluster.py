@@ -162,7 +162,11 @@ def test_a_disk_that_forgets_promises_is_caught(monkeypatch: pytest.MonkeyPatch)
                 super()._write(record)
 
     monkeypatch.setattr(node_module, "SimDisk", Forgetful)
-    assert "twice" in first_violation(range(1, 40))
+    found = [simulate(Setup(n=4), seed).violation or "" for seed in range(14, 20)]
+    # Mostly its own signatures come back to it, it falls silent, and the plant with it (ADR 0009) ...
+    assert sum("no progress" in violation for violation in found) >= 4, found
+    # ... but nothing helps a node that no one reminds in time.
+    assert any("twice" in violation for violation in found), found
 
 
 def test_a_disk_that_loses_a_decision_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
