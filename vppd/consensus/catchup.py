@@ -59,6 +59,8 @@ class CatchUp:
     def sync(self, decided: Height, now_ms: int, out: Outbox, *, quiet: bool) -> None:
         """Ask one peer that is ahead for what follows ``decided``, unless one is being asked.
 
+        Each range goes to the next of them in turn, so that no single slow one sets the pace.
+
         ``quiet``: nothing has been decided here for a while, so one height behind counts too.
         """
         if self._sync_from is not None:
@@ -68,20 +70,22 @@ class CatchUp:
         if ahead:
             self._ask_range(ahead[decided % len(ahead)], decided, out)
 
-    def synced(self, sender: ReplicaIndex | None, decided: Height, out: Outbox) -> None:
-        """Blocks have arrived: ask the same peer for more, or stop.
+    def synced(
+        self, sender: ReplicaIndex | None, decided: Height, now_ms: int, out: Outbox
+    ) -> None:
+        """Blocks have arrived: go on with the next peer that has more.
 
-        An answer that brought nothing is worth as much as none: the next peer's turn.
+        An answer that brought nothing is worth as much as none: that peer is left out until it says
+        again where it stands.
         """
         if self._sync_from is None or sender != self._sync_from:
             return
         self._sync_from = None
         out.cancel(_SYNC)
-        peer = self.peers.get(sender)
         if decided < self._sync_start:
             self.peers.pop(sender, None)
-        elif peer is not None and peer.status.decided > decided:
-            self._ask_range(sender, decided, out)
+        else:
+            self.sync(decided, now_ms, out, quiet=True)
 
     def overtaken(self, decided: Height, out: Outbox) -> None:
         """What was asked for has been decided here meanwhile: the answer will not matter."""
@@ -94,8 +98,13 @@ class CatchUp:
         out.send((peer,), GetBlocks(decided + 1))
         out.arm(_SYNC, FETCH_TIMEOUT_MS)
 
-    def fetch(self, missing: tuple[Digest, list[ReplicaIndex]] | None, out: Outbox) -> None:
-        """Get the body the core lacks from one who holds it; a silent one is passed over."""
+    def fetch(
+        self, missing: tuple[Digest, list[ReplicaIndex]] | None, now_ms: int, out: Outbox
+    ) -> None:
+        """Get the body the core lacks from one who holds it; a silent one is passed over.
+
+        Those heard of lately are asked first: a dead one would cost ``FETCH_TIMEOUT_MS``.
+        """
         if missing is None or missing[0] != self._body:
             self._asked.clear()
             if self._waiting:
@@ -109,7 +118,9 @@ class CatchUp:
             return
         if self._asked.issuperset(holders):
             self._asked.clear()
-        peer = next(i for i in holders if i not in self._asked)
+        left = [i for i in holders if i not in self._asked]
+        fresh = set(self.fresh(now_ms))
+        peer = next((i for i in left if i in fresh), left[0])
         self._asked.add(peer)
         self._waiting = True
         out.send((peer,), GetBlock(self._body))

@@ -217,7 +217,7 @@ class Replica:
         self._changer.review()
         if (core.record.view, core.record.mode) != self._view:
             self._on_view()
-        self._catchup.fetch(core.missing(), self._out)
+        self._catchup.fetch(core.missing(), core.now.monotonic_ms, self._out)
         core.ask_for_block(work=self._pending_since_ms is not None or self._idle_due)
         self._watch_leader()
         return self._out.take()
@@ -293,7 +293,8 @@ class Replica:
             case Blocks():
                 for block in message.blocks:
                     core.on_decided(block)
-                self._catchup.synced(sender, core.head.height, self._out)
+                now_ms = core.now.monotonic_ms
+                self._catchup.synced(sender, core.head.height, now_ms, self._out)
                 self._sync()
             case Status():
                 self._on_status(sender, message)

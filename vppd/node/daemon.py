@@ -285,8 +285,8 @@ class Daemon:
     def on_connect(self, peer: ReplicaIndex) -> None:
         """A validator is here: say what it signed last, where we stand, what waits for a leader."""
         if self._driver.disk_low:  # no turns are taken then: what is queued would only grow
-            frame = self._machine.standing()
-            self._network.send(peer, encode_frame(frame.type, frame.payload))
+            for frame in self._machine.greeting(peer):
+                self._network.send(peer, encode_frame(frame.type, frame.payload))
         else:
             self._machine.reconnected(peer)
             self._driver.wake()

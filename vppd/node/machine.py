@@ -112,7 +112,7 @@ class Effects(NamedTuple):
     committed: tuple[Committed, ...]
     timers: tuple[tuple[Timer, int | None], ...]
     dropped: tuple[Transaction, ...]
-    """Transactions that waited here and can never be decided any more."""
+    """Transactions that wait here no more: they can never be decided, or they made room."""
     faults: tuple[Proof, ...]
 
 
@@ -262,16 +262,19 @@ class Machine:
         for tx in leader if index != self.own else ():
             self._forward((index,), tx)
 
-    def reconnected(self, peer: ReplicaIndex) -> None:
-        """A validator's link is new: it may have forgotten more than it knows.
+    def greeting(self, peer: ReplicaIndex) -> list[Frame]:
+        """For a validator whose link is new: it may have forgotten more than it knows.
 
-        First it is shown what it signed last, since its disk may have come back older than it was
-        (protocol.md, §4, Rollback); only then where this node stands, which is what it waits for
-        before it votes. A leader may have lost what was forwarded to it before.
+        First what it signed last, since its disk may have come back older than it was (protocol.md,
+        §4, Rollback); only then where this node stands, which is what it waits for before it votes.
         """
-        for said in self.engine.last_words(peer):
-            self._frames.append(Frame((peer,), TYPE_OF[type(said)], encode(said)))
-        self._frames.append(self.standing()._replace(to=(peer,)))
+        said = self.engine.last_words(peer)
+        words = [Frame((peer,), TYPE_OF[type(word)], encode(word)) for word in said]
+        return [*words, self.standing()._replace(to=(peer,))]
+
+    def reconnected(self, peer: ReplicaIndex) -> None:
+        """Greet a validator that is back; a leader may have lost what was forwarded to it before."""
+        self._frames += self.greeting(peer)
         if peer == self.engine.status().leader:
             for tx in self.mempool.own():
                 self._forward((peer,), tx)
