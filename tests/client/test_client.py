@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -28,6 +28,7 @@ from vppd.net.requests import (
     FailureCode,
     Response,
     TxStage,
+    TxState,
 )
 from vppd.types import ZERO_DIGEST, Digest
 
@@ -115,8 +116,16 @@ async def test_what_waits_for_a_gap_and_is_overtaken_is_given_up(node: Alone) ->
         waiting = asyncio.create_task(client.wait(stuck))
         assert (await client.tx(stuck)).stage == TxStage.ACCEPTED
         await client.wait(await client.submit(node.sign(0)))
-        assert (await waiting).stage == TxStage.EXPIRED
+        assert await waiting == TxState(TxStage.DROPPED, node.sign(2, expiry=1))
         assert (await client.tx(stuck)).stage == TxStage.UNKNOWN
+
+
+async def test_what_was_dropped_before_the_first_look_is_given_up_too(node: Alone) -> None:
+    async with connect(node.socket) as client, connect(node.socket) as late:
+        raw = node.sign(2, expiry=1)
+        stuck = await client.submit(raw)
+        await client.wait(await client.submit(node.sign(0)))
+        assert await late.wait(stuck, raw) == TxState(TxStage.DROPPED, raw)
 
 
 async def test_a_wait_for_what_is_committed_already_ends_at_once(node: Alone) -> None:
@@ -299,6 +308,62 @@ async def test_what_is_no_answer_ends_the_connection_with_its_reason(
             await client.view("status")
         with pytest.raises(Disconnected, match=words):
             await client.view("status")
+
+
+@pytest.mark.parametrize(
+    "half", [b"", b"\x00\x00", encode_frame(RESPONSE, bytes(64))[:20]], ids=["none", "head", "body"]
+)
+async def test_who_is_hung_up_on_is_told_in_every_wait(tmp_path: Path, half: bytes) -> None:
+    """The line ends between two answers, or in the middle of one."""
+    asked, over = asyncio.Event(), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(1)
+        await asked.wait()
+        writer.write(half)
+        await writer.drain()
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+        over.set()
+
+    server = await asyncio.start_unix_server(serve, tmp_path / "s")
+    async with server, connect(tmp_path / "s") as client:
+        under_way = [
+            asyncio.create_task(work)
+            for work in (client.view("status"), client.tx(ZERO_DIGEST), client.submit(b"x"))
+        ]
+        waiting = asyncio.create_task(client.wait(ZERO_DIGEST))
+        listening = asyncio.create_task(first_push(client))
+        asked.set()
+        for task in (*under_way, waiting, listening):
+            with pytest.raises(Disconnected, match="the node closed the connection"):
+                await task
+        assert client.closed
+        with pytest.raises(Disconnected, match="the node closed the connection"):
+            await client.subscribe()
+        await over.wait()
+
+
+async def test_hanging_up_oneself_ends_what_is_under_way(tmp_path: Path) -> None:
+    asked, over = asyncio.Event(), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(1)
+        asked.set()
+        await reader.read()
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+        over.set()
+
+    async with await asyncio.start_unix_server(serve, tmp_path / "s"):
+        async with connect(tmp_path / "s") as client:
+            asking = asyncio.create_task(client.view("status"))
+            await asked.wait()
+        with pytest.raises(Disconnected):
+            await asking
+        await over.wait()
 
 
 async def test_an_answer_to_another_question_is_refused(tmp_path: Path) -> None:

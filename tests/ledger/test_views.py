@@ -53,8 +53,20 @@ def test_a_meter_names_its_account() -> None:
         "known_before_slot": 0,
         "import_wh": 100,
         "export_wh": 50,
+        "readings": [],
     }
     assert Chain().ledger.account_view(ANN.public_key)["meters"] == [key_text(ANN_METER.public_key)]
+
+
+def test_a_meter_shows_the_readings_that_may_still_be_corrected() -> None:
+    chain = Chain()
+    chain.ok(start_of(1), ANN_METER, reading(0, 120, 50))
+    chain.ok(start_of(2), ANN_METER, reading(1, 130, 55))
+    chain.ok(start_of(2) + 1, ANN_METER, reading(1, 131, 55))
+    assert chain.ledger.account_view(ANN_METER.public_key)["readings"] == [
+        {"slot": 0, "import_wh": 120, "export_wh": 50, "version": 1},
+        {"slot": 1, "import_wh": 131, "export_wh": 55, "version": 2},
+    ]
 
 
 def test_nobody() -> None:

@@ -7,13 +7,12 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 
-from vppd.cli.online import HomeOption, genesis_of, node_config, with_client
+from vppd.cli.online import HomeOption, account_of, genesis_of, node_config, submit, with_client
 from vppd.cli.output import Output, OutputOption, print_json, print_rows
 from vppd.cli.tx import print_state, require_success
 from vppd.client.client import Client
 from vppd.config.keys import load_key
 from vppd.config.values import parse_decimal
-from vppd.crypto import key_text
 from vppd.errors import Exit, UserError
 from vppd.ledger.transaction import PlaceOrder, make_transaction
 from vppd.market.auction import Side
@@ -132,13 +131,13 @@ def _order(
     worst = limit if reserve is None else _price(reserve, "reserve price")
 
     async def work(client: Client) -> tuple[Digest, TxState | None]:
-        account = await client.view("account", key_text(signer.public_key))
+        account = await account_of(client, signer.public_key)
         target = await _open_slot(client) if slot is None else slot
         op = PlaceOrder(target, side, quantity_wh, limit, worst, bus)
         expiry = account["height"] + LIFETIME_BLOCKS
         raw = make_transaction(signer, genesis.digest, account["nonce"], expiry, (op,))
-        tx_id = await client.submit(raw)
-        return tx_id, await client.wait(tx_id) if wait else None
+        tx_id = await submit(client, raw)
+        return tx_id, await client.wait(tx_id, raw) if wait else None
 
     tx_id, state = with_client(home, work)
     print_state(tx_id, state, genesis, output)

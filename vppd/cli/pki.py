@@ -37,6 +37,34 @@ def issue(
     print(f"{out}: certificate of {name}, {days} days")
 
 
+def revoke(
+    file: Annotated[Path, typer.Argument(help="The certificate, PEM.")],
+    folder: CaDir = Path("ca"),
+    days: Annotated[int, typer.Option(min=1, help="Days until the list expires.")] = 365,
+) -> None:
+    """Put a certificate on the list, crl.pem beside the authority."""
+    from vppd.net import pki
+
+    _spread(pki.revoke(folder, [file], days), f"{file} is on the list")
+
+
+def crl(
+    folder: CaDir = Path("ca"),
+    days: Annotated[int, typer.Option(min=1, help="Days until the list expires.")] = 365,
+) -> None:
+    """Write the list anew before it expires, with the certificates that are on it."""
+    from vppd.net import pki
+
+    _spread(pki.revoke(folder, [], days), f"holds for {days} days")
+
+
+def _spread(path: Path, done: str) -> None:
+    print(
+        f'{path}: {done}. Copy it to every node, with crl = "{path.name}" under [net] in '
+        "node.toml;\nnodes read it when they start: restart them one after the other."
+    )
+
+
 def show(
     file: Annotated[Path, typer.Argument(help="A certificate, PEM.")],
     output: OutputOption = Output.TABLE,

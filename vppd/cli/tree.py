@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
@@ -105,6 +107,21 @@ COMMANDS = (
         ("vppd market trades", "vppd market trades --slot 30 -o json"),
     ),
     Entry(
+        "meter push",
+        "vppd.cli.meter:push",
+        "Put the readings of a file on chain; rows that are there already are passed over.",
+        (
+            "vppd meter push readings.csv",
+            "vppd meter push readings.csv --key meter.key --home plant/der-1 -o json",
+        ),
+    ),
+    Entry(
+        "meter list",
+        "vppd.cli.meter:list_meters",
+        "List the plant's meters, whose they are, and their last readings.",
+        ("vppd meter list", "vppd meter list --home plant/der-1 -o json"),
+    ),
+    Entry(
         "simulate",
         "vppd.cli.simulate:simulate",
         "Whole simulated plants with seeded faults, every invariant checked.",
@@ -173,6 +190,18 @@ COMMANDS = (
         ),
     ),
     Entry(
+        "pki revoke",
+        "vppd.cli.pki:revoke",
+        "Put a certificate on the plant's list of revoked ones.",
+        ("vppd pki revoke der-4/node.pem", "vppd pki revoke der-4/node.pem --dir ca --days 365"),
+    ),
+    Entry(
+        "pki crl",
+        "vppd.cli.pki:crl",
+        "Renew the list of revoked certificates before it expires.",
+        ("vppd pki crl", "vppd pki crl --dir ca --days 365"),
+    ),
+    Entry(
         "pki show",
         "vppd.cli.pki:show",
         "Print what a certificate says.",
@@ -213,9 +242,13 @@ GROUPS = {
     "config": "Check this node's files.",
     "key": "Secret keys of nodes and meters.",
     "market": "Orders, trades and clearing.",
+    "meter": "Meters and their readings.",
     "peers": "Addresses of the plant's nodes.",
     "pki": "Certificate authority and transport certificates.",
 }
+
+
+_NEGATIVE = re.compile(r"-[0-9.]+")
 
 
 class LazyCommand(TyperCommand):
@@ -232,13 +265,32 @@ class LazyCommand(TyperCommand):
         return load(self._entry).make_context(info_name, args, parent, **extra)
 
 
+class Command(TyperCommand):
+    """A command that knows ``-5`` for a number below zero, not for an option of that name."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As typed.
+
+        Raises:
+            BadParameter: a number below zero among the arguments; none of them takes one.
+        """
+        options = [param for param in self.params if param.param_type_name == "option"]
+        with_value = {o for p in options if not getattr(p, "is_flag", False) for o in p.opts}
+        for before, arg in pairwise(["", *args]):
+            if arg == "--":
+                break
+            if _NEGATIVE.fullmatch(arg) and before not in with_value:
+                raise typer.BadParameter(f"{arg} is below zero; numbers here have no sign.", ctx)
+        return super().parse_args(ctx, args)
+
+
 def load(entry: Entry) -> Any:
     """The command an entry stands for, with its module imported."""
     module, _, function = entry.target.partition(":")
     app = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
     callback: Callable[..., None] = getattr(import_module(module), function)
     name = entry.path.rpartition(" ")[2]
-    app.command(name, help=entry.help, epilog=_examples(entry.examples))(callback)
+    app.command(name, cls=Command, help=entry.help, epilog=_examples(entry.examples))(callback)
     return typer.main.get_command(app)
 
 

@@ -8,16 +8,32 @@ from typing import Annotated, Any
 
 import typer
 
-from vppd.cli.online import genesis_of, parse_hash, with_client
+from vppd.cli.online import genesis_of, parse_hash, submit, waits_for, with_client
 from vppd.cli.output import Output, OutputOption, print_json
 from vppd.client.client import Client
 from vppd.client.proofs import check_proof
 from vppd.client.render import render_receipt, render_transaction
+from vppd.codec import Malformed
 from vppd.config.genesis import Genesis
+from vppd.crypto import key_text, verify
 from vppd.errors import Exit, UserError
 from vppd.ledger.receipts import Status, decode_receipt
+from vppd.ledger.transaction import decode_transaction, signature_of
 from vppd.net.requests import TxStage, TxState
 from vppd.types import Digest
+
+GONE = {
+    TxStage.UNKNOWN: {
+        "why": "this node neither has it waiting nor knows a block with it",
+        "try": "another node, or send it (again)",
+    },
+    TxStage.DROPPED: {
+        "why": "dropped from this node's waiting room undecided: it expired, its nonce went to "
+        "another, or it made room for others, and then another node may still have it",
+        "try": "send it again; if it is refused then, sign it again",
+    },
+}
+"""What to say of a transaction that is not here."""
 
 
 def send(
@@ -29,16 +45,25 @@ def send(
     home: Annotated[Path, typer.Option(help="A running node's folder.")] = Path(),
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Hand a signed transaction to the node; prints its hash once the node has accepted it."""
+    """Hand a signed transaction to the node; prints its hash once the node has accepted it.
+
+    Raises:
+        UserError: E353, E392 … E394, what is to be sent is no transaction of this plant;
+            E350, the node refuses it.
+    """
     raw = _read(file)
     genesis = genesis_of(home)
+    _check(raw, genesis, file)
 
-    async def work(client: Client) -> tuple[Digest, TxState | None]:
-        tx_id = await client.submit(raw)
-        return tx_id, await client.wait(tx_id) if wait else None
+    async def work(client: Client) -> tuple[Digest, TxState | None, int | None]:
+        tx_id = await submit(client, raw)
+        missing = await waits_for(client, raw)
+        if wait and missing is not None:
+            print(f"note: it waits until nonce {missing} of its sender is decided", file=sys.stderr)
+        return tx_id, await client.wait(tx_id, raw) if wait else None, missing
 
-    tx_id, state = with_client(home, work)
-    print_state(tx_id, state, genesis, output)
+    tx_id, state, missing = with_client(home, work)
+    print_state(tx_id, state, genesis, output, missing=missing)
     require_success(state)
 
 
@@ -58,18 +83,19 @@ def show(
     tx_id = parse_hash(tx_hash)
     genesis = genesis_of(home)
 
-    async def work(client: Client) -> TxState:
+    async def work(client: Client) -> tuple[TxState, int | None]:
         state = await (client.wait(tx_id) if wait else client.tx(tx_id))
         while wait and proof and "pending" in check_proof(tx_id, state, genesis):
             if state.stage != TxStage.COMMITTED:
                 break
             await anext(client.pushes())  # the next block carries the root that proves it
             state = await client.tx(tx_id)
-        return state
+        accepted = state.stage == TxStage.ACCEPTED and state.raw
+        return state, await waits_for(client, state.raw) if accepted else None
 
-    state = with_client(home, work)
-    print_state(tx_id, state, genesis, output, proof=proof)
-    if state.stage == TxStage.UNKNOWN:
+    state, missing = with_client(home, work)
+    print_state(tx_id, state, genesis, output, proof=proof, missing=missing)
+    if state.stage in (TxStage.UNKNOWN, TxStage.DROPPED):
         raise typer.Exit(Exit.FAILED)
 
 
@@ -84,10 +110,45 @@ def _read(file: Path) -> bytes:
             hint="a file with the signed transaction, or - for standard input",
             exit_code=Exit.USAGE,
         ) from err
+    if not data.strip():
+        raise UserError(
+            "E393",
+            "there is no transaction: the input is empty",
+            facts={"input": _name(file)},
+            hint="a signed transaction, raw or hexadecimal; did the command before the pipe fail?",
+        )
     try:
         return bytes.fromhex(data.decode("ascii").strip())
     except (UnicodeDecodeError, ValueError):
         return data
+
+
+def _name(file: Path) -> str:
+    return "standard input" if str(file) == "-" else str(file)
+
+
+def _check(raw: bytes, genesis: Genesis, file: Path) -> None:
+    """What can be wrong with a transaction whatever the chain's state, found before it is sent."""
+    try:
+        tx = decode_transaction(raw)
+    except Malformed as err:
+        raise UserError(
+            "E392",
+            "the input is not a transaction, or is damaged",
+            facts={"input": f"{_name(file)}, {len(raw)} bytes", "why": str(err)},
+            hint="the bytes as they were signed, raw or hexadecimal, whole and nothing beside them",
+        ) from err
+    if not verify(*signature_of(tx, genesis.digest)):
+        raise UserError(
+            "E394",
+            "the transaction's signature does not hold on this chain",
+            facts={
+                "input": _name(file),
+                "sender": key_text(tx.sender),
+                "chain": f"{genesis.name}, genesis_sha256 {genesis.digest.hex()}",
+            },
+            hint="signed for another plant, or changed since: sign it again with this genesis.toml",
+        )
 
 
 def require_success(state: TxState | None) -> None:
@@ -106,8 +167,18 @@ def print_state(
     output: Output,
     *,
     proof: bool = False,
+    missing: int | None = None,
 ) -> None:
-    """Print the three facts: accepted, committed, with which result."""
+    """Print the three facts: accepted, committed, with which result.
+
+    Args:
+        tx_id: of the transaction.
+        state: where it stands; ``None``: accepted a moment ago.
+        genesis: its chain, to check proofs.
+        output: form.
+        proof: whether to check the node's answer.
+        missing: the nonce that has to be decided first.
+    """
     fact: dict[str, Any] = {"hash": tx_id.hex()}
     if state is None:
         fact["stage"] = "accepted"
@@ -116,10 +187,13 @@ def print_state(
         if state.stage == TxStage.COMMITTED:
             fact["height"] = state.height
             fact |= render_receipt(state.receipt)
+        fact |= GONE.get(TxStage(state.stage), {})
         if state.raw:
             fact["transaction"] = render_transaction(state.raw)
         if proof:
             fact["proof"] = check_proof(tx_id, state, genesis)
+    if missing is not None and fact["stage"] == "accepted":
+        fact["waits_for_nonce"] = missing
     if output is Output.JSON:
         print_json(fact)
     else:

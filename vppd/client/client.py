@@ -110,10 +110,17 @@ class Client:
         """Where a transaction stands, with a proof once it is executed."""
         return await self._ask(GetTx(tx_id), TxState)
 
-    async def wait(self, tx_id: Digest) -> TxState:
-        """Until the transaction is committed, or can never be; any number of waits at once.
+    async def wait(self, tx_id: Digest, accepted: bytes = b"") -> TxState:
+        """Until the transaction is committed, or dropped; any number of waits at once.
 
-        One that this node has never heard of is waited for all the same.
+        One that this node has never heard of is waited for all the same. What waited at this node
+        and was dropped (stage ``DROPPED``) is not waited for any longer: it has expired, another
+        has its nonce, or it made room for others, and then another node may still have it.
+
+        Args:
+            tx_id: of the transaction.
+            accepted: the transaction, if this node has accepted it: it may be dropped before the
+                first look.
 
         Raises:
             Disconnected: the node went away meanwhile.
@@ -125,14 +132,15 @@ class Client:
         waits[news] = None
         try:
             state = await self.tx(tx_id)
-            seen = state.stage == TxStage.ACCEPTED
+            waited = TxState(TxStage.ACCEPTED, accepted) if accepted else None
             while state.stage != TxStage.COMMITTED:
+                if state.stage == TxStage.ACCEPTED:
+                    waited = state
+                elif waited is not None:
+                    return TxState(TxStage.DROPPED, waited.raw)
                 await news.wait()
                 news.clear()
                 state = await self.tx(tx_id)
-                if seen and state.stage == TxStage.UNKNOWN:
-                    return TxState(TxStage.EXPIRED)
-                seen = seen or state.stage == TxStage.ACCEPTED
         finally:
             del waits[news]
             if not waits and self._watched.get(tx_id) is waits:

@@ -24,6 +24,30 @@ from vppd.ledger.slots import Phase
 from vppd.ledger.transaction import PlaceOrder, decode_transaction
 from vppd.market.auction import Side
 
+REMEDY: dict[ErrorCode, str] = {
+    ErrorCode.UNDECODABLE: "sign it again",
+    ErrorCode.UNKNOWN_ACCOUNT: "sign with the key of a member or meter of this plant",
+    ErrorCode.BAD_NONCE: "sign it again with the next nonce",
+    ErrorCode.NOT_AN_ACCOUNT: "sign with the member's key, not the meter's",
+    ErrorCode.UNKNOWN_RECIPIENT: "pay a member's key, as vppd key show prints it",
+    ErrorCode.AMOUNT_OUT_OF_RANGE: "an amount of at least 1 micro-currency",
+    ErrorCode.INSUFFICIENT_FUNDS: "a smaller amount, or wait until escrow is released",
+    ErrorCode.IN_DEBT: "have somebody pay what is missing to this account first",
+    ErrorCode.SLOT_NOT_OPEN: "a nearer slot, or the same once it has opened",
+    ErrorCode.GATE_CLOSED: "a later slot; without --slot it is the next one still open",
+    ErrorCode.QUANTITY_OUT_OF_RANGE: "a smaller quantity, in Wh; mind earlier orders for the slot",
+    ErrorCode.PRICE_OUT_OF_RANGE: "a lower price; prices are per kWh",
+    ErrorCode.RESERVE_ON_WRONG_SIDE: "in a bid --reserve is at least the price, in an ask at most",
+    ErrorCode.NOT_A_METER: "sign readings with the meter's key",
+    ErrorCode.READING_FROM_FUTURE: "push it when the slot has ended",
+    ErrorCode.SLOT_CLOSED: "leave the reading out: the slot was settled with what was there",
+    ErrorCode.REGISTER_BACKWARDS: "registers only grow; compare the reading with its neighbours",
+    ErrorCode.ENERGY_OUT_OF_RANGE: "registers are in Wh; has a decimal point been lost?",
+    ErrorCode.DUPLICATE_READING: "nothing: it is recorded",
+    ErrorCode.BEFORE_FIRST_SLOT: "leave the reading out: it is before the meter's starting point",
+    ErrorCode.TOO_MANY_ORDERS: "another slot, or fewer and larger orders",
+}
+"""For each error on chain what a person may try."""
 _KEYS = {"account", "to", "seller", "buyer", "meter"}
 
 
@@ -53,6 +77,7 @@ def render_receipt(data: bytes) -> dict[str, Any]:
         shown["why"] = sentence
         detail = receipt.detail[len(receipt.detail) - len(names) :] if names else ()
         shown |= dict(zip(names, detail, strict=False))
+        shown["try"] = REMEDY[code]
     shown["events"] = [_event(event) for event in receipt.events]
     return shown
 

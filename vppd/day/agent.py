@@ -143,7 +143,7 @@ class Wallet:
             return receipt
         await client.submit(raw)
         async with asyncio.timeout(COMMIT_PATIENCE_S):
-            await client.wait(tx_id)
+            await client.wait(tx_id, raw)
         return await self._receipt(client, tx_id)
 
     async def _is_dead(self, raw: bytes) -> bool:

@@ -38,11 +38,13 @@ from vppd.ledger.state import (
     ACCOUNT,
     GRID_ACCOUNT,
     METER,
+    REGISTER,
     SETTLEMENT,
     SLOT,
     TRADE,
     Account,
     Meter,
+    Register,
     SettlementRecord,
     SlotRecord,
     State,
@@ -312,6 +314,10 @@ class Ledger:
     def meters_of(self, account: PublicKey) -> tuple[PublicKey, ...]:
         """Keys of a member's meters, ascending."""
         return self._ctx.meters.get(account, ())
+
+    def registers(self, meter: PublicKey) -> Iterator[tuple[Slot, Register]]:
+        """A meter's readings of slots that are not closed yet, ascending."""
+        return self._ctx.state.scan(REGISTER, meter)
 
     def slots(self) -> Iterator[tuple[Slot, SlotRecord]]:
         """Slots in the state, ascending."""

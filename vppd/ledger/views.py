@@ -42,6 +42,15 @@ def account_view(ledger: Ledger, key: PublicKey) -> dict[str, Any]:
             "known_before_slot": meter.slot,
             "import_wh": meter.import_wh,
             "export_wh": meter.export_wh,
+            "readings": [
+                {
+                    "slot": slot,
+                    "import_wh": register.import_wh,
+                    "export_wh": register.export_wh,
+                    "version": register.version,
+                }
+                for slot, register in ledger.registers(key)
+            ],
         }
     account = ledger.account(key)
     if account is None:

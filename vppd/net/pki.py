@@ -23,6 +23,8 @@ NODE_CERT = "node.pem"
 NODE_KEY = "node-tls.key"
 CA_DAYS = 3_650
 LEAF_DAYS = 90
+CRL = "crl.pem"
+CRL_DAYS = 365
 _PUBLIC, _SECRET = 0o644, 0o600
 
 
@@ -78,6 +80,49 @@ def issue(
     _write(out / NODE_CERT, issued.certificate, _PUBLIC)
     if not copied:
         _write(ca_copy, certificate, _PUBLIC)
+
+
+def revoke(folder: Path, files: Sequence[Path], days: int = CRL_DAYS) -> Path:
+    """Put certificates on the plant's list of revoked ones, ``crl.pem``; without any, renew it.
+
+    The list replaces the one before: it only ever grows, and holds for so many days.
+
+    Args:
+        folder: of the authority.
+        files: certificates, PEM.
+        days: validity of the list.
+
+    Returns:
+        The list's path.
+
+    Raises:
+        UserError: E150, no library; E152, cannot be read or written; E154, not a certificate of
+            this authority.
+    """
+    library = _library()
+    certificate, key = _read(folder / CA_CERT), _read(folder / CA_KEY)
+    path = folder / CRL
+    before = _read(path) if path.exists() else None
+    try:
+        crl: bytes = library.make_crl(
+            library.Issued(certificate, key), before, [_read(file) for file in files], days
+        )
+    except ValueError as err:
+        raise UserError(
+            "E154",
+            "this cannot be revoked",
+            facts={
+                "certificate": ", ".join(map(str, files)) or "none",
+                "authority": str(folder),
+                "why": str(err),
+            },
+            hint="the node's node.pem, and --dir with the authority that issued it",
+        ) from err
+    fresh = folder / f"{CRL}.new"
+    fresh.unlink(missing_ok=True)
+    _write(fresh, crl, _PUBLIC)
+    fresh.replace(path)
+    return path
 
 
 def show(path: Path) -> dict[str, str]:

@@ -111,8 +111,9 @@ class TxStage(IntEnum):
     """Waiting in this node's mempool."""
     COMMITTED = 2
     """Decided and executed; the receipt says with what result."""
-    EXPIRED = 3
-    """It waited here and can never be decided any more; said by the client, which saw it drop."""
+    DROPPED = 3
+    """It waited in this node's mempool and does not any more: it expired, another transaction took
+    its nonce, or it made room for others. Said by the client, which saw it drop."""
 
 
 class TxState(Message, frozen=True, tag=2):
@@ -175,7 +176,8 @@ class Committed(Message, frozen=True):
     receipts: tuple[bytes, ...]
     """Index 0 is the block's own receipt, then one per transaction; empty if too large to push."""
     dropped: tuple[Bytes32, ...]
-    """Transactions that waited at this node and can never be decided any more."""
+    """Transactions that waited at this node and do not any more, although they were not decided:
+    they never can be, or they made room for others."""
 
 
 decode_request = Decoder(Request)

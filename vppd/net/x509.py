@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -69,12 +70,7 @@ def make_leaf(
             ed25519 authority.
     """
     issuer = x509.load_pem_x509_certificate(ca.certificate)
-    issuer_key = load_pem_private_key(ca.key, None)
-    if (
-        not isinstance(issuer_key, Ed25519PrivateKey)
-        or issuer_key.public_key() != issuer.public_key()
-    ):
-        raise ValueError("the authority's key is not the ed25519 key of its certificate")
+    issuer_key = _issuer_key(ca, issuer)
     key = Ed25519PrivateKey.generate()
     plant = str(issuer.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)[0].value)
     begin = now or datetime.now(UTC)
@@ -100,6 +96,60 @@ def make_leaf(
     return _pem(builder.sign(issuer_key, None), key)
 
 
+def make_crl(
+    ca: Issued,
+    before: bytes | None,
+    revoked: Sequence[bytes],
+    days: int,
+    now: datetime | None = None,
+) -> bytes:
+    """The plant's list of revoked certificates (CRL), PEM: the one before, and some more.
+
+    Args:
+        ca: who signs.
+        before: the list that this one replaces.
+        revoked: certificates to add, PEM; one that is on the list already stays once.
+        days: until a newer list must have replaced it.
+        now: when it is made.
+
+    Raises:
+        ValueError: not PEM of that kind, or not of this authority.
+    """
+    issuer = x509.load_pem_x509_certificate(ca.certificate)
+    key = _issuer_key(ca, issuer)
+    at = now or datetime.now(UTC)
+    entries: dict[int, x509.RevokedCertificate] = {}
+    number = 1
+    if before is not None:
+        old = x509.load_pem_x509_crl(before)
+        if not old.is_signature_valid(key.public_key()):
+            raise ValueError("the list there is was not signed by this authority")
+        entries = {entry.serial_number: entry for entry in old}
+        number = old.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number + 1
+    for pem in revoked:
+        certificate = x509.load_pem_x509_certificate(pem)
+        try:
+            certificate.verify_directly_issued_by(issuer)
+        except (InvalidSignature, TypeError, ValueError) as err:
+            raise ValueError("the certificate is not of this authority") from err
+        builder = x509.RevokedCertificateBuilder().revocation_date(at)
+        serial = certificate.serial_number
+        entries.setdefault(serial, builder.serial_number(serial).build())
+    crl = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(issuer.subject)
+        .last_update(at - CLOCK_SLACK)
+        .next_update(at + timedelta(days=days))
+        .add_extension(x509.CRLNumber(number), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False
+        )
+    )
+    for entry in entries.values():
+        crl = crl.add_revoked_certificate(entry)
+    return crl.sign(key, None).public_bytes(Encoding.PEM)
+
+
 def describe(pem: bytes) -> dict[str, str]:
     """A certificate's facts for people, in order.
 
@@ -121,6 +171,13 @@ def describe(pem: bytes) -> dict[str, str]:
         "serial": f"{certificate.serial_number:x}",
         "fingerprint": fingerprint(certificate.public_bytes(Encoding.DER)).hex(),
     }
+
+
+def _issuer_key(ca: Issued, issuer: x509.Certificate) -> Ed25519PrivateKey:
+    key = load_pem_private_key(ca.key, None)
+    if not isinstance(key, Ed25519PrivateKey) or key.public_key() != issuer.public_key():
+        raise ValueError("the authority's key is not the ed25519 key of its certificate")
+    return key
 
 
 def _name(plant: str, common: str, unit: str | None = None) -> x509.Name:

@@ -273,7 +273,7 @@ class Machine:
         return [*words, self.standing()._replace(to=(peer,))]
 
     def reconnected(self, peer: ReplicaIndex) -> None:
-        """Greet a validator that is back; a leader may have lost what was forwarded to it before."""
+        """Greet a validator that is back; a leader may have lost what it was sent before."""
         self._frames += self.greeting(peer)
         if peer == self.engine.status().leader:
             for tx in self.mempool.own():

@@ -121,9 +121,10 @@ class Service:
         return Accepted(tx.id)
 
     async def _tx(self, tx_id: Digest) -> Result:
+        # First here, then there: a block decided meanwhile moves it from the one to the other.
+        waiting = self._machine.mempool.get(tx_id)
         location = await self._store.tx_location(tx_id)
         if location is None:
-            waiting = self._machine.mempool.get(tx_id)
             if waiting is None:
                 return TxState(TxStage.UNKNOWN)
             return TxState(TxStage.ACCEPTED, waiting.raw)
