@@ -20,7 +20,7 @@ def used() -> dict[str, set[str]]:
     rooms: dict[str, set[str]] = {}
     for path in PACKAGE.rglob("*.py"):
         room = path.relative_to(PACKAGE).parts[0]
-        for code in re.findall(r"\"(E\d{3})\"", path.read_text(encoding="utf-8")):
+        for code in re.findall(r"(?<![=!]= )\"(E\d{3})\"", path.read_text(encoding="utf-8")):
             rooms.setdefault(code, set()).add(room)
     return rooms
 

@@ -155,6 +155,15 @@ def test_no_vote_for_a_block_that_does_not_fit(field: str, wrong: Any) -> None:
     assert not sent(step, Prepare)
 
 
+def test_clocks_that_differ_are_seen() -> None:
+    lab = Lab()
+    lab.hear(block(header(lab.validators, time_ms=UNIX_MS + 600_000)))
+    assert lab.replica.status().ahead_ms == 600_000
+    lab = Lab()
+    lab.hear(block(header(lab.validators)))
+    assert lab.replica.status().ahead_ms is None
+
+
 def test_a_block_at_most_half_a_second_ahead_is_fresh() -> None:
     lab = Lab()
     assert sent(lab.hear(block(header(lab.validators, time_ms=UNIX_MS + 500))), Prepare)

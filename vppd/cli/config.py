@@ -31,6 +31,23 @@ def check(
     print_rows(rows, output)
 
 
+def show(
+    origin: Annotated[
+        bool, typer.Option("--origin", help="Also where each value comes from.")
+    ] = False,
+    home: Annotated[Path, typer.Option(help="A node's folder.")] = Path(),
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Print every value this node runs with, defaults included; no secret is shown."""
+    from vppd.config.origin import settings
+
+    rows: list[Row] = []
+    for setting in settings(home):
+        row = {"file": setting.file, "key": setting.key, "value": setting.value}
+        rows.append({**row, "origin": setting.origin} if origin else row)
+    print_rows(rows, output)
+
+
 def _file_row(path: Path) -> Row:
     """Which of the three files it is shows in its tables, whatever it is called."""
     data = read_bytes(path, hint="vppd config check FILE…, or --home FOLDER")

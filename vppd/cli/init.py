@@ -18,7 +18,7 @@ import typer
 from vppd.config.genesis import Genesis
 from vppd.config.genesis_file import load_genesis
 from vppd.config.keys import create_key, load_key
-from vppd.config.node import render_node
+from vppd.config.node import default_node, render_node
 from vppd.config.values import parse_name
 from vppd.crypto import SigningKey, key_text
 from vppd.errors import Exit, UserError
@@ -56,7 +56,8 @@ def found(home: Path, role: Role | None, name: str | None) -> SigningKey:
     """Write node.key and node.toml, and chain.db if genesis.toml is there already.
 
     Raises:
-        UserError: E122, a file of a node is there; E119, role or name missing or odd.
+        UserError: E122, a file of a node is there; E119, role or name missing or odd; E141, the
+            folder's path is too long.
     """
     if role is None:
         raise _usage("the role is missing")
@@ -64,6 +65,7 @@ def found(home: Path, role: Role | None, name: str | None) -> SigningKey:
         name = parse_name(home.name if name is None else name)
     except ValueError as err:
         raise _usage(str(err)) from err
+    default_node(home)  # a path too long for its socket is said now, not at the first start
     for file in (home / "node.toml", home / "chain.db", home / UNUSED):
         if file.exists():
             raise UserError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -35,42 +36,52 @@ KeyOption: TypeAlias = Annotated[
     Path | None, typer.Option(help="The member's key; default: the node's.")
 ]
 BusOption: TypeAlias = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Where in the grid.")]
+ReserveOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(help="The worst price you accept at gate closure; default: the price."),
+]
 LIFETIME_BLOCKS = 1_000
 
 
-def bid(
-    quantity_wh: QuantityArg,
-    price: PriceArg,
-    reserve: Annotated[
-        str | None, typer.Option(help="The most you will pay at gate closure; default: the price.")
-    ] = None,
-    slot: SlotOption = None,
-    bus: BusOption = 0,
-    key: KeyOption = None,
-    wait: WaitOption = False,
-    home: HomeOption = Path(),
-    output: OutputOption = Output.TABLE,
-) -> None:
-    """Bid for energy delivered in a slot."""
-    _order(Side.BID, quantity_wh, price, reserve, slot, bus, key, home, output, wait=wait)
+def _order_command(side: Side) -> Callable[..., None]:
+    """``bid`` and ``ask`` are one command but for the side, and take the same options."""
+
+    def place(
+        quantity_wh: QuantityArg,
+        price: PriceArg,
+        reserve: ReserveOption = None,
+        slot: SlotOption = None,
+        bus: BusOption = 0,
+        key: KeyOption = None,
+        wait: WaitOption = False,
+        home: HomeOption = Path(),
+        output: OutputOption = Output.TABLE,
+    ) -> None:
+        genesis = genesis_of(home)
+        signer = load_key(key or node_config(home).key_file)
+        limit = _price(price, "price")
+        worst = limit if reserve is None else _price(reserve, "reserve price")
+
+        async def work(client: Client) -> tuple[Digest, TxState | None]:
+            account = await account_of(client, signer.public_key)
+            target = await _open_slot(client) if slot is None else slot
+            op = PlaceOrder(target, side, quantity_wh, limit, worst, bus)
+            expiry = account["height"] + LIFETIME_BLOCKS
+            raw = make_transaction(signer, genesis.digest, account["nonce"], expiry, (op,))
+            tx_id = await submit(client, raw)
+            return tx_id, await client.wait(tx_id, raw) if wait else None
+
+        tx_id, state = with_client(home, work)
+        print_state(tx_id, state, genesis, output)
+        require_success(state)
+
+    return place
 
 
-def ask(
-    quantity_wh: QuantityArg,
-    price: PriceArg,
-    reserve: Annotated[
-        str | None,
-        typer.Option(help="The least you will take at gate closure; default: the price."),
-    ] = None,
-    slot: SlotOption = None,
-    bus: BusOption = 0,
-    key: KeyOption = None,
-    wait: WaitOption = False,
-    home: HomeOption = Path(),
-    output: OutputOption = Output.TABLE,
-) -> None:
-    """Offer energy delivered in a slot."""
-    _order(Side.OFFER, quantity_wh, price, reserve, slot, bus, key, home, output, wait=wait)
+bid = _order_command(Side.BID)
+"""Bid for energy delivered in a slot."""
+ask = _order_command(Side.OFFER)
+"""Offer energy delivered in a slot."""
 
 
 def book(
@@ -110,38 +121,6 @@ def _price(text: str, what: str) -> MicroPerKwh:
             hint="0.52, or 0.525001: at most six decimals",
             exit_code=Exit.USAGE,
         ) from err
-
-
-def _order(
-    side: Side,
-    quantity_wh: int,
-    price: str,
-    reserve: str | None,
-    slot: int | None,
-    bus: int,
-    key: Path | None,
-    home: Path,
-    output: Output,
-    *,
-    wait: bool,
-) -> None:
-    genesis = genesis_of(home)
-    signer = load_key(key or node_config(home).key_file)
-    limit = _price(price, "price")
-    worst = limit if reserve is None else _price(reserve, "reserve price")
-
-    async def work(client: Client) -> tuple[Digest, TxState | None]:
-        account = await account_of(client, signer.public_key)
-        target = await _open_slot(client) if slot is None else slot
-        op = PlaceOrder(target, side, quantity_wh, limit, worst, bus)
-        expiry = account["height"] + LIFETIME_BLOCKS
-        raw = make_transaction(signer, genesis.digest, account["nonce"], expiry, (op,))
-        tx_id = await submit(client, raw)
-        return tx_id, await client.wait(tx_id, raw) if wait else None
-
-    tx_id, state = with_client(home, work)
-    print_state(tx_id, state, genesis, output)
-    require_success(state)
 
 
 async def _open_slot(client: Client) -> int:

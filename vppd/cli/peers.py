@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import secrets
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from vppd.cli.output import Output, OutputOption, print_rows
-from vppd.config.peers import Peer, add_peer, load_peers
-from vppd.crypto import SigningKey, key_text
-from vppd.errors import Exit, UserError
+from vppd.cli.output import Output, OutputOption, Row, print_rows
+from vppd.config.peers import add_peer, load_peers
+from vppd.crypto import key_text
+from vppd.errors import Exit
 
 PeersFile = Annotated[Path, typer.Option("--peers", help="The file with the addresses.")]
 
@@ -44,29 +43,19 @@ def check(
     A real TLS handshake and a real hello with this node's certificate, whether it runs or not.
     """
     from vppd.cli.loop import run_async
-    from vppd.client.client import connect_port
-    from vppd.config.home import load_home
-    from vppd.net.tls import load_tls
+    from vppd.cli.probe import ask_all
 
-    ready = load_home(home)
-    node = ready.node
-    tls = load_tls(node.ca, node.cert, node.cert_key, node.crl) if node.transport == "tls" else None
-
-    visitor = SigningKey(secrets.token_bytes(32))  # the node's own key would look like its twin
-
-    async def visit(peer: Peer) -> dict[str, str | int | None]:
-        row: dict[str, str | int | None] = {"name": peer.name, "addr": peer.addr}
-        try:
-            async with connect_port(peer.addr, visitor, ready.genesis, tls, peer.key) as client:
-                view = await client.view("status")
-        except UserError as err:
-            return {**row, "ok": "no", "height": None, "why": err.facts.get("why", err.what)}
-        return {**row, "ok": "yes", "height": view["height"], "why": None}
-
-    async def main() -> list[dict[str, str | int | None]]:
-        return [await visit(peer) for peer in ready.peers.peers]
-
-    rows = run_async(main())
+    _, nodes = run_async(ask_all(home))
+    rows: list[Row] = [
+        {
+            "name": node["name"],
+            "addr": node["addr"],
+            "ok": "yes" if node["ok"] else "no",
+            "height": node.get("height"),
+            "why": node["why"],
+        }
+        for node in nodes
+    ]
     print_rows(rows, output)
     if any(row["ok"] == "no" for row in rows):
         raise typer.Exit(Exit.UNHEALTHY)

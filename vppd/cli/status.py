@@ -2,34 +2,82 @@
 
 from __future__ import annotations
 
+import io
+import json
+import sys
+import time
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from vppd.cli.online import HomeOption, with_client
 from vppd.cli.output import Output, OutputOption, print_json, print_rows
-from vppd.errors import Exit
+from vppd.errors import Exit, UserError
 
+WATCH_S = 1.0
 STUCK_MS = 2_000
 """Work that waits longer than this is worth a line."""
 
 
 def status(
     home: HomeOption = Path(),
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Again each second, until Ctrl-C.")
+    ] = False,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Ask every node itself, whether this one runs or not.")
+    ] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Print where the plant stands, as this node sees it.
 
-    Exit code 3 if the plant cannot decide, or if this node should vote and does not.
+    Exit code 3 if the plant cannot decide, or if this node should vote and does not; with --probe,
+    if fewer nodes answer than it takes to decide.
     """
+    if probe:
+        from vppd.cli.probe import probe_plant
+
+        show: Callable[[], bool] = partial(probe_plant, home, output, line=watch)
+    else:
+        show = partial(_show, home, output, line=watch)
+    healthy = _watch(show, output) if watch else show()
+    if not healthy:
+        raise typer.Exit(Exit.UNHEALTHY)
+
+
+def _show(home: Path, output: Output, *, line: bool) -> bool:
+    """Print once; whether all is well."""
     view: dict[str, Any] = with_client(home, lambda client: client.view("status"))
     if output is Output.JSON:
-        print_json(view)
+        print(json.dumps(view, ensure_ascii=False)) if line else print_json(view)
     else:
         _print(view)
-    if _alive(view) < view["quorum"] or view["observer"]:
-        raise typer.Exit(Exit.UNHEALTHY)
+    return _alive(view) >= view["quorum"] and not view["observer"]
+
+
+def _watch(show: Callable[[], bool], output: Output) -> bool:
+    """Show again and again; a node that does not answer is waited for."""
+    healthy = False
+    try:
+        while True:
+            text = io.StringIO()
+            try:
+                with redirect_stdout(text):
+                    healthy = show()
+            except UserError as err:
+                healthy = False
+                said: dict[str, Any] = {"error": err.code, "what": err.what, **err.facts}
+                text.write(f"{err}\n" if output is Output.TABLE else json.dumps(said) + "\n")
+            if output is Output.TABLE and sys.stdout.isatty():
+                print("\x1b[H\x1b[2J", end="")  # all at once: a screen that is empty flickers
+            print(text.getvalue(), end="", flush=True)
+            time.sleep(WATCH_S)
+    except KeyboardInterrupt:
+        return healthy
 
 
 def _alive(view: dict[str, Any]) -> int:
@@ -58,6 +106,11 @@ def _verdict(view: dict[str, Any]) -> list[str]:
         lines.append(f"THIS NODE DOES NOT VOTE: {view['observer']}")
     if view["disk_low"]:
         lines.append("THIS NODE SIGNS NOTHING: its disk is below min_free")
+    if view["ahead_ms"] is not None:
+        lines.append(
+            f"CLOCKS DIFFER: {view['leader']} proposes {view['ahead_ms'] / 1000:.0f} s ahead of this "
+            "machine's clock, so this node does not vote; vppd status --probe shows whose is wrong"
+        )
     if view["stuck_ms"] is not None and view["stuck_ms"] >= STUCK_MS:
         lines.append(f"work has waited {view['stuck_ms'] / 1000:.0f} s for a decision")
     lines += [

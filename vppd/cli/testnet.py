@@ -25,11 +25,11 @@ from vppd.config.genesis import (
 )
 from vppd.config.genesis_file import parse_genesis, render_genesis
 from vppd.config.keys import create_key
-from vppd.config.node import Transport, is_loopback, render_node
+from vppd.config.node import Transport, default_node, is_loopback, render_node
 from vppd.config.peers import PORT_STEP, Peer, Peers, render_peers
-from vppd.config.values import format_address, parse_hours, parse_name
+from vppd.config.values import format_address, parse_address, parse_hours, parse_name
 from vppd.crypto import key_text
-from vppd.errors import Exit, UserError
+from vppd.errors import ConfigError, Exit, UserError
 from vppd.types import Micro, PublicKey, Role
 
 BASE_PORT = 7440
@@ -192,11 +192,16 @@ def write_testnet(
 
     Raises:
         UserError: E114, ``out`` holds something already; E117, numbers that make no plant; E120,
-            ``out`` cannot be written; E150, no library to issue certificates with.
+            ``out`` cannot be written; E141, its path is too long; E150, no
+            library to issue certificates with.
     """
     names = _names(nodes, operators, hosts, base_port, chain_name)
-    _make_empty(out)
     addresses = _addresses(nodes, hosts, base_port)
+    market = market or scaled_market()
+    if not market.tariffs:
+        market = msgspec.structs.replace(market, tariffs=table_1_tariffs())
+    _rehearse(out, names, consensus or ConsensusRules(), market, balance, chain_name)
+    _make_empty(out)
     members: list[Member] = []
     for (name, role), addr in zip(names, addresses, strict=True):
         home = out / name
@@ -208,9 +213,6 @@ def write_testnet(
         members.append(
             Member(name=name, role=role, home=home, addr=addr, key=key.public_key, meter=meter)
         )
-    market = market or scaled_market()
-    if not market.tariffs:
-        market = msgspec.structs.replace(market, tariffs=table_1_tariffs())
     genesis_text = render_genesis(
         name=chain_name,
         consensus=consensus or ConsensusRules(),
@@ -237,6 +239,32 @@ def write_testnet(
         _write_certificates(out, chain_name, members, _dealt(hosts, nodes))
     asyncio.run(_create_stores(members, genesis))
     return Testnet(out=out, genesis=genesis, peers=peers, nodes=tuple(members))
+
+
+def _rehearse(
+    out: Path,
+    names: Sequence[tuple[str, Role]],
+    consensus: ConsensusRules,
+    market: MarketRulesSection,
+    balance: Micro,
+    chain_name: str,
+) -> None:
+    """Whether these numbers make files that a node starts on, before there is a single one."""
+    keys = {name: hashlib.sha256(name.encode()).digest() for name, _ in names}
+    text = render_genesis(
+        name=chain_name,
+        consensus=consensus,
+        market=market,
+        validators=[ValidatorEntry(name=name, role=role, key=keys[name]) for name, role in names],
+        accounts=[AccountEntry(name=name, key=keys[name], balance=balance) for name, _ in names],
+    )
+    try:
+        parse_genesis(text.encode(), out / "genesis.toml")
+    except ConfigError as err:
+        said = [err.what, *(f"{label}: {said}" for label, said in err.facts.items())]
+        raise _no_plant("; ".join(line for line in said if not line.startswith("file:"))) from err
+    for name, _ in names:
+        default_node(out / name)  # a path too long for its socket
 
 
 async def _create_stores(members: Sequence[Member], genesis: Genesis) -> None:
@@ -275,6 +303,8 @@ def _names(
             raise _no_plant(why)
     try:
         parse_name(chain_name)
+        for host in hosts:
+            parse_address(format_address(host, base_port))
     except ValueError as err:
         raise _no_plant(str(err)) from err
     return [

@@ -44,6 +44,8 @@ TOTAL_LIMIT: Micro = 2**62
 """All the money of a plant: fits a signed 64-bit integer, with as much again for the grid."""
 ORDER_LIMIT: Micro = 2**52
 """The largest order's worth; the ledger counts to twice that, for rules with a tolerance."""
+MOST_VALIDATORS = 256
+"""A certificate's bitmap has at most 32 bytes (consensus/messages.py)."""
 OTHER_ENGINES = frozenset({"bncm", "dpos"})
 _MARKET = MarketRulesSection()
 _Offset = Annotated[int, Meta(ge=0, lt=2**53)]
@@ -254,6 +256,13 @@ class _Reader:
     # -- rules
 
     def _check_consensus(self, rules: ConsensusRules, n: int) -> None:
+        if n > MOST_VALIDATORS:
+            raise ConfigError(
+                "E140",
+                f"{n} validators are more than a certificate can name",
+                facts={"file": str(self._path), "most": str(MOST_VALIDATORS)},
+                hint="DERs beyond that take part without voting: [[account]] and [[meter]] entries",
+            )
         most = (n - 1) // 3
         if rules.f is not None and rules.f > most:
             raise ConfigError(

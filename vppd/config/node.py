@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -17,6 +18,8 @@ from vppd.types import Role
 
 T = TypeVar("T")
 
+SOCKET_PATH_BYTES = 107
+"""Longest path of a Unix socket on Linux (unix(7)): 108 with the zero at the end."""
 Transport = Literal["tls", "plain"]
 Synchronous = Literal["full", "normal", "off"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -111,7 +114,7 @@ def load_node(path: Path, *, bench: bool = False) -> NodeConfig:
         bench: whether unsafe settings are allowed because nothing of value is at stake.
 
     Raises:
-        ConfigError: E100…E106, E115, E164, naming the file, the key and what to try.
+        ConfigError: E100…E106, E115, E141, E164, naming the file, the key and what to try.
     """
     hint = "vppd init writes one; without --config a node runs on the defaults"
     return parse_node(read_bytes(path, hint=hint), path, bench=bench)
@@ -121,7 +124,7 @@ def parse_node(data: bytes, path: Path, *, bench: bool = False) -> NodeConfig:
     """The same for bytes at hand.
 
     Raises:
-        ConfigError: E101…E106, E115, E164.
+        ConfigError: E101…E106, E115, E141, E164.
     """
     return _decode(convert(parse(data, path), NodeFile, path), path, bench=bench)
 
@@ -153,6 +156,16 @@ def _decode(file: NodeFile, path: Path, *, bench: bool) -> NodeConfig:
             facts={"file": str(path), "key": "store.synchronous"},
             hint='synchronous = "full"',
         )
+    socket = base / file.net.socket
+    length = len(os.fsencode(socket))
+    if length > SOCKET_PATH_BYTES:
+        raise ConfigError(
+            "E141",
+            "the path of the socket for clients is too long",
+            facts={"socket": str(socket), "bytes": f"{length}, at most {SOCKET_PATH_BYTES}"},
+            hint="a folder with a shorter path, or a short one for the socket alone in node.toml:\n"
+            '[net] socket = "/run/vppd/op-0.sock"',
+        )
     return NodeConfig(
         role=file.node.role,
         name=file.node.name,
@@ -163,7 +176,7 @@ def _decode(file: NodeFile, path: Path, *, bench: bool) -> NodeConfig:
         cert=base / file.net.cert,
         cert_key=base / file.net.cert_key,
         crl=None if file.net.crl is None else base / file.net.crl,
-        socket=base / file.net.socket,
+        socket=socket,
         http_listen=file.http.listen,
         store=base / file.store.path,
         synchronous=file.store.synchronous,

@@ -286,6 +286,8 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
     """And why, by trigger, sorted by name."""
     stuck_ms: int | None
     """How long work has waited here without a decision; ``None``: no work."""
+    ahead_ms: int | None
+    """How far the last fresh proposal lay ahead of this clock, if that was too far to vote for."""
     evidence: int
     byzantine_tolerance: int
     quorum_slack: int

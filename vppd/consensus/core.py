@@ -105,6 +105,8 @@ class Core:
         self.opened_ms = 0
         """When this node last sent its own proposal or vote at L+1 (monotonic)."""
         self.decided_ms = 0
+        self.ahead_ms: int | None = None
+        """How far the last fresh proposal lay ahead of this clock, if that was too far."""
         self.last_header: Header | None = None
         """Of the head, once something was decided by this process."""
         self._applied: Applied | None = None
@@ -524,9 +526,9 @@ class Core:
         leader = self._validators.members[self.leader(view, body.header.height)]
         ahead_ms = body.header.time_ms - self.now.unix_ms
         creeping = body.header.time_ms == self.head.time_ms + 1
-        return body.header.proposer == leader.key and (
-            creeping or ahead_ms <= self._settings.clock_tolerance_ms
-        )
+        early = not creeping and ahead_ms > self._settings.clock_tolerance_ms
+        self.ahead_ms = ahead_ms if early else None
+        return body.header.proposer == leader.key and not early
 
     # ------------------------------------------------------------ promises and what is missing
 

@@ -200,6 +200,7 @@ class Replica:
             view_changes=self._changer.triggers.total(),
             view_triggers=tuple(sorted(self._changer.triggers.items())),
             stuck_ms=self._pace.stuck_ms(core.now.monotonic_ms),
+            ahead_ms=core.ahead_ms,
             evidence=len(core.accusations),
             byzantine_tolerance=quorum.f,
             quorum_slack=quorum.n - quorum.vote,

@@ -113,6 +113,7 @@ class Views:
             "view_changes": engine.view_changes,
             "view_triggers": dict(engine.view_triggers),
             "stuck_ms": engine.stuck_ms,
+            "ahead_ms": engine.ahead_ms,
             "evidence": engine.evidence,
             "mempool_txs": len(machine.mempool),
             "mempool_bytes": machine.mempool.size_bytes,

@@ -1,0 +1,27 @@
+"""``vppd status --probe``: whose clock is wrong, when nobody's is certain to be right."""
+
+from __future__ import annotations
+
+from vppd.cli.probe import wrong_clocks
+
+
+def node(name: str, clock_ms: int) -> dict[str, object]:
+    return {"name": name, "ok": True, "clock_ms": clock_ms}
+
+
+def test_clocks_that_agree_say_nothing() -> None:
+    assert wrong_clocks([node("a", 0), node("b", 400), node("c", -400)], 500) == []
+
+
+def test_the_one_that_is_off_is_named() -> None:
+    (line,) = wrong_clocks([node("a", 1), node("b", 600_002), node("c", 3), node("d", 2)], 500)
+    assert "WRONG CLOCK: b is 600.0 s ahead of the plant" in line
+
+
+def test_when_all_others_agree_it_is_this_machine() -> None:
+    (line,) = wrong_clocks([node(name, -600_000) for name in "abcd"], 500)
+    assert "WRONG CLOCK: this machine is 600.0 s ahead of the plant" in line
+
+
+def test_nodes_that_do_not_answer_have_no_clock() -> None:
+    assert wrong_clocks([{"name": "a", "ok": False, "why": "connection refused"}], 500) == []
