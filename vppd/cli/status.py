@@ -108,8 +108,9 @@ def _verdict(view: dict[str, Any]) -> list[str]:
         lines.append("THIS NODE SIGNS NOTHING: its disk is below min_free")
     if view["ahead_ms"] is not None:
         lines.append(
-            f"CLOCKS DIFFER: {view['leader']} proposes {view['ahead_ms'] / 1000:.0f} s ahead of this "
-            "machine's clock, so this node does not vote; vppd status --probe shows whose is wrong"
+            f"CLOCKS DIFFER: {view['leader']} proposes {view['ahead_ms'] / 1000:.0f} s ahead of "
+            "this machine's clock, so this node does not vote; vppd status --probe shows whose is "
+            "wrong"
         )
     if view["stuck_ms"] is not None and view["stuck_ms"] >= STUCK_MS:
         lines.append(f"work has waited {view['stuck_ms'] / 1000:.0f} s for a decision")
