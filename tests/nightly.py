@@ -60,6 +60,7 @@ JOBS = (
     Job("disk-full", _python("tests.chaos.disk_full", "--times", "3")),
     Job("torn-node", _python("tests.chaos.torn_node", "--n", "40")),
     Job("torn-store", _python("tests.store.torn", "--n", "500")),
+    Job("flips", _python("tests.store.flips", "--n", "5000")),
     Job("partitions", _python("tests.chaos.partitions", "--minutes", "3")),
 )
 

@@ -317,6 +317,7 @@ async def test_a_copy_stops_when_more_validators_say_so_than_may_lie(
     plant: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("vppd.net.copies.ECHO_SECONDS", 0.05)
+    monkeypatch.setattr("vppd.net.copies.INSIST_SECONDS", 0.2)
     nodes = [await plant.start(i, n=4) for i in range(4)]
     await nodes[3].seen.all_up([0, 1, 2])
     speaking = [asyncio.create_task(talk(nodes[3], i)) for i in (0, 1)]

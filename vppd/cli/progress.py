@@ -9,9 +9,12 @@ from contextlib import contextmanager
 
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[..., None]]:
-    """A bar over ``total`` steps; the yielded function advances it by one, or by so many."""
+    """A bar over ``total`` steps; the yielded function advances it by one, or by so many.
+
+    Its second argument is a new total, for work that learns on the way how long it is.
+    """
     if not sys.stderr.isatty():
-        yield lambda _steps=1: None
+        yield lambda _steps=1, _total=None: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -20,4 +23,4 @@ def progress(what: str, total: int) -> Iterator[Callable[..., None]]:
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), Remaining())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=total)
-        yield lambda steps=1: bar.advance(task, steps)
+        yield lambda steps=1, total=None: bar.update(task, advance=steps, total=total)

@@ -50,7 +50,7 @@ COMMANDS = (
         "status",
         "vppd.cli.status:status",
         "Print where the plant stands and who is missing.",
-        ("vppd status", "vppd status --home plant/op-0 -o json"),
+        ("vppd status", "vppd status --watch", "vppd status --probe --home plant/op-0 -o json"),
     ),
     Entry(
         "block show",
@@ -153,6 +153,37 @@ COMMANDS = (
         ("vppd recover", "vppd recover --home plant/der-1", "vppd recover --force -o json"),
     ),
     Entry(
+        "db check",
+        "vppd.cli.db:check",
+        "Check the store: its file, its safety record, every hash, root and signature.",
+        (
+            "vppd db check",
+            "vppd db check --home plant/der-1 -o json",
+            "vppd db check --store der-1.backup",
+        ),
+    ),
+    Entry(
+        "db backup",
+        "vppd.cli.db:backup",
+        "Copy the store of a running or stopped node; the copy can never vote.",
+        ("vppd db backup der-1.backup", "vppd db backup /mnt/usb/der-1.backup --home plant/der-1"),
+    ),
+    Entry(
+        "db restore",
+        "vppd.cli.db:restore",
+        "Put a backup in place of the store; the node then follows without voting.",
+        (
+            "vppd db restore der-1.backup",
+            "vppd db restore der-1.backup --home plant/der-1 --replace",
+        ),
+    ),
+    Entry(
+        "doctor",
+        "vppd.cli.doctor:doctor",
+        "Check clock, disk, ports, permissions, files, certificates, store and peers.",
+        ("vppd doctor", "vppd doctor --home plant/der-1", "vppd doctor -o json"),
+    ),
+    Entry(
         "config check",
         "vppd.cli.config:check",
         "Check a node's files by themselves and against each other.",
@@ -161,6 +192,12 @@ COMMANDS = (
             "vppd config check --home plant/der-1",
             "vppd config check peers.toml",
         ),
+    ),
+    Entry(
+        "config show",
+        "vppd.cli.config:show",
+        "Print every value this node runs with, and where it comes from.",
+        ("vppd config show", "vppd config show --origin --home plant/der-1 -o json"),
     ),
     Entry(
         "key gen",
@@ -239,7 +276,8 @@ COMMANDS = (
 GROUPS = {
     "block": "Decided blocks.",
     "tx": "Signed transactions.",
-    "config": "Check this node's files.",
+    "config": "This node's files: what they say, and whether they hold.",
+    "db": "This node's chain store.",
     "key": "Secret keys of nodes and meters.",
     "market": "Orders, trades and clearing.",
     "meter": "Meters and their readings.",

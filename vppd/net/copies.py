@@ -21,6 +21,11 @@ ECHO_SECONDS = 0.25
 """What a process sent before it died may arrive so long after its successor's hello."""
 CLAIM_SECONDS = 30.0
 """For so long counts what a validator has said of a second copy."""
+INSIST_SECONDS = 3.0
+"""So long a validator must go on refusing a process before that counts.
+
+What a process has sent before it died can arrive seconds later, over a line that was cut: its
+successor is refused for it once, and let in at the next attempt, since the old link has ended."""
 LIVE_SESSION = "a live session under your key: another copy of this node is connected here"
 
 
@@ -38,22 +43,39 @@ class Newcomer(NamedTuple):
         return now - self.since >= ECHO_SECONDS
 
 
+class Claim(NamedTuple):
+    """What a validator has said again and again, without a friendly word in between."""
+
+    first: float
+    last: float
+
+    def holds(self, now: float) -> bool:
+        """Whether it is not too long ago."""
+        return now - self.last < CLAIM_SECONDS
+
+    @property
+    def is_insisted(self) -> bool:
+        """Whether it was said long enough to be no mistake."""
+        return self.last - self.first >= INSIST_SECONDS
+
+
 class Claims:
     """Which validators say that another process has our key.
 
     Args:
-        needed: so many must say so; one more than may lie.
+        needed: so many must insist; one more than may lie.
     """
 
     def __init__(self, needed: int) -> None:
         self._needed = needed
-        self._said: dict[ReplicaIndex, float] = {}
+        self._said: dict[ReplicaIndex, Claim] = {}
 
     def note(self, validator: ReplicaIndex, now: float) -> bool:
-        """One says so now; whether that makes enough."""
-        self._said[validator] = now
-        current = [at for at in self._said.values() if now - at < CLAIM_SECONDS]
-        return len(current) >= self._needed
+        """One says so now; whether enough of them insist."""
+        before = self._said.get(validator)
+        first = before.first if before is not None and before.holds(now) else now
+        self._said[validator] = Claim(first, now)
+        return len(self.insisting(now)) >= self._needed
 
     def withdraw(self, validator: ReplicaIndex) -> None:
         """It talks to us after all."""
@@ -61,12 +83,14 @@ class Claims:
 
     def holds(self, validator: ReplicaIndex, now: float) -> bool:
         """Whether this one has said so lately, and not talked to us since."""
-        at = self._said.get(validator)
-        return at is not None and now - at < CLAIM_SECONDS
+        claim = self._said.get(validator)
+        return claim is not None and claim.holds(now)
 
-    def of(self, now: float) -> list[ReplicaIndex]:
-        """Those that have, ascending."""
-        return sorted(index for index in self._said if self.holds(index, now))
+    def insisting(self, now: float) -> list[ReplicaIndex]:
+        """Those that go on saying so, ascending."""
+        return sorted(
+            i for i, claim in self._said.items() if claim.holds(now) and claim.is_insisted
+        )
 
 
 def second_copy(key: str, said_by: list[str]) -> UserError:

@@ -511,7 +511,8 @@ class Network:
         """A validator says that another process has our own key."""
         log.error("second_copy_of_this_node", said_by=slot.entry.name)
         if self._claims.note(slot.entry.index, self._now()):
-            names = [self._slots[index].entry.name for index in self._claims.of(self._now())]
+            insisting = self._claims.insisting(self._now())
+            names = [self._slots[index].entry.name for index in insisting]
             self._handler.on_fatal(second_copy(key_text(self._me.signer.public_key), names))
 
     # ------------------------------------------------------------ more books

@@ -150,6 +150,16 @@ def make_crl(
     return crl.sign(key, None).public_bytes(Encoding.PEM)
 
 
+def crl_dates(pem: bytes) -> tuple[datetime, datetime | None]:
+    """When a list of revoked certificates was made, and when it ends, if it does.
+
+    Raises:
+        ValueError: not a PEM list.
+    """
+    crl = x509.load_pem_x509_crl(pem)
+    return crl.last_update_utc, crl.next_update_utc
+
+
 def describe(pem: bytes) -> dict[str, str]:
     """A certificate's facts for people, in order.
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from vppd.codec import encode
+from vppd.codec import Malformed, encode
 from vppd.config.home import Home
 from vppd.consensus.boundary import Decision
 from vppd.consensus.messages import (
@@ -106,7 +106,10 @@ async def resume(home: Home, store: ChainStore) -> tuple[Machine, Turn]:
             raise LocalFault(f"{home.node.store} lacks block {executed} that it has executed")
         header = decode_header(block.header)
         entries = await store.state_entries()
-        ledger = Ledger.load(genesis, executed, entries, header, execution.receipts_root)
+        try:
+            ledger = Ledger.load(genesis, executed, entries, header, execution.receipts_root)
+        except Malformed as err:  # it blames a peer; what our own disk returns is our own fault
+            raise LocalFault(f"{home.node.store}: the stored state is damaged: {err}") from err
         if ledger.state_root != execution.state_root:
             raise LocalFault(
                 f"{home.node.store}: the stored state is not that of height {executed}"

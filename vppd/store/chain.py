@@ -118,6 +118,8 @@ class ChainStore:
                 damaged beyond the safety record; E254, in use; E256, cannot be opened; E261, a
                 recovery was interrupted.
         """
+        # Log, guard and lock are beside the file, not beside a link to it.
+        path = await asyncio.to_thread(path.resolve)
         lock = await asyncio.to_thread(_claim, path)
         opened: list[SqliteThread] = []
         guards: list[Guard] = []

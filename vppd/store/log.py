@@ -10,6 +10,7 @@ transaction had been synced, and damage has taken it. The format: sqlite.org/fil
 from __future__ import annotations
 
 import os
+import sqlite3
 import struct
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +24,10 @@ _FRAME = struct.Struct(">II8s")
 _FRAME_HEADER_BYTES = 24
 _PAGE_BYTES = 4096
 """SQLite's default, which is ours; so a damaged header does not hide where frames begin."""
+
+
+_INDEX = struct.Struct("=12xBBHI")
+"""Head of the index of a log, -shm: set, byte order, page size, frames of whole transactions."""
 
 
 class Frame(NamedTuple):
@@ -87,6 +92,23 @@ def read_log(path: Path) -> Log:
         return Log(header[16:24] if _holds(header) else None, tuple(frames))
     finally:
         os.close(fd)
+
+
+def frames_taken(connection: sqlite3.Connection, path: Path) -> int:
+    """Frames of the log that SQLite takes: up to the last commit whose checksums all hold.
+
+    Args:
+        connection: to the database at ``path``; that it reads makes SQLite go through the log.
+        path: the database file.
+
+    Raises:
+        sqlite3.Error: not readable.
+        OSError: the index of the log is missing; SQLite has one as long as it is connected.
+    """
+    connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    with path.with_name(path.name + "-shm").open("rb") as index:
+        _, _, _, frames = _INDEX.unpack(index.read(_INDEX.size))
+    return int(frames)
 
 
 def _holds(header: bytes) -> bool:

@@ -32,12 +32,14 @@ from vppd.store.rows import ExecutionRow
 from vppd.store.safety import SafetyRow
 from vppd.store.schema import (
     MISTYPED,
+    SCHEMA_VERSION,
+    altered_layout,
     identify,
     lay_out,
     opening,
     recovered_file,
 )
-from vppd.store.start import mark_observer, observer_record, why_unfit
+from vppd.store.start import Noted, mark_observer, observer_record, why_unfit
 from vppd.store.verify import sound_blocks, verify_chain
 from vppd.store.writer import Writer, transaction
 from vppd.types import Height
@@ -78,8 +80,10 @@ def recover(
 
     Raises:
         UserError: E251, the store is another chain's; E252, a newer vppd's; E254, a node runs on
-            it; E256, it cannot be opened; E260, it is sound; E262, files cannot be written.
+            it; E256, it cannot be opened; E260, it is sound; E262, files cannot be written; E290,
+            what a recovery seems to have left is not its work.
     """
+    path = path.resolve()
     lock = StoreLock(path)
     try:
         return _recover(path, genesis, force, progress)
@@ -109,7 +113,7 @@ def _recover(path: Path, genesis: Genesis, force: bool, progress: Progress) -> R
                 "since this node may have signed more than the copy knows of",
             )
         _rebuild(path, genesis, why or "a recovery was asked for", progress)
-    return _report(path, _swap(path), changed=True)
+    return _report(path, swap(path), changed=True)
 
 
 # ---------------------------------------------------------------- looking
@@ -121,13 +125,17 @@ def _ailment(path: Path, genesis: Genesis, *, thorough: bool, progress: Progress
         return "there was no chain store"
     try:
         with opening(path), closing(_read_only(path)) as connection:
-            identify(connection, path, genesis.digest)
-            why = why_unfit(connection, path, reader.decided(connection))
+            version = identify(connection, path, genesis.digest)
+            why = why_unfit(connection, path, reader.decided(connection), Noted.read(path))
             if why:
                 return why
             checks = connection.execute("PRAGMA quick_check(1)").fetchone()
             if checks != ("ok",):
                 return f"the database is damaged: {checks[0]}"
+            if not _is_writable(path):
+                return "the database is damaged: its header says that nobody may write it"
+            if version == SCHEMA_VERSION and (altered := altered_layout(connection)):
+                return f"the database is damaged: {altered} is not as it was made"
             reader.resume(connection)
         if not thorough:
             return ""
@@ -137,6 +145,15 @@ def _ailment(path: Path, genesis: Genesis, *, thorough: bool, progress: Progress
             raise
         return err.facts["reason"]
     return report.problem or ""
+
+
+_WRITE_VERSION_AT = 18
+"""Offset in the file; 1 is a journal's, 2 a log's, and with any other SQLite never writes."""
+
+
+def _is_writable(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(_WRITE_VERSION_AT + 1)[_WRITE_VERSION_AT:] in (b"\x01", b"\x02")
 
 
 def _read_only(path: Path) -> sqlite3.Connection:
@@ -171,15 +188,19 @@ def _rebuild(path: Path, genesis: Genesis, why: str, progress: Progress) -> None
     target = path.with_name(path.name + ".rebuilding")
     target.unlink(missing_ok=True)
     os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    with closing(sqlite3.connect(target, isolation_level=None)) as made:
-        # Nobody looks at this file before it is whole and synced.
-        made.execute("PRAGMA journal_mode = OFF")
-        made.execute("PRAGMA synchronous = OFF")
-        with transaction(made):
-            lay_out(made, genesis.digest)
-        _fill(made, path, genesis, why, progress)
-    _sync(target)
-    target.rename(recovered_file(path))
+    try:
+        with closing(sqlite3.connect(target, isolation_level=None)) as made:
+            # Nobody looks at this file before it is whole and synced.
+            made.execute("PRAGMA journal_mode = OFF")
+            made.execute("PRAGMA synchronous = OFF")
+            with transaction(made):
+                lay_out(made, genesis.digest)
+            _fill(made, path, genesis, why, progress)
+        _sync(target)
+        target.rename(recovered_file(path))
+    except (OSError, sqlite3.Error):  # a full disk, most likely: room is what is needed
+        target.unlink(missing_ok=True)
+        raise
     _sync(path.parent)
 
 
@@ -233,13 +254,33 @@ def _row(done: Execution) -> ExecutionRow:
 # ---------------------------------------------------------------- changing places
 
 
-_OLD = ("-wal", "-guard", "")
-"""The database itself goes last: until then its log and guard can still be told to be its own."""
+_OLD = ("-journal", "-wal", "-guard", "")
+"""The database itself goes last: until then its log and guard can still be told to be its own.
+
+SQLite would put the pages of a journal that is left behind into whatever takes the place."""
 
 
-def _swap(path: Path) -> tuple[Path, ...]:
-    """Move the old files aside, and the recovered store into its place."""
-    aside = _aside(path)
+REPLACED = "replaced"
+"""Value of :data:`ASIDE_AS` in a store that takes the place of one that need not be damaged."""
+ASIDE_AS = "aside_as"
+"""Key in ``meta`` of the store to come; in there, so that whoever goes on uses the same name."""
+
+
+def swap(path: Path) -> tuple[Path, ...]:
+    """Move the old files aside, and the store that waits as ``recovered_file`` into their place.
+
+    The caller holds the lock. May be interrupted at any instant: called again it goes on, and until
+    then no node starts (E261).
+
+    Returns:
+        Where the old files are now, the database first.
+
+    Raises:
+        UserError: E290, what waits there is damaged, or would vote; nothing was moved.
+        OSError, sqlite3.Error: a file cannot be moved, read or written.
+    """
+    _require_finished(recovered_file(path))
+    aside = _aside(path, _label(recovered_file(path)))
     for suffix in _OLD:
         old = path.with_name(path.name + suffix)
         if old.exists():
@@ -260,10 +301,36 @@ def _swap(path: Path) -> tuple[Path, ...]:
     return tuple(file for file in moved if file.exists())
 
 
-def _aside(path: Path) -> Path:
+def _require_finished(coming: Path) -> None:
+    """It is whole and never votes: anything may lie under that name, a copy put there by hand."""
+    try:
+        with opening(coming), closing(_read_only(coming)) as connection:
+            why = "" if SafetyRow.load(connection).observer else "it is not an observer's"
+            checks = connection.execute("PRAGMA quick_check(1)").fetchone()
+            if checks != ("ok",):
+                why = f"it is damaged: {checks[0]}"
+    except UserError as err:
+        why = err.facts["reason"]
+    if why:
+        raise UserError(
+            "E290",
+            "what should take the place of the chain store is no store that never votes",
+            facts={"file": str(coming), "reason": why},
+            hint="move that file away, then vppd recover again; if files of the store were moved\n"
+            "before, they are beside it, under names that end in a number",
+        )
+
+
+def _label(coming: Path) -> str:
+    with opening(coming), closing(_read_only(coming)) as connection:
+        asked = connection.execute("SELECT value FROM meta WHERE key = ?", (ASIDE_AS,)).fetchone()
+    return REPLACED if asked == (REPLACED,) else "damaged"
+
+
+def _aside(path: Path, label: str) -> Path:
     """The first name under which nothing lies that a file still in its place would replace."""
     for number in count(1):
-        aside = path.with_name(f"{path.name}.damaged-{number}")
+        aside = path.with_name(f"{path.name}.{label}-{number}")
         taken = aside.exists() or any(
             path.with_name(path.name + suffix).exists()
             and aside.with_name(aside.name + suffix).exists()

@@ -23,6 +23,7 @@ from vppd.consensus.boundary import (
     VoteRecord,
 )
 from vppd.crypto import sha256
+from vppd.errors import LocalFault
 from vppd.types import ZERO_DIGEST, Digest, Height
 
 SlotRecord: TypeAlias = (
@@ -44,6 +45,9 @@ SLOTS = (
     ObserverRecord,
 )
 """One slot per kind; the last record written is the one that counts."""
+
+OBSERVER_GENERATION = 2**62
+"""An observer's record counts from here: no record that voted before the loss looks newer."""
 
 NEW_VIEWS_KEPT = 64
 """Contents kept beside the one that counts (§10, GC)."""
@@ -82,13 +86,15 @@ class SafetyRow:
         slots: at most one record per kind.
     """
 
-    __slots__ = ("_content", "_reference", "_slots", "checksum", "generation")
+    __slots__ = ("_content", "_reference", "_slots", "_stored", "checksum", "generation")
 
     def __init__(self, generation: int = 0, slots: Iterable[SlotRecord] = ()) -> None:
         self.generation = generation
         """How often it was written."""
         self.checksum: Digest = ZERO_DIGEST
         """Of what was written or read last."""
+        self._stored: int | None = None
+        """The generation on disk; ``None``: there is no row yet."""
         self._slots: dict[type[SlotRecord], SlotRecord] = {}
         self._reference: NewViewReference | None = None
         self._content: bytes | None = None
@@ -115,6 +121,7 @@ class SafetyRow:
             raise Malformed("the safety record is damaged: its checksum does not hold")
         row = cls(generation)
         row.checksum = checksum
+        row._stored = generation
         for slot in _decode_row(record):
             if isinstance(slot, NewViewReference):
                 row.put(_new_view(connection, slot))
@@ -143,19 +150,33 @@ class SafetyRow:
             self._reference = NewViewReference(message.epoch, message.view, sha256(self._content))
 
     def save(self, connection: sqlite3.Connection) -> None:
-        """Write the row, in the transaction under way; its generation goes up by one."""
+        """Write the row, in the transaction under way; its generation goes up.
+
+        Raises:
+            LocalFault: the row is not the one read or written last: a second process writes it.
+        """
         if self._content is not None and self._reference is not None:
             _keep_new_view(connection, self._reference.digest, self._content)
             self._content = None
         record = encode(
             tuple(self._reference if type(s) is NewViewRecord else s for s in self.records)
         )
-        self.generation += 1
+        last = self.generation if self.observer is None else OBSERVER_GENERATION
+        self.generation = max(self.generation, last) + 1
         self.checksum = _checksum(self.generation, record)
-        connection.execute(
-            "REPLACE INTO safety (id, generation, record, checksum) VALUES (1, ?, ?, ?)",
-            (self.generation, record, self.checksum),
-        )
+        values = (self.generation, record, self.checksum)
+        if self._stored is None:
+            connection.execute(
+                "INSERT INTO safety (id, generation, record, checksum) VALUES (1, ?, ?, ?)", values
+            )
+        else:
+            done = connection.execute(
+                "UPDATE safety SET generation = ?, record = ?, checksum = ? WHERE generation = ?",
+                (*values, self._stored),
+            )
+            if done.rowcount != 1:
+                raise LocalFault("another process has written the safety record")
+        self._stored = self.generation
 
 
 def _new_view(connection: sqlite3.Connection, reference: NewViewReference) -> NewViewRecord:

@@ -6,7 +6,7 @@ import re
 import sqlite3
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -60,6 +60,22 @@ def upgrade(connection: sqlite3.Connection) -> None:
         if name not in present and name.startswith(_ADDED):
             connection.execute(statement)
     connection.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", (SCHEMA_VERSION,))
+
+
+def altered_layout(connection: sqlite3.Connection) -> str:
+    """Which table, index or trigger is not as this build makes it; empty: none.
+
+    SQLite itself looks at some of their text only when it is about to write.
+
+    Raises:
+        sqlite3.Error: not readable.
+    """
+    with closing(sqlite3.connect(":memory:")) as sample:
+        for statement in _layout().values():
+            sample.execute(statement)
+        ours = sample.execute("SELECT name, sql FROM sqlite_master").fetchall()
+    held = dict(connection.execute("SELECT name, sql FROM sqlite_master"))
+    return next((name for name, sql in ours if name not in held or held[name] != sql), "")
 
 
 def make_safety_table(connection: sqlite3.Connection) -> None:

@@ -11,6 +11,7 @@ import secrets
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple, Self
 
 import structlog
 
@@ -19,8 +20,8 @@ from vppd.consensus.boundary import ObserverRecord
 from vppd.store import reader
 from vppd.store.connection import uri
 from vppd.store.guard import Guard, Mark, guard_file, read_guard
-from vppd.store.log import read_log
-from vppd.store.safety import SafetyRow
+from vppd.store.log import frames_taken, read_log
+from vppd.store.safety import OBSERVER_GENERATION, SafetyRow
 from vppd.store.schema import (
     MISTYPED,
     SCHEMA_VERSION,
@@ -47,18 +48,23 @@ def prepare(
 ) -> tuple[Writer, Guard]:
     """Recognise the file, judge it, and write its safety record again, synced (§4, Start 2).
 
+    Args:
+        connection: may write, and has not been used: its first use, and its end, change the log.
+        path: the database file, no link to it.
+        chain_id: SHA-256 of the genesis file.
+        synchronous: from the return on.
+
     Raises:
         UserError: E251, another chain; E252, a newer vppd's; E254, it is being read.
         Malformed, sqlite3.Error: damaged, beyond the safety record.
         OSError: the guard or the log cannot be read or written.
     """
+    lost = _lost_of_log(path)
     connection.execute("PRAGMA trusted_schema = OFF")
     connection.execute("PRAGMA cell_size_check = ON")
-    lying = read_log(path)
     version = identify(connection, path, chain_id)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS['full']}")
-    lost = lying.lost(_valid_frames(connection))
     if not checkpoint(connection):
         raise busy(path, "it is being read, so that its log cannot be emptied")
     if version < SCHEMA_VERSION:
@@ -89,10 +95,27 @@ def checkpoint(connection: sqlite3.Connection) -> bool:
     return not blocked
 
 
-def _valid_frames(connection: sqlite3.Connection) -> int:
-    """Frames of the log that SQLite takes."""
-    _, frames, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-    return max(0, int(frames))
+def _lost_of_log(path: Path) -> int:
+    """How many synced frames of the log SQLite does not take; if any, the guard knows it, too.
+
+    The log is the only proof of that, and does not live long: the first use of a connection that
+    writes may overwrite it, its end removes it, even when the start is refused or cut short. So it
+    is looked at before by one that only reads, and the proof is moved to the guard, synced.
+    """
+    found = read_log(path)
+    if not found.frames:
+        return 0
+    with closing(sqlite3.connect(uri(path, "ro"), uri=True)) as looking:
+        lost = found.lost(frames_taken(looking, path))
+    if lost:
+        there = guard_file(path).exists()  # a store of version 1 has none
+        guard = Guard.open(path) if there else Guard.create(path)
+        try:
+            guard.note(Mark(OBSERVER_GENERATION, 0, ZERO_DIGEST))
+            guard.sync()
+        finally:
+            guard.close()
+    return lost
 
 
 def _upgrade(connection: sqlite3.Connection, path: Path) -> None:
@@ -106,21 +129,41 @@ def _upgrade(connection: sqlite3.Connection, path: Path) -> None:
 # ---------------------------------------------------------------- judging
 
 
-def why_unfit(connection: sqlite3.Connection, path: Path, decided: Height) -> str:
+class Noted(NamedTuple):
+    """What lies beside a store as its guard."""
+
+    there: bool
+    mark: Mark | None
+    """``None``: there is no guard, or nothing in it can be read."""
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Beside a running node, before the transaction begins that the guard is compared with.
+
+        Raises:
+            OSError: it is there and cannot be read.
+        """
+        try:
+            return cls(True, read_guard(path))
+        except FileNotFoundError:
+            return cls(False, None)
+
+
+def why_unfit(connection: sqlite3.Connection, path: Path, decided: Height, guard: Noted) -> str:
     """Why the safety record of a store must not vote; empty: it may, or is an observer's.
 
     Writes nothing. Damage in the middle of the log is not looked for.
     """
     row, why = _load(connection)
-    return why if row is None else _why_older(connection, path, row, decided)
+    return why if row is None else _why_older(connection, path, row, decided, guard)
 
 
 def _judge(connection: sqlite3.Connection, path: Path, decided: Height, lost: int) -> SafetyRow:
     """The safety record to go on with: the stored one, or one that does not vote."""
     row, why = _load(connection)
     if row is not None and not why:
-        why = _why_older(connection, path, row, decided)
-        if not why and lost and row.observer is None:
+        why = _why_older(connection, path, row, decided, Noted.read(path))
+        if lost and row.observer is None:
             why = f"the log is damaged: {lost} of its last pages are lost, and were synced"
     if row is None or why:
         return _begin_again(connection, path, observer_record(why), row)
@@ -141,18 +184,21 @@ def _load(connection: sqlite3.Connection) -> tuple[SafetyRow | None, str]:
         return None, f"the safety record cannot be read: {err}"
 
 
-def _why_older(connection: sqlite3.Connection, path: Path, row: SafetyRow, decided: Height) -> str:
+def _why_older(
+    connection: sqlite3.Connection, path: Path, row: SafetyRow, decided: Height, guard: Noted
+) -> str:
     """Why a record that is sound in itself is not the last one; an observer's need not be."""
     if row.observer is not None:
         return ""
-    try:
-        mark = read_guard(path)
-    except FileNotFoundError:
+    mark = guard.mark
+    if not guard.there:
         return f"{guard_file(path).name} is missing: the store was copied or restored without it"
     if mark is None:
         if row.generation > 1:
             log.warning("guard_unreadable", file=str(guard_file(path)))
         return reader.dangling(connection, row)
+    if row.generation < OBSERVER_GENERATION <= mark.generation:
+        return "this node had lost what it promised before, and this store is from before that"
     if row.generation < mark.generation:
         return (
             f"the safety record is older than what was promised: version {row.generation}, "
@@ -207,6 +253,7 @@ def mark_observer(path: Path, chain_id: Digest, why: str) -> ObserverRecord:
     Raises:
         UserError: E251–E256, as opening the store.
     """
+    path = path.resolve()
     with opening(path), closing(sqlite3.connect(uri(path, "rw"), uri=True)) as connection:
         connection.isolation_level = None
         version = identify(connection, path, chain_id)
