@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 JOBS   ?= 2
 
-.PHONY: help demo test check fmt lock nightly simulate clean setup
+.PHONY: help demo test check fmt lock nightly model simulate clean setup
 .DEFAULT_GOAL := help
 
 help:  ## Show this help
@@ -39,6 +39,9 @@ fmt: $(VENV)/.ready  ## Format
 
 nightly: $(VENV)/.ready  ## The long run (hours): thousands of seeds, twins, fuzzing, kills; writes docs/nightly.md
 	@$(BIN)/python -m tests.nightly
+
+model: $(VENV)/.ready  ## Models of the protocol, shipped and broken rules; installs spin where missing (SPIN=skip: without)
+	@$(BIN)/python -m spec
 
 simulate: $(VENV)/.ready  ## 300 seeded clusters of 1 to 10 nodes with all faults
 	@for n in 1 2 3 4 5 6 7 8 9 10; do $(BIN)/vppd simulate --engine pbft -n $$n --seeds $$((n*30-29))..$$((n*30)) || exit 1; done
