@@ -46,9 +46,9 @@ def test_a_guard_opened_again_overwrites_its_older_note_first(database: Path) ->
         guard.close()
         torn = bytearray(guard_file(database).read_bytes())
         assert torn != before
-        for at in (0, 512):
-            if torn[at : at + 512] != before[at : at + 512]:
-                torn[at : at + 512] = bytes(512)
+        for at in (0, 4_096):
+            if torn[at : at + 4_096] != before[at : at + 4_096]:
+                torn[at : at + 4_096] = bytes(4_096)
         guard_file(database).write_bytes(torn)
         assert read_guard(database) == mark(written)
 

@@ -17,6 +17,7 @@ import structlog
 
 from vppd.consensus.boundary import Timer
 from vppd.consensus.evidence import charge_of
+from vppd.errors import LocalFault
 from vppd.node.clock import now
 from vppd.node.machine import Committed, Effects, Frame, Machine, Turn
 from vppd.node.metrics import Metrics
@@ -34,8 +35,15 @@ class Disk(NamedTuple):
     min_free_bytes: int
 
     def is_low(self) -> bool:
-        """Whether less is left."""
-        return shutil.disk_usage(self.folder).free < self.min_free_bytes
+        """Whether less is left.
+
+        Raises:
+            LocalFault: the disk does not say, so it cannot be relied upon.
+        """
+        try:
+            return shutil.disk_usage(self.folder).free < self.min_free_bytes
+        except OSError as err:
+            raise LocalFault(f"{self.folder}: {err.strerror or err}") from err
 
 
 class Driver:

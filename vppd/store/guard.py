@@ -21,7 +21,8 @@ from vppd.types import Digest, Height
 
 _MARK = struct.Struct(">8sQQ32s")
 _MAGIC = b"VPPDGRD1"
-_SECTOR = 512
+_SECTOR = 4_096
+"""So far apart lie the two notes: a torn write loses one sector, and disks have them of 4 KiB."""
 _SEAL_BYTES = 32
 
 

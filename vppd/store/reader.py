@@ -98,6 +98,8 @@ def blocks_from(
 ) -> tuple[DecidedBlock, ...]:
     """Consecutive decided blocks whose ``Blocks`` message stays within ``max_bytes``, or one.
 
+    Ends at a gap, which only damage can leave: what lies beyond cannot be told to follow.
+
     Raises:
         Malformed: damaged.
     """
@@ -108,11 +110,13 @@ def blocks_from(
     )
     found: list[DecidedBlock] = []
     room = max_bytes - _BLOCKS_BYTES
-    for digest, header, txs, certificate in rows:
-        room -= _BLOCK_BYTES + len(header) + len(txs) + len(certificate)
+    for digest, header, txs, raw in rows:
+        room -= _BLOCK_BYTES + len(header) + len(txs) + len(raw)
         if found and room < 0:
             break
-        made = DecidedBlock(header, _intact(digest, header, txs), decode_certificate(certificate))
+        made = DecidedBlock(header, _intact(digest, header, txs), decode_certificate(raw))
+        if found and made.certificate.height != found[-1].certificate.height + 1:
+            break
         found.append(made)
         if room <= 0:
             break
