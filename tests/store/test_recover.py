@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import shutil
 import subprocess
@@ -306,3 +307,15 @@ def test_killed_at_random_moments(path: Path) -> None:
             process.kill()
     settle(path, 5)
     assert path.with_name("chain.db.damaged-1").read_bytes() == damaged
+
+
+def test_what_root_recovers_belongs_to_the_owner_of_the_folder(path: Path) -> None:
+    """The daemon runs as that; anybody but root is the owner already."""
+    if os.geteuid() == 0:
+        for file in (path.parent, *path.parent.iterdir()):
+            os.chown(file, 4_321, 4_321)
+    path.unlink()
+    recover(path, real.GENESIS)
+    owner = path.parent.stat()
+    for file in path.parent.iterdir():
+        assert (file.stat().st_uid, file.stat().st_gid) == (owner.st_uid, owner.st_gid), file.name

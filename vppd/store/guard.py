@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from vppd.crypto import sha256
+from vppd.store.owner import give_to_folders_owner
 from vppd.types import Digest, Height
 
 _MARK = struct.Struct(">8sQQ32s")
@@ -60,6 +61,7 @@ class Guard:
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
         fd = os.open(guard_file(path), flags, 0o600)
         try:
+            give_to_folders_owner(guard_file(path))
             os.pwrite(fd, bytes(2 * _SECTOR), 0)
             os.fsync(fd)
             _sync_folder(path.parent)

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from vppd.errors import UserError
+from vppd.store.owner import give_to_folders_owner
 
 
 class StoreLock:
@@ -29,6 +30,7 @@ class StoreLock:
         side = path.with_name(path.name + ".lock")
         try:
             self._fd = os.open(side, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            give_to_folders_owner(side)
         except OSError as err:
             raise _closed(side, err) from err
         try:

@@ -28,6 +28,7 @@ from vppd.store import reader
 from vppd.store.connection import uri
 from vppd.store.guard import Guard, Mark
 from vppd.store.lock import StoreLock
+from vppd.store.owner import give_to_folders_owner
 from vppd.store.rows import ExecutionRow
 from vppd.store.safety import SafetyRow
 from vppd.store.schema import (
@@ -287,6 +288,7 @@ def swap(path: Path) -> tuple[Path, ...]:
             old.rename(aside.with_name(aside.name + suffix))
     path.with_name(path.name + "-shm").unlink(missing_ok=True)  # an index of the log, no more
     _sync(path.parent)
+    give_to_folders_owner(recovered_file(path))
     recovered_file(path).rename(path)
     with opening(path), closing(_read_only(path)) as connection:
         row, decided = SafetyRow.load(connection), reader.decided(connection)
