@@ -41,8 +41,8 @@ def test_every_scenario_of_two_views(fast_exit: bool) -> None:
     report = run_numbered(scope, 2, range(0, size(scope, 2), 4))
     assert not report.violations, report.violations[:3]
     assert report.scenarios == 900
-    assert report.decided > 800
-    assert report.convicted > 80
+    assert report.decided > 700
+    assert report.convicted > 60
 
 
 @pytest.mark.parametrize("fast_exit", FAST)
