@@ -117,9 +117,9 @@ def test_rewriting_the_page_changes_nothing() -> None:
 
 
 def test_rewriting_repairs_a_wrong_byte() -> None:
-    right = "```hex ping\n90\n```"
+    right = "```hex ping\n91cf0000019b76daa800\n```"
     assert right in TEXT
-    assert write_page(TEXT.replace(right, "```hex ping\n91\n```")) == TEXT
+    assert write_page(TEXT.replace(right, "```hex ping\n92\n```")) == TEXT
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: word(type(sample)))

@@ -136,7 +136,7 @@ SAMPLES: tuple[Message, ...] = (
     Blocks((DecidedBlock(HEADER.encode(), TXS, CERTIFICATE),)),
     Tx(b"\x01\x02\x03"),
     Evidence(PROOFS[0]),
-    Ping(),
+    Ping(1_767_225_600_000),
 )
 
 ASKS: tuple[Ask, ...] = (

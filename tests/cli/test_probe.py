@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vppd.cli.probe import wrong_clocks
+from vppd.cli.probe import clock_warnings
 
 
 def node(name: str, clock_ms: int) -> dict[str, object]:
@@ -10,18 +10,27 @@ def node(name: str, clock_ms: int) -> dict[str, object]:
 
 
 def test_clocks_that_agree_say_nothing() -> None:
-    assert wrong_clocks([node("a", 0), node("b", 400), node("c", -400)], 500) == []
+    assert clock_warnings([node("a", 0), node("b", 400), node("c", -400)], 500) == []
 
 
 def test_the_one_that_is_off_is_named() -> None:
-    (line,) = wrong_clocks([node("a", 1), node("b", 600_002), node("c", 3), node("d", 2)], 500)
+    (line,) = clock_warnings([node("a", 1), node("b", 600_002), node("c", 3), node("d", 2)], 500)
     assert "WRONG CLOCK: b is 600.0 s ahead of the plant" in line
 
 
 def test_when_all_others_agree_it_is_this_machine() -> None:
-    (line,) = wrong_clocks([node(name, -600_000) for name in "abcd"], 500)
+    (line,) = clock_warnings([node(name, -600_000) for name in "abcd"], 500)
     assert "WRONG CLOCK: this machine is 600.0 s ahead of the plant" in line
 
 
 def test_nodes_that_do_not_answer_have_no_clock() -> None:
-    assert wrong_clocks([{"name": "a", "ok": False, "why": "connection refused"}], 500) == []
+    assert clock_warnings([{"name": "a", "ok": False, "why": "connection refused"}], 500) == []
+
+
+def test_of_two_that_differ_both_are_named() -> None:
+    lines = clock_warnings([node("a", 0), node("b", 4_000)], 500)
+    assert [line.split(" is ")[0] for line in lines] == [
+        "WRONG CLOCK: a",
+        "WRONG CLOCK: b",
+        "WRONG CLOCK: this machine",
+    ]

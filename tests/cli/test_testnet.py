@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from vppd.cli import testnet as writer
 from vppd.config.genesis import MarketRulesSection
 from vppd.config.home import load_home
 from vppd.config.keys import load_key
+from vppd.config.values import parse_address
 from vppd.errors import UserError
 from vppd.store.chain import ChainStore
 from vppd.types import Role
@@ -136,12 +138,31 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
         {"base_port": 65_530},
         {"base_port": 0},
         {"chain_name": "a plant"},
+        {"hosts": ["a", "b", "c", "d", "e"]},
     ],
 )
 def test_numbers_that_make_no_plant(tmp_path: Path, options: dict[str, object]) -> None:
     with pytest.raises(UserError) as caught:
         write(tmp_path / "plant", **options)  # type: ignore[arg-type] # keywords
     assert caught.value.code == "E117"
+    assert not (tmp_path / "plant").exists()
+
+
+@pytest.mark.parametrize("host", ["der-1.local", "host_name", "fd00::2", "192.168.10.2"])
+def test_hosts_that_others_can_dial(tmp_path: Path, host: str) -> None:
+    made = write(tmp_path / "plant", 1, hosts=[host], transport="tls")
+    assert parse_address(made.nodes[0].addr) == (host, 7440)
+
+
+def test_without_a_library_for_certificates_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "vppd.net.x509", raising=False)
+    monkeypatch.delattr("vppd.net.x509", raising=False)
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    with pytest.raises(UserError) as caught:
+        write(tmp_path / "plant", transport="tls")
+    assert caught.value.code == "E150"
     assert not (tmp_path / "plant").exists()
 
 

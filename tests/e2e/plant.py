@@ -130,6 +130,8 @@ class Node:
         self.socket = member.home / "vppd.sock"
         self.log_file = member.home / "vppd.log"
         self.key: SigningKey = load_key(member.home / "node.key")
+        self.program: tuple[str, ...] = ("vppd",)
+        """A module and its first arguments, run with ``-m``."""
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -147,7 +149,13 @@ class Node:
         """``vppd start``; on its home, unless told otherwise."""
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "vppd", "start", *(args or ("--home", str(self.home)))],
+                [
+                    sys.executable,
+                    "-m",
+                    *self.program,
+                    "start",
+                    *(args or ("--home", str(self.home))),
+                ],
                 cwd=cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -244,7 +244,7 @@ def _others(teller: Actor) -> Iterator[Frame]:
             yield framed(body)
     yield from (framed(Agree(block.certificate)) for block in blocks)
     yield from (framed(GetBlock(blocks[0].certificate.digest)), framed(GetBlocks(1)))
-    yield framed(Ping())
+    yield framed(Ping(1_767_225_600_000))
     for height in (1, 4):
         yield from (framed(Evidence(proof)) for proof in proofs(LIARS[1], height))
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from vppd.cli.online import node_config
 from vppd.cli.output import Output, OutputOption, Row, print_rows
 from vppd.config.genesis import Genesis
 from vppd.config.genesis_file import parse_genesis
@@ -16,6 +18,7 @@ from vppd.config.peers import Peers, parse_peers
 from vppd.config.toml import parse, read_bytes
 from vppd.crypto import key_text
 from vppd.errors import ConfigError
+from vppd.types import Role
 
 
 def check(
@@ -35,14 +38,32 @@ def show(
     origin: Annotated[
         bool, typer.Option("--origin", help="Also where each value comes from.")
     ] = False,
+    role: Annotated[Role | None, typer.Option(help="As for vppd start.")] = None,
+    peers: Annotated[Path | None, typer.Option(help="As for vppd start.")] = None,
+    genesis: Annotated[Path | None, typer.Option(help="As for vppd start.")] = None,
     home: Annotated[Path, typer.Option(help="A node's folder.")] = Path(),
+    config: Annotated[Path | None, typer.Option(help="As for vppd start.")] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Print every value this node runs with, defaults included; no secret is shown."""
-    from vppd.config.origin import settings
+    """Print every value this node runs with, defaults included; no secret is shown.
 
+    The values are those of the files as they are now. If the node runs, with the flags that it was
+    started with; flags given here go first.
+    """
+    from vppd.cli.running import started_with
+    from vppd.config.origin import NO_FLAGS, Flags, settings
+
+    if config is not None and home == Path():
+        home = config.parent
+    flags = Flags(role=role, config=config, peers=peers, genesis=genesis)
+    if flags == NO_FLAGS:
+        try:
+            flags = started_with(node_config(home).socket)
+        except OSError as err:
+            why = err.strerror or err
+            print(f"note: a node runs here, with flags that cannot be read: {why}", file=sys.stderr)
     rows: list[Row] = []
-    for setting in settings(home):
+    for setting in settings(home, flags):
         row = {"file": setting.file, "key": setting.key, "value": setting.value}
         rows.append({**row, "origin": setting.origin} if origin else row)
     print_rows(rows, output)

@@ -7,25 +7,44 @@ import json
 import secrets
 import time
 from pathlib import Path
+from statistics import median
 from typing import Any
+
+import msgspec
 
 from vppd.cli.loop import run_async
 from vppd.cli.output import Output, Row, print_json, print_rows
+from vppd.cli.status import wrong_clocks
 from vppd.client.client import connect_port
 from vppd.config.genesis import Genesis
 from vppd.config.home import load_home
 from vppd.config.peers import Peer
 from vppd.consensus.profile import founding_validators
 from vppd.crypto import SigningKey
-from vppd.errors import UserError
-from vppd.net.tls import Tls, load_tls
+from vppd.errors import PeerFault, UserError
+from vppd.net.tls import Tls, explain, load_tls
+from vppd.node.clocks import against_plant
 
 PATIENCE_S = 5.0
 """For one node to answer."""
 
 
+class Said(msgspec.Struct, frozen=True):
+    """What is shown of a node's ``status``; it may lie, but not in the form."""
+
+    height: int
+    view: int
+    mode: str
+    leader: str
+    voting: bool
+    observer: str
+    disk_low: bool
+    disk_free_bytes: int
+    unix_ms: int
+
+
 async def ask(peer: Peer, visitor: SigningKey, genesis: Genesis, tls: Tls | None) -> dict[str, Any]:
-    """One node's own ``status``, how far its clock is off ours, or why it does not answer.
+    """One node's own ``status`` and how far its clock is off ours, or why there is none.
 
     ``clock_ms`` is its wall clock minus ours, as it was half a round trip before the answer came;
     it is off by at most ``round_trip_ms / 2``.
@@ -39,14 +58,18 @@ async def ask(peer: Peer, visitor: SigningKey, genesis: Genesis, tls: Tls | None
             asked, began = time.time_ns(), time.monotonic_ns()
             view = await client.view("status")
             round_trip_ms = (time.monotonic_ns() - began) / 1e6
+        said = msgspec.convert(view, Said)
     except UserError as err:
         return {**row, "why": err.facts.get("why", err.what)}
     except TimeoutError:
         return {**row, "why": f"no answer in {PATIENCE_S:.0f} s"}
-    clock_ms = round(view["unix_ms"] - asked / 1e6 - round_trip_ms / 2)
-    return {
-        **row, "ok": True, "clock_ms": clock_ms, "round_trip_ms": round(round_trip_ms, 1), **view
-    }  # fmt: skip
+    except PeerFault as err:
+        return {**row, "why": explain(err)}
+    except ValueError as err:  # msgspec's and json's are such
+        return {**row, "why": f"its answer is no status: {err}"}
+    clock_ms = round(said.unix_ms - asked / 1e6 - round_trip_ms / 2)
+    ours = {**row, "ok": True, "clock_ms": clock_ms, "round_trip_ms": round(round_trip_ms, 1)}
+    return {**row, **view, **ours}  # whatever it says of these, and in this order
 
 
 async def ask_all(home: Path) -> tuple[Genesis, list[dict[str, Any]]]:
@@ -69,7 +92,7 @@ def probe_plant(home: Path, output: Output, *, line: bool) -> bool:
     """Print a row per node; whether as many vote as it takes to decide."""
     genesis, nodes = run_async(ask_all(home))
     quorum = founding_validators(genesis).quorum
-    voting = sum(bool(node["ok"] and node["voting"]) for node in nodes)
+    voting = sum(_votes(node) for node in nodes)
     enough = voting >= quorum.vote
     if output is Output.JSON:
         document = {
@@ -78,45 +101,48 @@ def probe_plant(home: Path, output: Output, *, line: bool) -> bool:
             "quorum": quorum.vote,
             "voting": voting,
             "decides": enough,
-            "wrong_clocks": wrong_clocks(nodes, genesis.consensus.clock_tolerance_ms),
+            "wrong_clocks": clock_warnings(nodes, genesis.consensus.clock_tolerance_ms),
             "nodes": nodes,
         }
         print(json.dumps(document, ensure_ascii=False)) if line else print_json(document)
         return enough
     verdict = f"{voting} of {quorum.n} replicas vote, {quorum.vote} needed to decide"
     print(f"{genesis.name}  {verdict if enough else 'DECISIONS HAVE STOPPED: ' + verdict}\n")
-    if warnings := wrong_clocks(nodes, genesis.consensus.clock_tolerance_ms):
+    if warnings := clock_warnings(nodes, genesis.consensus.clock_tolerance_ms):
         print("\n".join(warnings) + "\n")
     top = max((node["height"] for node in nodes if node["ok"]), default=0)
     print_rows([_row(node, top) for node in nodes], Output.TABLE)
     return enough
 
 
-def wrong_clocks(nodes: list[dict[str, Any]], tolerance_ms: int) -> list[str]:
-    """Whose clock is off the plant's by more than a proposal may be; the median is the plant's."""
-    offsets = sorted(node["clock_ms"] for node in nodes if node["ok"])
-    if not offsets:
+def clock_warnings(nodes: list[dict[str, Any]], tolerance_ms: int) -> list[str]:
+    """Whose clock is wrong, in words; the plant's time is the median of those that answer."""
+    clocks = {node["name"]: int(node["clock_ms"]) for node in nodes if node["ok"]}
+    if not clocks:
         return []
-    plant_ms = offsets[len(offsets) // 2]
-    found = [
-        (node["name"], node["clock_ms"] - plant_ms)
-        for node in nodes
-        if node["ok"] and abs(node["clock_ms"] - plant_ms) > tolerance_ms
-    ]
-    if abs(plant_ms) > tolerance_ms:
-        found.append(("this machine", -plant_ms))
-    return [
-        f"WRONG CLOCK: {name} is {abs(off) / 1000:.1f} s {'ahead of' if off > 0 else 'behind'} the "
-        f"plant; blocks may lie {tolerance_ms} ms ahead (chronyc tracking, timedatectl)"
-        for name, off in found
-    ]
+    apart = against_plant(clocks)
+    plant_ms = round(median(clocks.values()))
+    return wrong_clocks({**apart, "this machine": -plant_ms}, tolerance_ms)
+
+
+def _votes(node: dict[str, Any]) -> bool:
+    return bool(node["ok"] and node["voting"] and not node["disk_low"])
 
 
 def _row(node: dict[str, Any], top: int) -> Row:
+    """What it says goes to a terminal: nothing but what can be printed."""
+    row = _cells(node, top)
+    return {
+        key: "".join(c if c.isprintable() else "?" for c in cell) if isinstance(cell, str) else cell
+        for key, cell in row.items()
+    }
+
+
+def _cells(node: dict[str, Any], top: int) -> Row:
     if not node["ok"]:
         gaps = ("height", "lag", "view", "leader", "votes", "clock_ms", "disk_free")
         return {"node": node["name"], **dict.fromkeys(gaps), "why": node["why"]}
-    votes = "yes" if node["voting"] else "no"
+    votes = "yes" if _votes(node) else "no"
     return {
         "node": node["name"],
         "height": node["height"],

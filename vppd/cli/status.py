@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import sys
@@ -14,11 +15,14 @@ from typing import Annotated, Any
 
 import typer
 
-from vppd.cli.online import HomeOption, with_client
+from vppd.cli.online import HomeOption, node_config, with_client
 from vppd.cli.output import Output, OutputOption, print_json, print_rows
+from vppd.client.client import Client
 from vppd.errors import Exit, UserError
 
 WATCH_S = 1.0
+PATIENCE_S = 5.0
+"""For the node to answer: one that is stopped still takes connections."""
 STUCK_MS = 2_000
 """Work that waits longer than this is worth a line."""
 
@@ -51,12 +55,39 @@ def status(
 
 def _show(home: Path, output: Output, *, line: bool) -> bool:
     """Print once; whether all is well."""
-    view: dict[str, Any] = with_client(home, lambda client: client.view("status"))
+    view = _ask(home)
     if output is Output.JSON:
         print(json.dumps(view, ensure_ascii=False)) if line else print_json(view)
     else:
         _print(view)
-    return _alive(view) >= view["quorum"] and not view["observer"]
+    return is_healthy(view)
+
+
+def is_healthy(view: dict[str, Any]) -> bool:
+    """Whether the plant can decide, and this node, if it should vote, does."""
+    silent = view["observer"] or view["disk_low"] or view["ahead_ms"] is not None
+    return _alive(view) >= view["quorum"] and not silent
+
+
+def _ask(home: Path) -> dict[str, Any]:
+    async def look(client: Client) -> dict[str, Any]:
+        async with asyncio.timeout(PATIENCE_S):
+            view: dict[str, Any] = await client.view("status")
+            return view
+
+    try:
+        return with_client(home, look)
+    except TimeoutError as err:
+        raise UserError(
+            "E370",
+            "the node takes connections but does not answer",
+            facts={
+                "socket": str(node_config(home).socket),
+                "waited": f"{PATIENCE_S:.0f} s",
+            },
+            hint="is it stopped (ps says T), or does its machine swap? its log says what it did "
+            "last",
+        ) from err
 
 
 def _watch(show: Callable[[], bool], output: Output) -> bool:
@@ -81,7 +112,7 @@ def _watch(show: Callable[[], bool], output: Output) -> bool:
 
 
 def _alive(view: dict[str, Any]) -> int:
-    own = 0 if view["role"] == "observer" or view["observer"] else 1
+    own = 0 if view["role"] == "observer" or view["observer"] or view["disk_low"] else 1
     return own + len([peer for peer in view["peers"] if peer["connected"]])
 
 
@@ -112,6 +143,7 @@ def _verdict(view: dict[str, Any]) -> list[str]:
             "this machine's clock, so this node does not vote; vppd status --probe shows whose is "
             "wrong"
         )
+    lines += wrong_clocks(_clocks(view), view["clock_tolerance_ms"])
     if view["stuck_ms"] is not None and view["stuck_ms"] >= STUCK_MS:
         lines.append(f"work has waited {view['stuck_ms'] / 1000:.0f} s for a decision")
     lines += [
@@ -120,6 +152,23 @@ def _verdict(view: dict[str, Any]) -> list[str]:
         if not peer["connected"]
     ]
     return lines
+
+
+def _clocks(view: dict[str, Any]) -> dict[str, int]:
+    """Each known clock minus the plant's, this node's first."""
+    said = {"this node": view["clock_ms"]}
+    said |= {peer["name"]: peer["clock_ms"] for peer in view["peers"]}
+    return {name: offset_ms for name, offset_ms in said.items() if offset_ms is not None}
+
+
+def wrong_clocks(clocks: dict[str, int], tolerance_ms: int) -> list[str]:
+    """Whose clock is off the plant's by more than a block may lie ahead, in words."""
+    return [
+        f"WRONG CLOCK: {name} is {abs(off) / 1000:.1f} s {'ahead of' if off > 0 else 'behind'} the "
+        f"plant; blocks may lie {tolerance_ms} ms ahead (chronyc tracking, timedatectl)"
+        for name, off in clocks.items()
+        if abs(off) > tolerance_ms
+    ]
 
 
 def _print(view: dict[str, Any]) -> None:
@@ -137,6 +186,7 @@ def _print(view: dict[str, Any]) -> None:
         "role": view["role"],
         "height": view["height"],
         "lag": 0,
+        "clock_ms": view["clock_ms"],
         "connected": "this node" if view["voting"] else "this node, not voting yet",
         "why": None,
     }
@@ -149,6 +199,7 @@ def _print(view: dict[str, Any]) -> None:
                 "role": peer["role"],
                 "height": height,
                 "lag": None if height is None else max(0, view["height"] - height),
+                "clock_ms": peer["clock_ms"],
                 "connected": "yes" if peer["connected"] else "no",
                 "why": peer["why"] or None,
             }

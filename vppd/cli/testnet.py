@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import ipaddress
+import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import msgspec
@@ -27,7 +30,7 @@ from vppd.config.genesis_file import parse_genesis, render_genesis
 from vppd.config.keys import create_key
 from vppd.config.node import Transport, default_node, is_loopback, render_node
 from vppd.config.peers import PORT_STEP, Peer, Peers, render_peers
-from vppd.config.values import format_address, parse_address, parse_hours, parse_name
+from vppd.config.values import format_address, parse_hours, parse_name
 from vppd.crypto import key_text
 from vppd.errors import ConfigError, Exit, UserError
 from vppd.types import Micro, PublicKey, Role
@@ -36,6 +39,9 @@ BASE_PORT = 7440
 CHAIN_NAME = "vpp-demo"
 OPENING_BALANCE: Micro = 200_000_000
 CERTIFICATE_DAYS = 90
+_LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
+_HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*", re.IGNORECASE | re.ASCII)
+"""A host name (RFC 1123), with the underscores that some networks have."""
 
 TABLE_1: tuple[tuple[str, Micro, Micro], ...] = (
     ("23:00-07:00", 380_000, 240_000),
@@ -192,8 +198,8 @@ def write_testnet(
 
     Raises:
         UserError: E114, ``out`` holds something already; E117, numbers that make no plant; E120,
-            ``out`` cannot be written; E141, its path is too long; E150, no
-            library to issue certificates with.
+            ``out`` cannot be written; E141, its path is too long; E150, no library to issue
+            certificates with. Before E114 and E120 nothing is written.
     """
     names = _names(nodes, operators, hosts, base_port, chain_name)
     addresses = _addresses(nodes, hosts, base_port)
@@ -201,6 +207,8 @@ def write_testnet(
     if not market.tariffs:
         market = msgspec.structs.replace(market, tariffs=table_1_tariffs())
     _rehearse(out, names, consensus or ConsensusRules(), market, balance, chain_name)
+    if transport == "tls":
+        _rehearse_certificates(chain_name, hosts)
     _make_empty(out)
     members: list[Member] = []
     for (name, role), addr in zip(names, addresses, strict=True):
@@ -267,6 +275,16 @@ def _rehearse(
         default_node(out / name)  # a path too long for its socket
 
 
+def _rehearse_certificates(chain_name: str, hosts: Sequence[str]) -> None:
+    """Whether certificates can be issued here, and for these hosts."""
+    from vppd.net import pki
+
+    with TemporaryDirectory(prefix="vppd-") as scrap:
+        folder = Path(scrap)
+        pki.init_ca(folder / "ca", chain_name)
+        pki.issue(folder / "ca", "rehearsal", folder / "node", CERTIFICATE_DAYS, hosts)
+
+
 async def _create_stores(members: Sequence[Member], genesis: Genesis) -> None:
     from vppd.store.chain import ChainStore
 
@@ -293,7 +311,12 @@ def _names(
         (nodes < 1, f"a plant has at least one node, not {nodes}"),
         (not 1 <= operators <= max(nodes, 1), f"{operators} of {nodes} nodes cannot be operators"),
         (not hosts, "there is no host to run on"),
-        (len(set(hosts)) < len(hosts), "a host is listed twice"),
+        (len({host.lower() for host in hosts}) < len(hosts), "a host is listed twice"),
+        (len(hosts) > nodes, f"{len(hosts)} hosts for {nodes} nodes: some would have none"),
+        (
+            len(hosts) > 1 and any(map(is_loopback, hosts)),
+            "127.0.0.1 and localhost are another machine to each host that reads them",
+        ),
         (
             not 1 <= base_port <= 65_535 - PORT_STEP * per_host,
             f"{per_host} nodes on a host do not fit the ports from {base_port} on",
@@ -304,13 +327,26 @@ def _names(
     try:
         parse_name(chain_name)
         for host in hosts:
-            parse_address(format_address(host, base_port))
+            _check_host(host)
     except ValueError as err:
         raise _no_plant(str(err)) from err
     return [
         (f"op-{i}", Role.OPERATOR) if i < operators else (f"der-{i}", Role.DER)
         for i in range(nodes)
     ]
+
+
+def _check_host(host: str) -> None:
+    """That others can dial it.
+
+    Raises:
+        ValueError: neither an IP address of one machine nor a host name.
+    """
+    if ":" in host or re.fullmatch(r"[0-9.]+", host):
+        if ipaddress.ip_address(host).is_unspecified:  # it raises ValueError for what is none
+            raise ValueError(f"{host!r} is every address of a machine, and nobody can dial it")
+    elif _HOST.fullmatch(host) is None:
+        raise ValueError(f"{host!r} is neither an IP address nor a host name")
 
 
 def _no_plant(why: str) -> UserError:

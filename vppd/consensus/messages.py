@@ -277,7 +277,9 @@ class Tx(Message, frozen=True):
 
 
 class Ping(Message, frozen=True):
-    """``ping``: keeps a connection alive."""
+    """``ping``: what the sender's clock shows; goes with each ``status``."""
+
+    unix_ms: U63
 
 
 Vote: TypeAlias = Prepare | Commit

@@ -42,6 +42,7 @@ from vppd.net.peers import Network, PeerEntry
 from vppd.net.requests import Failure, FailureCode, Response
 from vppd.net.tls import load_tls
 from vppd.node.clock import now
+from vppd.node.clocks import Clocks
 from vppd.node.driver import Disk, Driver
 from vppd.node.http import Health, serve_http
 from vppd.node.machine import Committed, Frame, Machine, Turn
@@ -160,6 +161,8 @@ class Daemon:
         """
         home = self._home
         self._machine, first = await resume(home, self._store)
+        quorum, rules = self._machine.validators.quorum, home.genesis.consensus
+        self._clocks = Clocks(quorum.n, quorum.f, rules.clock_tolerance_ms)
         self._network = self._make_network()
         disk = Disk(home.node.store.parent, home.node.min_free_bytes)
         self._driver = Driver(
@@ -232,12 +235,15 @@ class Daemon:
             reply = decode_message(frame.type, frame.payload)
             if isinstance(reply, Reply):
                 self._replies.add(self._machine.own, reply, self._machine.ledger.height)
-        data = encode_frame(frame.type, frame.payload)
-        if frame.to == "all":
-            self._network.broadcast(data)
-        else:
-            for index in frame.to:
-                self._network.send(index, data)
+        frames = [encode_frame(frame.type, frame.payload)]
+        if frame.type is Type.STATUS:  # with it, and only with it: a stalled node stays silent
+            frames.append(encode_frame(Type.PING, encode(Ping(now().unix_ms))))
+        for data in frames:
+            if frame.to == "all":
+                self._network.broadcast(data)
+            else:
+                for index in frame.to:
+                    self._network.send(index, data)
 
     def _announce(self, block: Committed, dropped: tuple[Digest, ...]) -> None:
         if self._subscribers:
@@ -253,7 +259,7 @@ class Daemon:
     def on_frame(self, peer: ReplicaIndex | None, link: Link, type_: int, payload: bytes) -> None:
         """A frame from a node; see :class:`~vppd.net.peers.Handler`."""
         message = decode_message(type_, payload)
-        if self._driver.disk_low and not isinstance(message, GetBlock | GetBlocks):
+        if self._driver.disk_low and not isinstance(message, GetBlock | GetBlocks | Ping):
             return
         try:
             self._take_message(peer, link, message)
@@ -272,8 +278,9 @@ class Daemon:
                 self._take_transaction(raw)
             case Reply():
                 self._replies.add(peer, message, self._machine.ledger.height)
-            case Ping():
-                pass
+            case Ping(unix_ms):
+                if peer is not None:
+                    self._hear_time(peer, link, unix_ms)
             case Block() | BlockBody() | Blocks():
                 self._take_block(peer, link, message)
             case _:
@@ -294,8 +301,9 @@ class Daemon:
             self._machine.reconnected(peer)
             self._driver.wake()
 
-    def on_disconnect(self, peer: ReplicaIndex, why: str) -> None:
-        """Nothing to do: it will be reminded when it is back."""
+    def on_disconnect(self, peer: ReplicaIndex, why: str) -> None:  # noqa: ARG002 - it is logged
+        """It will be reminded when it is back; what its clock shows is not known any more."""
+        self._clocks.forget(peer)
 
     def on_client_frame(self, session: Link, type_: int, payload: bytes) -> None:
         """A client's request; all but the first wait for the answers before theirs."""
@@ -319,6 +327,15 @@ class Daemon:
             self._fatal.set_exception(err)
 
     # ------------------------------------------------------------ inside
+
+    def _hear_time(self, peer: ReplicaIndex, link: Link, unix_ms: int) -> None:
+        way_ms = (link.rtt_us() or 0) // 2_000
+        for whose, offset_ms, wrong in self._clocks.heard(peer, unix_ms + way_ms, now()):
+            name = (
+                self._home.name if whose is None else self._machine.validators.members[whose].name
+            )
+            say = log.warning if wrong else log.info
+            say("clock_wrong" if wrong else "clock_right_again", node=name, offset_ms=offset_ms)
 
     def _take_transaction(self, raw: bytes) -> None:
         try:
@@ -430,6 +447,7 @@ class Daemon:
     def _network_rows(self) -> dict[str, Any]:
         """The part of ``status`` that the network and the disk know."""
         members = self._machine.validators.members
+        clocks = self._clocks.offsets(now())
         peers = [
             {
                 "name": state.name,
@@ -437,6 +455,7 @@ class Daemon:
                 "addr": state.addr,
                 "connected": state.connected,
                 "height": self._heights.get(state.index),
+                "clock_ms": clocks.get(state.index),
                 "since_s": round(state.seconds, 1),
                 "why": state.why,
                 "rtt_us": state.rtt_us,
@@ -444,7 +463,13 @@ class Daemon:
             for state in self._network.peer_states()
         ]
         refused = [{"remote": r.remote, "why": r.why} for r in self._network.refusals()]
-        return {"disk_low": self._driver.disk_low, "peers": peers, "refused": refused}
+        return {
+            "disk_low": self._driver.disk_low,
+            "clock_ms": clocks.get(None),
+            "clock_tolerance_ms": self._home.genesis.consensus.clock_tolerance_ms,
+            "peers": peers,
+            "refused": refused,
+        }
 
 
 def _weight(message: Block | BlockBody | Blocks) -> int:
