@@ -22,6 +22,7 @@ from vppd.consensus.messages import (
     Certificate,
     CertificateKind,
     Claim,
+    Collected,
     Commit,
     Concealment,
     DecidedBlock,
@@ -32,6 +33,7 @@ from vppd.consensus.messages import (
     NewView,
     Ping,
     Prepare,
+    PrePrepared,
     Reply,
     Round,
     Standing,
@@ -115,6 +117,7 @@ CERTIFICATE = Certificate(CertificateKind.COMMIT, 0, 1, 7, D, b"\x07", (SIG, SIG
 REPLY = Reply(0, 7, D, D, D, 2, SIG)
 STANDING = Standing(0, 2, 2, 7, D, Claim(1, bytes([0x55]) * 32), None, SIG)
 """Validator 2 leaves for view 2 after height 7, and has voted at height 8 in view 1."""
+PREPARED = Certificate(CertificateKind.PREPARED, 0, 1, 7, D, b"\x07", (SIG, SIG, SIG))
 NEW_VIEW = NewView(0, 2, 8, bytes([0x55]) * 32, (STANDING,), CERTIFICATE, None, SIG)
 PROOFS = (
     Equivocation(Round.VOTE, 0, 1, 8, 2, D, SIG, bytes([0x55]) * 32, SIG),
@@ -123,7 +126,9 @@ PROOFS = (
 
 SAMPLES: tuple[Message, ...] = (
     Block(0, 1, 7, D, 0, HEADER.encode(), TXS, SIG, SIG),
+    Collected(0, 1, 7, D, 2, SIG),
     Agree(CERTIFICATE),
+    PrePrepared(0, 1, 7, D, SIG, PREPARED),
     Prepare(0, 1, 7, D, 2, SIG),
     Commit(0, 1, 7, D, 2, SIG),
     REPLY,
@@ -214,8 +219,14 @@ def meet() -> Meeting:
     return Meeting(alice, bob, hellos, proofs)
 
 
+NAMED = {Collected: "received"}
+"""``Received`` is what the core calls an input."""
+
+
 def word(kind: type[Message]) -> str:
     """A message's name on the page: ``GetBlock`` is ``get_block``."""
+    if kind in NAMED:
+        return NAMED[kind]
     return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()
 
 

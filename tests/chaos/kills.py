@@ -10,8 +10,9 @@ import time
 from pathlib import Path
 
 from tests.chaos import report
-from tests.chaos.plant import PROGRESS_HEIGHTS, chaos_plant
+from tests.chaos.plant import ENGINE, PROGRESS_HEIGHTS, chaos_plant
 from tests.chaos.report import Figures, say, spread
+from vppd.config.genesis import Engine
 
 LEADER_SHARE = 0.4
 AT_ONCE_SHARE = 0.25
@@ -21,10 +22,10 @@ MOMENT_S = 0.5
 """A kill falls into so much of a flowing load."""
 
 
-def run(folder: Path, seed: int, cycles: int) -> Figures:
+def run(folder: Path, seed: int, cycles: int, engine: Engine = ENGINE) -> Figures:
     """So many cycles on one plant, then every check."""
     without, back, again, leaders = [], [], 0, 0
-    with chaos_plant(folder, seed=seed) as plant:
+    with chaos_plant(folder, seed=seed, engine=engine) as plant:
         plant.start()
         chance = plant.chance
         for cycle in range(cycles):
@@ -56,5 +57,6 @@ def run(folder: Path, seed: int, cycles: int) -> Figures:
 if __name__ == "__main__":
     arguments = report.parser(__doc__)
     arguments.add_argument("--cycles", type=int, default=100)
+    arguments.add_argument("--engine", type=Engine, default=ENGINE)
     options = arguments.parse_args()
-    report.main(options, lambda folder: run(folder, options.seed, options.cycles))
+    report.main(options, lambda folder: run(folder, options.seed, options.cycles, options.engine))

@@ -22,11 +22,12 @@ from tests.chaos.report import Figures
 from tests.chaos.tap import Tap
 from tests.e2e.plant import Node, Plant, eventually, free_base_port, vppd
 from vppd.cli.testnet import OPENING_BALANCE, write_testnet
-from vppd.config.genesis import ConsensusRules
+from vppd.config.genesis import ConsensusRules, Engine
 from vppd.types import Digest, Height
 
 T = TypeVar("T")
 
+ENGINE = ConsensusRules().engine
 VIEW_TIMEOUT_MS = 1_000
 """T_view of these plants: half of the default, so that runs are shorter and limits stricter."""
 PROGRESS_S = 20 * VIEW_TIMEOUT_MS / 1_000
@@ -91,10 +92,22 @@ class ChaosPlant(Plant):
         load: clients.
     """
 
-    def __init__(self, out: Path, n: int, seed: int, synchronous: str = "full") -> None:
+    def __init__(
+        self,
+        out: Path,
+        n: int,
+        seed: int,
+        synchronous: str = "full",
+        operators: int = 1,
+        engine: Engine = ENGINE,
+    ) -> None:
         base = free_base_port(n, (0, BEHIND, BEHIND + 1))
-        rules = ConsensusRules(view_timeout_ms=VIEW_TIMEOUT_MS)
-        super().__init__(write_testnet(out, n, base_port=base, consensus=rules, transport="plain"))
+        rules = ConsensusRules(engine=engine, view_timeout_ms=VIEW_TIMEOUT_MS)
+        super().__init__(
+            write_testnet(
+                out, n, operators=operators, base_port=base, consensus=rules, transport="plain"
+            )
+        )
         self.seed = seed
         self.chance = random.Random(seed)
         self._begun = time.monotonic()
@@ -286,7 +299,7 @@ class ChaosPlant(Plant):
         """What was acknowledged is in every node's store, where its client was told it is."""
         told = {tx_id: ack.height for tx_id, ack in tuple(self.load.acknowledged.items())}
         for node in self.nodes:
-            stored = dict(_query(node, "SELECT id, height FROM transactions"))
+            stored = dict(query(node, "SELECT id, height FROM transactions"))
             lost = [t.hex() for t, height in told.items() if stored.get(t) != height]
             assert not lost, self.last_words(
                 f"{node.name}: {len(lost)} of {len(told)} acknowledged are lost: {lost[:3]}"
@@ -314,8 +327,8 @@ class ChaosPlant(Plant):
 
     def _roots(self, height: Height) -> set[Digest]:
         """State roots after ``height``, once every node has written its own down."""
-        query = "SELECT state_root FROM executions WHERE height = ?"
-        found = [_query(node, query, height) for node in self.nodes]
+        roots = "SELECT state_root FROM executions WHERE height = ?"
+        found = [query(node, roots, height) for node in self.nodes]
         return {rows[0][0] for rows in found} if all(found) else set()
 
 
@@ -327,17 +340,16 @@ def configure(node: Node, old: str, new: str) -> None:
     file.write_text(text.replace(old, new))
 
 
-def _query(node: Node, query: str, *values: object) -> list[tuple[Any, ...]]:
+def query(node: Node, text: str, *values: object) -> list[tuple[Any, ...]]:
+    """Rows of a node's store, whether it runs or not."""
     with closing(sqlite3.connect(f"{(node.home / 'chain.db').as_uri()}?mode=ro", uri=True)) as db:
-        return db.execute(query, values).fetchall()
+        return db.execute(text, values).fetchall()
 
 
 @contextmanager
-def chaos_plant(
-    out: Path, n: int = 5, *, seed: int, synchronous: str = "full"
-) -> Iterator[ChaosPlant]:
+def chaos_plant(out: Path, n: int = 5, *, seed: int, **options: Any) -> Iterator[ChaosPlant]:
     """A written plant, not started; whatever of it runs at the end is killed."""
-    plant = ChaosPlant(out, n, seed, synchronous)
+    plant = ChaosPlant(out, n, seed, **options)
     try:
         yield plant
     finally:

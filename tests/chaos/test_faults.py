@@ -6,13 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos import blackout, disk_full, kills, partitions, pauses, torn_node
+from tests.chaos import blackout, disk_full, kills, operators, partitions, pauses, torn_node
+from vppd.config.genesis import Engine
 
 pytestmark = [pytest.mark.slow, pytest.mark.net]
 
 
-def test_killed_nodes_come_back_and_sign_nothing_twice(tmp_path: Path) -> None:
-    kills.run(tmp_path / "plant", seed=1, cycles=5)
+@pytest.mark.parametrize("engine", ["bncm", "pbft"])
+def test_killed_nodes_come_back_and_sign_nothing_twice(tmp_path: Path, engine: str) -> None:
+    kills.run(tmp_path / "plant", seed=1, cycles=5, engine=Engine(engine))
+
+
+def test_operators_lead_while_one_lives_and_get_the_lead_back_from_a_der(tmp_path: Path) -> None:
+    operators.run(tmp_path / "plant", seed=1, times=1)
 
 
 def test_all_killed_at_once_lose_nothing_acknowledged(tmp_path: Path) -> None:

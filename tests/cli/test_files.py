@@ -24,7 +24,7 @@ def test_check_names_every_file_and_the_node(vppd: Vppd, home: Path) -> None:
         row["file"]: row["says"]
         for row in vppd("config", "check", "--home", home, "-o", "json").data
     }
-    assert "4 validators, 2 accounts, 1 meters" in rows["genesis.toml"]
+    assert "engine bncm, 4 validators, 2 accounts, 1 meters" in rows["genesis.toml"]
     assert "4 peers" in rows["peers.toml"]
     assert rows[str(home / "node.key")] == public("der-1")
     assert rows["node"] == "der-1, der, validator 1, listens on 10.0.0.1:7440"

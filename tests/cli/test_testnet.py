@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Vppd
+from tests.config.plugin import distributions, install
 from vppd.cli import testnet as writer
 from vppd.config.genesis import MarketRulesSection
 from vppd.config.home import load_home
@@ -187,6 +188,55 @@ def test_a_seed_comes_with_a_warning_off_stdout(vppd: Vppd) -> None:
     data = json.loads(ran.out)
     assert [node["role"] for node in data["nodes"]] == [Role.OPERATOR, Role.OPERATOR]
     assert data["genesis_sha256"] == load_home(Path("plant/op-1")).genesis.digest.hex()
+
+
+@pytest.mark.parametrize(
+    ("args", "engine", "path"),
+    [
+        ((), "bncm", "auto"),
+        (("--path", "collect"), "bncm", "collect"),
+        (("--engine", "bncm", "--path", "broadcast"), "bncm", "broadcast"),
+        (("--engine", "pbft"), "pbft", "auto"),
+    ],
+    ids=["default", "collect", "broadcast", "pbft"],
+)
+def test_the_engine_and_its_path_stand_in_genesis(
+    vppd: Vppd, tmp_path: Path, args: tuple[str, ...], engine: str, path: str
+) -> None:
+    assert vppd("testnet", "-n", 1, "--out", "plant", *args).code == 0
+    genesis = load_home(tmp_path / "plant" / "op-0").genesis
+    assert (genesis.consensus.engine, genesis.consensus.path) == (engine, path)
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "said"),
+    [
+        (("--engine", "raft"), "E412", "--engine bncm | pbft"),
+        (("--engine", "bncm-paper"), "E412", "'bncm-paper'"),
+        (("--path", "paper"), "E416", "--path auto | collect | broadcast"),
+        (("--engine", "pbft", "--path", "collect"), "E416", "engine pbft has no path 'collect'"),
+    ],
+    ids=["engine", "published engine", "path", "path of pbft"],
+)
+def test_engines_and_paths_that_are_not_there(
+    vppd: Vppd, tmp_path: Path, args: tuple[str, ...], code: str, said: str
+) -> None:
+    ran = vppd("testnet", "-n", 1, "--out", "plant", *args)
+    assert ran.code == 2
+    assert ran.err.startswith(f"error[{code}]")
+    assert said in ran.err
+    assert not (tmp_path / "plant").exists()
+
+
+def test_a_plant_on_an_engine_that_another_distribution_brings(vppd: Vppd, tmp_path: Path) -> None:
+    with distributions(install(tmp_path / "site", "last-first")):
+        assert vppd("testnet", "-n", 1, "--out", "plant", "--engine", "last-first").code == 0
+        check = vppd("config", "check", "--home", "plant/op-0", "-o", "json")
+        assert "engine last-first, 1 validators" in check.data[0]["says"]
+    missing = vppd("config", "check", "--home", "plant/op-0")
+    assert missing.code == 78
+    assert missing.err.startswith("error[E107]: no engine 'last-first' is installed here")
+    assert "installed  bncm, pbft" in missing.err
 
 
 def test_market_slots_are_whole_minutes(vppd: Vppd) -> None:

@@ -36,7 +36,7 @@ GENESIS = f"""
 schema = 1
 chain_id = "test-plant"
 [consensus]
-engine = "pbft"
+engine = "bncm"
 [market]
 slot_seconds = 900
 {TARIFFS}

@@ -100,7 +100,7 @@ def test_bytes_that_are_not_utf8() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "table", "hint"),
     [
-        ('engine = "pbft"', 'engine = "pbft"\nview_timeout = 5', "[consensus]", "view_timeout_ms"),
+        ('engine = "bncm"', 'engine = "bncm"\nview_timeout = 5', "[consensus]", "view_timeout_ms"),
         ("slot_seconds = 900", "slot_second = 900", "[market]", "slot_seconds"),
         ("schema = 1", "schema = 1\nchainid = 1", "the top of the file", "chain_id"),
         ('balance = "200.00"', 'ballance = "1"', "[account[0]]", "balance"),
@@ -115,7 +115,7 @@ def test_unknown_keys_name_table_and_closest_key(old: str, new: str, table: str,
 
 
 def test_an_unknown_key_like_no_other_lists_the_known_ones() -> None:
-    error = refused(changed('engine = "pbft"', 'engine = "pbft"\nxyzzy = 5'))
+    error = refused(changed('engine = "bncm"', 'engine = "bncm"\nxyzzy = 5'))
     assert error.code == "E102"
     assert error.hint is not None
     assert "max_block_bytes" in error.hint
@@ -132,10 +132,11 @@ def test_wrong_types_name_path_expected_and_got() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "key"),
     [
-        ('engine = "pbft"', "f = -1", "consensus.f"),
-        ('engine = "pbft"', "max_tx_bytes = 0", "consensus.max_tx_bytes"),
-        ('engine = "pbft"', "view_timeout_ms = 1.5", "consensus.view_timeout_ms"),
-        ('engine = "pbft"', 'engine = "raft"', "consensus.engine"),
+        ('engine = "bncm"', "f = -1", "consensus.f"),
+        ('engine = "bncm"', "max_tx_bytes = 0", "consensus.max_tx_bytes"),
+        ('engine = "bncm"', "view_timeout_ms = 1.5", "consensus.view_timeout_ms"),
+        ('engine = "bncm"', "engine = 3", "consensus.engine"),
+        ('engine = "bncm"', 'path = "paper"', "consensus.path"),
         ("credit = 900000", "credit = 1000001", "account[1].credit"),
         ("bus = 3", "bus = true", "account[1].bus"),
         ("import_wh = 12", "import_wh = -1", "meter[0].import_wh"),
@@ -192,11 +193,15 @@ def test_a_plant_without_validators() -> None:
     assert refused(text).facts["key"] == "validator"
 
 
-@pytest.mark.parametrize("engine", ["bncm", "dpos"])
-def test_engines_of_other_builds_are_named_before_their_unknown_keys(engine: str) -> None:
-    error = refused(changed('engine = "pbft"', f'engine = "{engine}"\npath = "auto"'))
-    assert error.code == "E107"
-    assert "pbft" in error.what
+@pytest.mark.parametrize("engine", ["bncm", "pbft"])
+@pytest.mark.parametrize("path", ["auto", "collect", "broadcast"])
+def test_the_engines_of_this_build(engine: str, path: str) -> None:
+    made = genesis(changed('engine = "bncm"', f'engine = "{engine}"\npath = "{path}"'))
+    assert (made.consensus.engine, made.consensus.path) == (engine, path)
+    text = render_genesis(
+        name=made.name, consensus=made.consensus, market=made.market, validators=made.validators
+    )
+    assert genesis(text).consensus == made.consensus
 
 
 @pytest.mark.parametrize(
@@ -248,9 +253,9 @@ def test_one_tariff_may_cover_the_whole_day() -> None:
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ('engine = "pbft"', "max_tx_bytes = 2000\nmax_block_bytes = 1999"),
-        ('engine = "pbft"', "max_block_bytes = 983040"),
-        ('engine = "pbft"', "view_timeout_ms = 10001"),
+        ('engine = "bncm"', "max_tx_bytes = 2000\nmax_block_bytes = 1999"),
+        ('engine = "bncm"', "max_block_bytes = 983040"),
+        ('engine = "bncm"', "view_timeout_ms = 10001"),
         ("slot_seconds = 900", "open_lead_ms = 300000"),
         ("slot_seconds = 900", "slot_seconds = 900\nslot_ms = 900000"),
         ("slot_seconds = 900", 'max_price = "0.56"'),
@@ -290,15 +295,15 @@ def test_what_is_let_through_the_ledger_can_run(rules: str, quantity: int, price
 
 
 def test_limits_may_touch() -> None:
-    genesis(changed('engine = "pbft"', "max_tx_bytes = 2000\nmax_block_bytes = 2000"))
-    genesis(changed('engine = "pbft"', "max_block_bytes = 983039"))
+    genesis(changed('engine = "bncm"', "max_tx_bytes = 2000\nmax_block_bytes = 2000"))
+    genesis(changed('engine = "bncm"', "max_block_bytes = 983039"))
     genesis(changed("slot_seconds = 900", "open_lead_ms = 300001"))
 
 
 def test_f_within_bounds() -> None:
-    assert genesis(changed('engine = "pbft"', "f = 1")).consensus.f == 1
-    assert genesis(changed('engine = "pbft"', "f = 0")).consensus.f == 0
-    error = refused(changed('engine = "pbft"', "f = 2"))
+    assert genesis(changed('engine = "bncm"', "f = 1")).consensus.f == 1
+    assert genesis(changed('engine = "bncm"', "f = 0")).consensus.f == 0
+    error = refused(changed('engine = "bncm"', "f = 2"))
     assert error.code == "E111"
     assert "7 validators" in (error.hint or "")
 

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from tests.consensus.harness import CHAIN, STATE, UNIX_MS, header, validator_set
+from vppd.config.genesis import PathSetting
 from vppd.consensus.boundary import (
     Applied,
     BodyRecord,
@@ -67,14 +68,21 @@ class Group:
         n: how many.
         profile: which engine.
         f, p: as configured.
+        path: as configured, where the engine has more than one.
     """
 
     def __init__(
-        self, n: int = 4, profile: EngineProfile = PBFT, f: int | None = None, p: int | None = None
+        self,
+        n: int = 4,
+        profile: EngineProfile = PBFT,
+        f: int | None = None,
+        p: int | None = None,
+        path: PathSetting = "broadcast",
     ) -> None:
         self.validators = msgspec.structs.replace(validator_set(n, f), p=p)
         self.quorum = self.validators.quorum
         self.profile = profile
+        self.path = path
         self.ms = 0
         self.cut: set[tuple[int, int]] = set()
         self.dropped: set[type] = set()
@@ -100,7 +108,7 @@ class Group:
         member.decided = {r.height: r.digest for r in rows}
         member.parent = rows[-1].digest if rows else CHAIN
         member.timers.clear()
-        settings = Settings(chain_id=CHAIN)
+        settings = Settings(chain_id=CHAIN, path=self.path)
         replica = member.replica = Replica(self.profile, settings, self.validators, index)
         self._take(member, replica.start(self.now(), list(member.log)))
         height = max(member.decided, default=0)

@@ -395,7 +395,7 @@ def test_evidence_that_is_known_is_not_checked_again() -> None:
     host.take(1, frame)
     host.turn()
     assert host.machine.engine.status().evidence == 1
-    assert not host.machine.wants(Evidence(proof))
+    assert not host.machine.wants(1, Evidence(proof))
 
 
 def test_the_own_view_change_shown_again_is_not_checked_again() -> None:

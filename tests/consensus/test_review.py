@@ -11,6 +11,7 @@ from vppd.consensus.messages import (
     Blocks,
     Commit,
     GetBlocks,
+    Prepare,
     Type,
 )
 
@@ -35,6 +36,15 @@ def test_a_body_from_elsewhere_does_not_make_us_deaf_to_the_leaders_vote() -> No
     lab.hear(prepare(2, made))
     assert not sent(lab.hear(prepare(1, made), sender=1), Commit)
     assert sent(lab.hear(prepare(3, made)), Commit), "leader, 1, 2 and 3 are q = 4"
+
+
+def test_a_leaders_vote_for_anything_does_not_make_us_deaf_to_its_block() -> None:
+    """A vote makes no proposal: without the block nobody here could ever vote."""
+    lab = Lab(5)
+    made = header(lab.validators)
+    lab.hear(prepare(0, header(lab.validators, txs=(b"other",))))
+    assert lab.replica.wants(MessageHeader(Type.BLOCK, 0, 0, 1, made.digest(), 0))
+    assert sent(lab.hear(block(made)), Prepare), "it votes for what was proposed"
 
 
 def test_a_record_with_a_vote_but_no_proposal_never_asks_for_a_block() -> None:

@@ -284,7 +284,7 @@ def test_l4_time_trigger() -> None:
     steps = len(member.steps)
     creeping = header(group.validators)  # decided, but its time is before the trigger
     proof = certificate(CertificateKind.COMMIT, creeping, 0, [0, 1, 3])
-    group.tell(2, block(creeping), Agree(proof), sender=1)
+    group.tell(2, block(creeping), Agree(proof), sender=0)
     assert group.heights()[2] == 1
     touched = [t for s in member.steps[steps:] for t, _ in s.timers if t.kind is TimerKind.VIEW]
     assert not touched, "T_view goes on as it was"
@@ -422,6 +422,25 @@ def test_a_der_hands_back_to_an_operator_that_is_here() -> None:
     assert replica is not None
     assert replica.status().leader == 0
     assert set(group.modes()) == {Mode.NORMAL}
+
+
+def test_a_busy_der_hands_back_when_the_operators_status_comes_not_by_an_old_one() -> None:
+    group = Group(4, OPERATORS)
+    group.power_off(0)
+    group.work()
+    group.fire(TimerKind.VIEW)
+    group.power_on(0)
+    group.fire(TimerKind.START)
+    group.tick(3)
+    group.decide(300)  # within a second: nobody has said since where it stands
+    group.fire(TimerKind.TICK, 1)
+    assert set(group.views()) == {1}, "by what it last said, the operator lags"
+    group.fire(TimerKind.TICK, 0)
+    group.rest()
+    assert set(group.views()) == {2}
+    replica = group.members[1].replica
+    assert replica is not None
+    assert replica.status().leader == 0
 
 
 def test_nobody_hands_back_to_a_dead_operator() -> None:

@@ -1,31 +1,51 @@
 """Random walks over a group: any message at any time, late, twice or never; crashes; early timers.
 
 There is no clock in here at all, so every timer may run out at any moment: what holds in these
-walks holds under any timing. ``python -m tests.consensus.walk --seeds 1..2000`` walks further.
+walks holds under any timing. ``python -m tests.consensus.walk --seeds 1..2000``
+(``--engine``, ``--path``) walks further.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from random import Random
+from typing import get_args
 
 from tests.consensus.group import Group, Member
+from vppd.config.genesis import Engine, PathSetting
 from vppd.consensus.boundary import Fired, Pending, Received, Step
-from vppd.consensus.messages import Block, Commit, GetBlock, GetBlocks, NewView, Prepare, ViewChange
-from vppd.consensus.profile import PBFT, EngineProfile
+from vppd.consensus.flight import HOLD_STREAK
+from vppd.consensus.messages import (
+    Block,
+    Collected,
+    Commit,
+    GetBlock,
+    GetBlocks,
+    NewView,
+    Prepare,
+    PrePrepared,
+    ViewChange,
+)
+from vppd.consensus.profile import PBFT, EngineProfile, profile_of
 from vppd.types import Digest
 
 
 class Walk(Group):
     """A group whose messages wait until chance picks them."""
 
-    def __init__(self, n: int, seed: int, profile: EngineProfile = PBFT) -> None:
+    def __init__(
+        self, n: int, seed: int, profile: EngineProfile = PBFT, path: PathSetting = "auto"
+    ) -> None:
         self.rng = Random(seed)
         self._walking = False
         self._signed: dict[tuple[int, str, int, int], Digest] = {}
         self._asked: dict[tuple[int, int], ViewChange] = {}
         self._checked = [0] * n
-        super().__init__(n, profile)
+        self._ways: Counter[str] = Counter()
+        super().__init__(n, profile, path=path)
+        if seed % 2:  # some begin where commits are held back
+            self.decide(HOLD_STREAK)
         self._walking = True
 
     def run(self) -> None:
@@ -111,8 +131,10 @@ class Walk(Group):
         for member in self.members:
             said, member.sent = member.sent, []
             for message in said:
-                if isinstance(message, Block | Prepare):
+                if isinstance(message, Block | Prepare | Collected):
                     self._once(member.index, "1", message.view, message.height, message.digest)
+                if isinstance(message, Block | PrePrepared):
+                    self._once(member.index, "P", message.view, message.height, message.digest)
                 if isinstance(message, Commit):
                     self._once(member.index, "2", message.view, message.height, message.digest)
                 if isinstance(message, NewView):
@@ -121,6 +143,19 @@ class Walk(Group):
                 if isinstance(message, ViewChange):
                     asked = self._asked.setdefault((member.index, message.standing.view), message)
                     assert asked == message, "two view changes for one view"
+
+    def ways(self) -> Counter[str]:
+        """Decisions by path and fallbacks by cause, of all lives of all replicas."""
+        ways = self._ways.copy()
+        for member in self.members:
+            ways += _ways_of(member)
+        return ways
+
+    def power_off(self, *indices: int) -> None:
+        """Power off; what the replica counted is kept for :meth:`ways`."""
+        for index in indices:
+            self._ways += _ways_of(self.members[index])
+        super().power_off(*indices)
 
     def _once(self, signer: int, round_: str, view: int, height: int, digest: Digest) -> None:
         held = self._signed.setdefault((signer, round_, view, height), digest)
@@ -131,9 +166,22 @@ class Walk(Group):
             assert first or not left, f"replica {signer} votes in view {view} after leaving it"
 
 
-def walk(n: int, seed: int, profile: EngineProfile = PBFT, steps: int = 3_000) -> Walk:
+def _ways_of(member: Member) -> Counter[str]:
+    if member.replica is None:
+        return Counter()
+    status = member.replica.status()
+    return Counter(dict(status.decisions)) + Counter(dict(status.fallbacks))
+
+
+def walk(
+    n: int,
+    seed: int,
+    profile: EngineProfile = PBFT,
+    steps: int = 3_000,
+    path: PathSetting = "auto",
+) -> Walk:
     """One walk, then good weather until three more heights are decided everywhere."""
-    group = Walk(n, seed, profile)
+    group = Walk(n, seed, profile, path)
     for _ in range(steps):
         group.step()
     group.settle()
@@ -143,24 +191,24 @@ def walk(n: int, seed: int, profile: EngineProfile = PBFT, steps: int = 3_000) -
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", default="1..200")
-    parser.add_argument("--fast", action="store_true", help="with the fast exit")
+    parser.add_argument("--engine", default="bncm")
+    parser.add_argument("--path", default="auto", choices=get_args(PathSetting))
     options = parser.parse_args()
     first, _, last = options.seeds.partition("..")
-    profile = PBFT
-    if options.fast:
-        import msgspec
-
-        profile = msgspec.structs.replace(PBFT, fast_exit=True)
+    profile = profile_of(Engine(options.engine))
     views = heights = 0
+    ways: Counter[str] = Counter()
     for seed in range(int(first), int(last or first) + 1):
         n = 1 + seed % 10
         try:
-            group = walk(n, seed, profile)
+            group = walk(n, seed, profile, path=options.path)
         except Exception:
             print(f"seed {seed}, n = {n}:")  # noqa: T201
             raise
         views, heights = views + max(group.views()), heights + max(group.heights())
-    print(f"{views} views, {heights} heights, no violation")  # noqa: T201
+        ways += group.ways()
+    said = ", ".join(f"{way} {count}" for way, count in sorted(ways.items()))
+    print(f"{views} views, {heights} heights, no violation; {said}")  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -18,7 +18,8 @@ N, SLOTS = 4, 10
 VICTIM = "der-2"
 KEYS = {
     "n", "engine", "height", "blocks", "transactions", "trades", "traded_wh", "members",
-    "conserved", "heights_by_node", "head_hashes", "commit_ms", "view_changes",
+    "conserved", "heights_by_node", "head_hashes", "commit_ms", "view_changes", "decisions",
+    "fast_share", "fallbacks",
 }  # fmt: skip
 MEMBER_KEYS = {"name", "role", "side", "net_wh", "paid_micro", "paid_grid_only_micro"}
 
@@ -96,7 +97,18 @@ def test_every_node_ends_in_the_same_block(result: dict[str, Any]) -> None:
     assert set(result["heights_by_node"]) == set(result["head_hashes"]) == names
     assert set(result["heights_by_node"].values()) == {result["height"]}
     assert len(set(result["head_hashes"].values())) == 1
-    assert (result["n"], result["engine"], result["blocks"]) == (N, "pbft", result["height"])
+    assert (result["n"], result["engine"], result["blocks"]) == (N, "bncm", result["height"])
+
+
+def test_some_heights_went_fast_and_those_without_the_der_the_slow_way(
+    result: dict[str, Any],
+) -> None:
+    counts = result["decisions"]
+    fast = counts.get("fast", 0) + counts.get("fast_exit", 0)
+    assert fast > 0
+    assert result["fast_share"] == round(fast / (fast + counts.get("slow", 0)), 4)
+    assert counts.get("slow", 0) > 0
+    assert result["fallbacks"]
 
 
 def test_the_killed_der_came_back_and_no_day_was_lost(result: dict[str, Any], played: Ran) -> None:
@@ -131,10 +143,12 @@ def test_the_stores_are_kept_and_hold(out: Path, result: dict[str, Any]) -> None
     ("args", "code"),
     [
         (("--engine", "raft"), "E412"),
+        (("--path", "paper"), "E416"),
+        (("--engine", "pbft", "--path", "collect"), "E416"),
         (("--rules", "fair"), "E414"),
         (("-n", "9", "--profiles", "no-such.csv"), "E40"),
     ],
-    ids=["engine", "rules", "profiles"],
+    ids=["engine", "path", "path of pbft", "rules", "profiles"],
 )
 def test_what_cannot_be_played_is_said(args: tuple[str, ...], code: str, tmp_path: Path) -> None:
     ended = vppd("dev", "--exit", *args, cwd=tmp_path)

@@ -174,7 +174,7 @@ class Fuzzer:
             case Ping() | GetBlock() | GetBlocks():
                 pass
             case _:
-                if machine.wants(message):
+                if machine.wants(sender, message):
                     machine.gate.cost(message)
                     machine.gate.check(message)
                     machine.receive(sender, message)

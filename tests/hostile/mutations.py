@@ -27,13 +27,16 @@ from vppd.consensus.messages import (
     Blocks,
     Certificate,
     CertificateKind,
+    Collected,
     Commit,
     Concealment,
     DecidedBlock,
     Equivocation,
     Evidence,
     NewView,
+    Path,
     Prepare,
+    PrePrepared,
     Reply,
     Round,
     Standing,
@@ -355,10 +358,11 @@ class Mutator:
         signers = chance.choice((b"\x07", b"\x0e", b"\x0d"))
         decision = Certificate(CertificateKind.COMMIT, *at, signers, commits)
         told: Message
-        match chance.randrange(5):
+        path = chance.choice(tuple(Path))
+        match chance.randrange(8):
             case 0:
                 told = resigned(
-                    Block(*at, 0, header.encode(), txs, bytes(64), bytes(64)), self._liar
+                    Block(*at, path, header.encode(), txs, bytes(64), bytes(64)), self._liar
                 )
             case 1:
                 told = Prepare(*at, signer, votes[0])
@@ -366,6 +370,15 @@ class Mutator:
                 told = Commit(*at, signer, commits[0])
             case 3:
                 told = Agree(decision)
+            case 4:
+                told = Collected(*at, signer, votes[0])
+            case 5:
+                full = tuple(votes[0] for _ in range(4))
+                told = Agree(Certificate(CertificateKind.FAST, *at, b"\x0f", full))
+            case 6:
+                held = Certificate(CertificateKind.PREPARED, *at, signers, votes)
+                ended = PrePrepared(*at, bytes(64), chance.choice((None, held)))
+                told = resigned(ended, self._liar)
             case _:
                 told = Blocks((DecidedBlock(header.encode(), txs, decision),))
         return framed(told).type, encode(told)
@@ -399,8 +412,15 @@ def resigned(message: Any, liar: int) -> Any:
             digest = _digest_of(header) or digest
             proposal = sign(sign_bytes(TAG_PROPOSAL, CHAIN_ID, epoch, view, height, digest))
             return replace(message, digest=digest, proposal_sig=proposal)
-        case Prepare(epoch, view, height, digest) | Commit(epoch, view, height, digest):
-            tag = TAG_VOTE if isinstance(message, Prepare) else TAG_COMMIT
+        case PrePrepared(epoch, view, height, digest):
+            proposal = sign(sign_bytes(TAG_PROPOSAL, CHAIN_ID, epoch, view, height, digest))
+            return replace(message, proposal_sig=proposal)
+        case (
+            Collected(epoch, view, height, digest)
+            | Prepare(epoch, view, height, digest)
+            | Commit(epoch, view, height, digest)
+        ):
+            tag = TAG_COMMIT if isinstance(message, Commit) else TAG_VOTE
             signed = sign(sign_bytes(tag, CHAIN_ID, epoch, view, height, digest))
             return replace(message, signer=liar, sig=signed)
         case Reply(epoch, height, digest, state_root, receipts_root):

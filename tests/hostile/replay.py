@@ -4,7 +4,7 @@ Everything that replica 2 heard in the play is told to it once more, at every la
 play, by everybody: unchanged, or stamped with another epoch, view or height. The same goes to a
 replica of another chain with the same keys. Nothing of that may change anything. The one exception
 is a status, which has no signature: it says where its *sender* stands, and is believed of nobody
-else; even then only that note may change.
+else; even then only that note may change, and only its sender may be reminded of something.
 """
 
 from __future__ import annotations
@@ -62,10 +62,12 @@ def tell(actor: Actor, sender: int | None, frame: Frame) -> Told:
     said = actor.turns()
     words = f"{name} from {sender} at height {machine.ledger.height}: {frame.payload.hex()}"
     assert len(actor.log) == pending, f"written because of a replay: {words}"
-    assert not said, f"said because of a replay: {[f.type.name for f in said]}, {words}"
+    heard = f"said because of a replay: {[f.type.name for f in said]}, {words}"
     if isinstance(message, Status):
+        assert all(frame.to == (sender,) for frame in said), heard
         assert standing(machine) == stood, words
         return Told(name, "noted")
+    assert not said, heard
     assert picture(machine) == before, f"changed by a replay: {words}"
     return Told(name, outcome)
 
@@ -80,7 +82,7 @@ def hand(actor: Actor, sender: int | None, frame: Frame) -> None:
     message = decode_message(frame.type, frame.payload)
     if isinstance(message, Tx):
         machine.submit(message.raw, actor.ms, own=False)
-    elif not isinstance(message, Ping) and machine.wants(message):
+    elif not isinstance(message, Ping) and machine.wants(sender, message):
         machine.gate.check(message)
         machine.receive(sender, message)
 

@@ -1,9 +1,10 @@
 """A chain that four replicas really made, and a victim that can be put at any point of it.
 
-Replicas 0 to 3 decide some heights under leader 0, who then falls silent: the others change to view
-1, decide a few more, and 0 comes back and catches up. Everything that anybody said is kept, with
-what replica 2, the victim, was told and when. A victim is made by telling a fresh replica the
-beginning of that; what the others say later is then valid, and new to it.
+Replicas 0 to 3 decide some heights under leader 0, who collects their votes; once its ``agree`` is
+lost, and they go on without. Then it falls silent: the others change to view 1, whose leader ends
+its wait for the fourth vote, and 0 comes back and catches up. Everything that anybody said is
+kept, with what replica 2, the victim, was told and when. A victim is made by telling a fresh
+replica the beginning of that; what the others say later is then valid, and new to it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import NamedTuple, TypeAlias
+
+from msgspec.structs import replace
 
 from tests.node.plant import GENESIS, KEYS, Host, payment
 from vppd.codec import Message, encode
@@ -40,6 +43,7 @@ VICTIM = 2
 LIARS = (0, 3)
 """One of these lies, in each attack; 0 leads view 0."""
 CHAIN_ID = GENESIS.digest
+COLLECTING = replace(GENESIS, consensus=replace(GENESIS.consensus, path="collect"))
 _LONG = 400
 """Rounds of a play: it has hung if it takes more."""
 
@@ -73,7 +77,7 @@ class Actor(Host):
     """A host that keeps its timers."""
 
     def __init__(self, index: int) -> None:
-        super().__init__(index)
+        super().__init__(index, genesis=COLLECTING)
         self.due: dict[Timer, int] = {}
 
     def _note(self, effects: Effects) -> Effects:
@@ -121,6 +125,8 @@ class _Stage:
     def __init__(self) -> None:
         self.actors = [Actor(i) for i in range(4)]
         self.present = set(range(4))
+        self.lost: set[Type] = set()
+        """What the air swallows just now."""
         self.script: list[Act] = []
         self.said: list[tuple[int, Frame]] = []
         self.nonces = [0] * 4
@@ -149,6 +155,16 @@ class _Stage:
             self.settle()
         raise AssertionError(f"height {height} does not come")
 
+    def until_idle(self) -> None:
+        """Until everybody has decided whatever waits."""
+        for _ in range(_LONG):
+            heights = [actor.machine.ledger.height for actor in self.actors]
+            waiting = any(len(actor.machine.mempool) for actor in self.actors)
+            if not waiting and min(heights) == max(heights):
+                return
+            self.until_height(max(heights) + waiting)
+        raise AssertionError("they never have enough")
+
     def settle(self) -> None:
         for _ in range(_LONG):
             busy = [self.actors[i] for i in sorted(self.present) if self.actors[i].machine.has_work]
@@ -175,6 +191,8 @@ class _Stage:
     def _spread(self, sender: int, frames: Sequence[Frame]) -> None:
         for frame in frames:
             self.said.append((sender, frame))
+            if frame.type in self.lost:
+                continue
             for other in sorted(self.present - {sender}):
                 if frame.to == "all" or other in frame.to:
                     self._perform(other, Heard(self.ms, sender, frame))
@@ -211,17 +229,20 @@ def play() -> Play:
         for sender in (1, 2, 3):
             stage.pay(sender)
         stage.until_height(height)
+    stage.lost.add(Type.AGREE)
+    stage.pay(2)
+    stage.until_height(max(actor.machine.ledger.height for actor in stage.actors))
+    stage.lost.clear()
     stage.present.discard(0)
     for height in (stage.actors[1].machine.ledger.height + 1,) * 2:
         for sender in (1, 2, 3):
             stage.pay(sender)
         stage.until_height(height)
-    top = max(actor.machine.ledger.height for actor in stage.actors)
     stage.present.add(0)
     for actor in stage.actors[1:]:
         actor.machine.reconnected(0)
     stage.settle()
-    stage.until_height(top)
+    stage.until_idle()
     teller = stage.actors[1]
     digests = tuple(done.decision.digest for done in teller.committed)
     stage.said += ((1, frame) for frame in _others(teller))

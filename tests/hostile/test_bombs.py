@@ -112,7 +112,7 @@ def check(machine: Machine, type_: int, payload: bytes) -> None:
     message = decode_message(type_, payload)
     if isinstance(message, Tx):
         machine.submit(message.raw, 0, own=False)
-    elif not machine.wants(message):
+    elif not machine.wants(0, message):
         raise Unwanted
     machine.gate.check(message)
 

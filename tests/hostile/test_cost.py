@@ -21,7 +21,7 @@ def test_every_type_is_charged_what_it_costs() -> None:
     machine = Actor(2).machine
     gate = Gate(
         GENESIS.digest, machine.validators, GENESIS.consensus, machine.engine.leader, counting,
-        lambda _: False,
+        lambda _: False, fast_exit=True,
     )  # fmt: skip
     charged: dict[Type, int] = {}
     for _, frame in play().said:

@@ -51,10 +51,10 @@ def hunt(seeds: range = range(5), frames: int = 5_000) -> None:
 def test_an_exception_of_the_wrong_kind_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     right = Machine.wants
 
-    def wants(machine: Machine, message: Any) -> bool:
+    def wants(machine: Machine, sender: Any, message: Any) -> bool:
         if getattr(message, "view", 0) > 2**62:
             raise OverflowError("such a view")
-        return right(machine, message)
+        return right(machine, sender, message)
 
     monkeypatch.setattr(Machine, "wants", wants)
     with pytest.raises(Wrong, match=r"seed \d+, frame \d+: OverflowError: such a view"):
@@ -78,9 +78,9 @@ def test_a_refused_message_that_is_noted_somewhere_is_noticed(
 ) -> None:
     right = Machine.wants
 
-    def wants(machine: Machine, message: Any) -> bool:
+    def wants(machine: Machine, sender: Any, message: Any) -> bool:
         machine._queued[7] += 1
-        return right(machine, message)
+        return right(machine, sender, message)
 
     monkeypatch.setattr(Machine, "wants", wants)
     with pytest.raises(Wrong, match="a refused frame changed something"):

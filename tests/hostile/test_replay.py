@@ -35,13 +35,19 @@ def test_nothing_of_one_chain_is_believed_on_another() -> None:
     assert {"BLOCK", "PREPARE", "COMMIT", "TX", "VIEW_CHANGE", "NEW_VIEW", "EVIDENCE"} <= refused
 
 
+UNSIGNED = {Type.STATUS, Type.BLOCK, Type.PRE_PREPARED}
+
+
 @pytest.mark.parametrize("other", [1, 3, None])
 def test_it_does_not_matter_who_hands_a_signed_message_over(other: int | None) -> None:
-    """Votes are transferable by design: a leader's vote counts the same from anybody."""
+    """Votes are transferable by design: a leader's vote counts the same from anybody.
+
+    But for what no signature covers: where a block wants its votes, and that a wait is over.
+    """
     script = play().script
     compared = 0
     for at, act in enumerate(script):
-        if not isinstance(act, Heard) or act.frame.type is Type.STATUS:
+        if not isinstance(act, Heard) or act.frame.type in UNSIGNED:
             continue
         direct, passed_on = victim(at), victim(at)
         hand(direct, act.sender, act.frame)

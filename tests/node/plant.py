@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tests.store.real_chain import GENESIS, KEYS, METER, START_MS, N
+from vppd.config.genesis import Genesis
 from vppd.consensus.boundary import Now, Record, Timer, TimerKind
 from vppd.consensus.messages import Ping, Tx
 from vppd.consensus.signing import TAG_COMMIT, TAG_PROPOSAL, TAG_VOTE, sign_bytes
@@ -52,9 +53,13 @@ class CountingKey:
 class Host:
     """Does for one machine what the driver does, with a list for a disk."""
 
-    def __init__(self, index: int, signer: Signer | None = None) -> None:
+    def __init__(
+        self, index: int, signer: Signer | None = None, genesis: Genesis | None = None
+    ) -> None:
+        genesis = genesis or GENESIS
         self.index = index
-        self.machine = Machine(GENESIS, signer or KEYS[index], verify, ledger())
+        opening = Ledger.from_genesis(genesis)
+        self.machine = Machine(genesis, signer or KEYS[index], verify, opening)
         self.ms = 0
         self.log: list[Record] = []
         self.committed: list[Committed] = []
@@ -88,7 +93,7 @@ class Host:
         message = decode_message(frame.type, frame.payload)
         if isinstance(message, Tx):
             self.machine.submit(message.raw, self.ms, own=False)
-        elif not isinstance(message, Ping) and self.machine.wants(message):
+        elif not isinstance(message, Ping) and self.machine.wants(sender, message):
             self.machine.gate.check(message)
             self.machine.receive(sender, message)
 

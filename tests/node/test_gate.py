@@ -19,6 +19,7 @@ from vppd.consensus.messages import (
     BlockBody,
     Blocks,
     CertificateKind,
+    Collected,
     Commit,
     DecidedBlock,
     Evidence,
@@ -27,6 +28,7 @@ from vppd.consensus.messages import (
     NewView,
     Ping,
     Prepare,
+    PrePrepared,
     Reply,
     Status,
     Tx,
@@ -109,10 +111,12 @@ def body_of(block: Block) -> BlockBody:
 # ---------------------------------------------------------------- votes
 
 
-@pytest.mark.parametrize(("kind", "tag"), [(Prepare, TAG_VOTE), (Commit, TAG_COMMIT)])
+@pytest.mark.parametrize(
+    ("kind", "tag"), [(Collected, TAG_VOTE), (Prepare, TAG_VOTE), (Commit, TAG_COMMIT)]
+)
 class TestVotes:
     def test_a_vote_passes_with_one_signature(
-        self, checked: Checked, kind: type[Prepare | Commit], tag: bytes
+        self, checked: Checked, kind: type[Collected | Prepare | Commit], tag: bytes
     ) -> None:
         checked.gate.check(kind(0, 0, 1, OTHER, 2, signed(tag, 1, OTHER, 2)))
         assert checked.count == 1
@@ -131,7 +135,7 @@ class TestVotes:
     def test_every_field_is_signed(
         self,
         checked: Checked,
-        kind: type[Prepare | Commit],
+        kind: type[Collected | Prepare | Commit],
         tag: bytes,
         change: dict[str, Any],
     ) -> None:
@@ -139,20 +143,20 @@ class TestVotes:
         checked.refuses(replace(vote, **change), BadSignature, "did not sign this")
 
     def test_one_kind_is_not_the_other(
-        self, checked: Checked, kind: type[Prepare | Commit], tag: bytes
+        self, checked: Checked, kind: type[Collected | Prepare | Commit], tag: bytes
     ) -> None:
         wrong = TAG_COMMIT if tag == TAG_VOTE else TAG_VOTE
         vote = kind(0, 0, 1, OTHER, 2, signed(wrong, 1, OTHER, 2))
         checked.refuses(vote, BadSignature, "did not sign this")
 
     def test_another_chain_s_vote_is_refused(
-        self, checked: Checked, kind: type[Prepare | Commit], tag: bytes
+        self, checked: Checked, kind: type[Collected | Prepare | Commit], tag: bytes
     ) -> None:
         sig = KEYS[2].sign(sign_bytes(tag, OTHER, 0, 0, 1, OTHER))
         checked.refuses(kind(0, 0, 1, OTHER, 2, sig), BadSignature, "did not sign this")
 
     def test_a_signer_that_does_not_exist_costs_no_verification(
-        self, checked: Checked, kind: type[Prepare | Commit], tag: bytes
+        self, checked: Checked, kind: type[Collected | Prepare | Commit], tag: bytes
     ) -> None:
         vote = kind(0, 0, 1, OTHER, N, signed(tag, 1, OTHER, 2))
         checked.refuses(vote, Malformed, f"replica {N} does not exist")
@@ -382,6 +386,7 @@ def test_every_message_survives_its_frame(maker: Maker, block: Block) -> None:
         block, Agree(maker.blocks[0].certificate), Prepare(0, 0, 1, OTHER, 2, vote),
         Commit(0, 0, 1, OTHER, 2, vote), reply(), Status(0, 1, 0, 0), GetBlock(OTHER),
         body_of(block), GetBlocks(1), Blocks(decided(maker)), Tx(b"x"), Ping(1),
+        *(m for m in SAMPLES if isinstance(m, Collected | PrePrepared)),
         *(m for m in SAMPLES if isinstance(m, ViewChange | NewView | Evidence)),
     )  # fmt: skip
     assert {TYPE_OF[type(m)] for m in messages} == set(Type)
@@ -389,7 +394,7 @@ def test_every_message_survives_its_frame(maker: Maker, block: Block) -> None:
         assert decode_message(TYPE_OF[type(message)], encode(message)) == message
 
 
-@pytest.mark.parametrize("type_", [0, 2, 4, 18, 48, 255])
+@pytest.mark.parametrize("type_", [0, 18, 48, 255])
 def test_an_unknown_type_is_malformed(type_: int) -> None:
     with pytest.raises(Malformed, match=f"frame type {type_} is not a message between nodes"):
         decode_message(type_, b"\x90")

@@ -13,6 +13,7 @@ from vppd.client.proofs import check_proof
 from vppd.codec import Malformed, encode
 from vppd.consensus.boundary import BodyRecord, Decision
 from vppd.consensus.messages import BlockBody, Blocks
+from vppd.consensus.quorum import quorums
 from vppd.crypto import verify
 from vppd.header import decode_header
 from vppd.ledger.block import make_header
@@ -43,6 +44,7 @@ from vppd.node.machine import Committed, Machine
 from vppd.node.metrics import Metrics
 from vppd.node.replies import Replies
 from vppd.node.service import Service, committed_push
+from vppd.node.trace import Trace
 from vppd.node.views import Views
 from vppd.store.chain import ChainStore
 
@@ -63,11 +65,11 @@ class Served:
         self.maker = maker
         self.store = store
         self.machine = Machine(GENESIS, KEYS[1], verify, maker.ledger)
-        metrics = Metrics()
+        metrics = Metrics(quorums(4))
         disk = Disk(folder, 0)
         self.driver = Driver(self.machine, store, lambda _: None, lambda *_: None, metrics, disk)
         replies = Replies(self.machine.gate, 2)
-        views = Views(self.machine, metrics, dict, "der-1", folder)
+        views = Views(self.machine, metrics, dict, "der-1", folder, Trace(0))
         self.service = Service(self.machine, store, replies, views, self.driver)
 
     async def ask(self, ask: Ask) -> Result:

@@ -12,13 +12,15 @@ from tests.store.real_chain import Maker
 from vppd.crypto import key_text, verify
 from vppd.node.machine import Machine
 from vppd.node.metrics import Metrics
+from vppd.node.trace import Trace
 from vppd.node.views import LAST_SLOT, UnknownView, Views
 
 NETWORK: dict[str, Any] = {"disk_low": False, "peers": [{"name": "der-2"}], "refused": []}
 
 
 def views_of(machine: Machine, home: Path) -> Views:
-    return Views(machine, Metrics(), lambda: NETWORK, "der-1", home)
+    metrics = Metrics(machine.validators.quorum)
+    return Views(machine, metrics, lambda: NETWORK, "der-1", home, Trace(8))
 
 
 @pytest.fixture
@@ -43,7 +45,7 @@ async def test_status_says_who_where_and_with_whom(tmp_path: Path) -> None:
     hosts[1].machine.submit(payment(3), 0, own=True)
     status = await views_of(hosts[1].machine, tmp_path).render("status", "")
     assert status["name"] == "der-1"
-    assert (status["role"], status["leader"], status["engine"]) == ("der", "op-0", "pbft")
+    assert (status["role"], status["leader"], status["engine"]) == ("der", "op-0", "bncm")
     assert (status["height"], status["executed"], status["voting"]) == (1, 1, True)
     assert status["head"] == hosts[LEADER].machine.engine.status().head.hex()
     assert (status["n"], status["f"], status["quorum"], status["quorum_slack"]) == (4, 1, 3, 1)
@@ -52,6 +54,9 @@ async def test_status_says_who_where_and_with_whom(tmp_path: Path) -> None:
     assert status["key"] == key_text(KEYS[1].public_key)
     assert status["peers"] == NETWORK["peers"]
     assert status["disk_free_bytes"] > 0
+    assert (status["path"], status["decisions"]) == ("broadcast", {"fast_exit": 1})
+    assert (status["fallbacks"], status["success_ppm"]) == ({}, 1_000_000)
+    assert set(status["costs_ms"]) == {"collect_fast", "collect_slow", "broadcast"}
 
 
 async def test_a_view_that_is_not_there_lists_those_that_are(views: Views) -> None:

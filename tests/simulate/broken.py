@@ -8,15 +8,16 @@ prints what it took to catch each, and what the sound engine did on the same see
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
 import msgspec
 
 from tests.simulate import broken_schedules as schedules
-from vppd.config.genesis import Engine
+from tests.simulate.plants import Plant
 from vppd.consensus.boundary import (
+    ALL,
+    DecisionRecord,
     Input,
     Now,
     PreparedRecord,
@@ -25,21 +26,31 @@ from vppd.consensus.boundary import (
     Step,
     VoteRecord,
 )
-from vppd.consensus.chain import Settings
+from vppd.consensus.chain import Body, Settings
 from vppd.consensus.core import Core
-from vppd.consensus.messages import Certificate, NewView, ViewChange
-from vppd.consensus.profile import PBFT, PROFILES, EngineProfile
+from vppd.consensus.fallback import Fallback
+from vppd.consensus.flight import Cause, Flight
+from vppd.consensus.messages import (
+    Certificate,
+    Collected,
+    NewView,
+    Path,
+    PrePrepared,
+    ViewChange,
+)
+from vppd.consensus.profile import EngineProfile
 from vppd.consensus.replica import Replica
 from vppd.consensus.safety import SafetyRecord
 from vppd.consensus.selection import Selection, flaw, select
 from vppd.consensus.validators import ValidatorSet
 from vppd.consensus.viewchange import ViewChanger
+from vppd.crypto import sha256
 from vppd.simulate.cluster import Cluster
 from vppd.simulate.faults import parse_sets
-from vppd.simulate.outcome import Outcome, Setup
+from vppd.simulate.forge import shortened
+from vppd.simulate.outcome import Outcome
 from vppd.types import Height, ReplicaIndex, View
 
-FAST: Engine = "fast"  # type: ignore[assignment]  # a profile of the tests' own, see fast_exit()
 SEEDS = range(1, 21)
 """Within so many seeds chance must strike."""
 FAULTS = "network,crash,partition,power,byzantine"
@@ -55,6 +66,7 @@ class Broken(Replica):
     core: ClassVar[type[Core]] = Core
     changer: ClassVar[type[ViewChanger]] = ViewChanger
     record: ClassVar[type[SafetyRecord]] = SafetyRecord
+    fallback: ClassVar[type[Fallback]] = Fallback
     miscounted: ClassVar[tuple[str, ...]] = ()
     """Quorums that are one too small in the whole node."""
 
@@ -70,6 +82,7 @@ class Broken(Replica):
         self._core.__class__ = self.core
         self._changer.__class__ = self.changer
         self._core.record.__class__ = self.record
+        self._core.fallback.__class__ = self.fallback
 
 
 # ---------------------------------------------------------------- promises
@@ -98,6 +111,35 @@ class SkipsPersist(Replica):
     def _hasty(self, step: Step) -> Step:
         promises = (VoteRecord, ProposalRecord, PreparedRecord)
         return step._replace(persist=tuple(r for r in step.persist if not isinstance(r, promises)))
+
+
+class VoteForTheLeaderUnkept(Replica):
+    """What goes to the leader alone it does not take for a promise."""
+
+    def step(self, now: Now, inputs: Sequence[Input]) -> Step:
+        step = super().step(now, inputs)
+        if any(isinstance(send.message, Collected) for send in step.send):
+            kept = tuple(r for r in step.persist if not isinstance(r, VoteRecord))
+            step = step._replace(persist=kept)
+        return step
+
+
+class AgreesEarly(Replica):
+    """What it has decided it writes with its next step, and tells the others in this one."""
+
+    def __init__(
+        self, profile: EngineProfile, settings: Settings, validators: ValidatorSet,
+        own: ReplicaIndex | None,
+    ) -> None:  # fmt: skip
+        super().__init__(profile, settings, validators, own)
+        self._late = Step()
+
+    def step(self, now: Now, inputs: Sequence[Input]) -> Step:
+        step = super().step(now, inputs)
+        rows = tuple(r for r in step.persist if isinstance(r, DecisionRecord))
+        rest = tuple(r for r in step.persist if not isinstance(r, DecisionRecord))
+        late, self._late = self._late, Step(persist=rows, commit=step.commit)
+        return step._replace(persist=(*late.persist, *rest), commit=late.commit)
 
 
 class _OwnVoteOmitted(Core):
@@ -145,6 +187,88 @@ class VotesBelowH0(Broken):
     """In a new view it votes at heights that the view may not decide."""
 
     record: ClassVar[type[SafetyRecord]] = _OpenRecord
+
+
+# ---------------------------------------------------------------- the end of a wait
+
+
+class _ForAnother(Fallback):
+    __slots__ = ()
+
+    def hurry(self, cause: Cause) -> None:
+        core, flight = self._core, self._core.waiting.flight
+        collecting = flight is not None and flight.collects and not flight.leads
+        if flight is None or not collecting or not core.may(flight.at.view, flight.at.height):
+            super().hurry(cause)
+            return
+        core.waiting.slow(cause)
+        other = sha256(flight.digest)
+        core.promise(VoteRecord(*flight.at, other))
+        self._out.send(ALL, core.own_vote(flight.at, other))
+
+
+class FallsBackToAnother(Broken):
+    """Who has voted to the leader in vain votes to everybody, for another block."""
+
+    fallback: ClassVar[type[Fallback]] = _ForAnother
+
+
+class _FromTheStart(Fallback):
+    __slots__ = ()
+
+    def hurry(self, cause: Cause) -> None:
+        core, flight = self._core, self._core.waiting.flight
+        if flight is None or cause is not Cause.GRACE:
+            super().hurry(cause)
+            return
+        at, txs = flight.at, core.bodies[flight.digest].txs
+        header = core.bodies[flight.digest].header
+        header = header._replace(time_ms=header.time_ms + 1)
+        digest = header.digest()
+        core.bodies.add(digest, Body(header, header.encode(), txs, at.view, b""))
+        core.bodies.keep(digest)
+        core.promise(ProposalRecord(*at, digest), VoteRecord(*at, digest))
+        begun = Flight(at, digest, Path.BROADCAST, core.now.monotonic_ms, leads=True)
+        core.waiting.begin(begun)
+        core.proposer.send(digest)
+
+
+class ProposesAgain(Broken):
+    """A leader whose grace has run out begins the height from the start, as published."""
+
+    fallback: ClassVar[type[Fallback]] = _FromTheStart
+
+
+class _OneVoteLess(Fallback):
+    __slots__ = ()
+
+    def _held(self, flight: Flight) -> Certificate | None:
+        held = super()._held(flight)
+        return None if held is None else shortened(held)
+
+
+class ShowsTooFew(Broken):
+    """A leader ends the wait with q − 1 votes."""
+
+    fallback: ClassVar[type[Fallback]] = _OneVoteLess
+
+
+class _Unbound(Fallback):
+    __slots__ = ()
+
+    def on_pre_prepared(self, message: PrePrepared) -> None:
+        core, flight = self._core, self._core.waiting.flight
+        if flight is not None and message.prepared is None and flight.at.height == message.height:
+            core.promise(VoteRecord(*flight.at, message.digest))
+            self._out.send(ALL, core.own_vote(flight.at, message.digest))
+            return
+        super().on_pre_prepared(message)
+
+
+class ObeysTheLeader(Broken):
+    """Whatever block the leader ends the wait with, it prepares that."""
+
+    fallback: ClassVar[type[Fallback]] = _Unbound
 
 
 # ---------------------------------------------------------------- the change of view
@@ -215,8 +339,8 @@ class SmallViewChange(Broken):
     miscounted: ClassVar[tuple[str, ...]] = ("view_change",)
 
 
-class DecidesOnVotes(Broken):
-    """q first-round votes decide, where it takes F."""
+class DecidesOnFewer(Broken):
+    """F − 1 first-round votes decide."""
 
     miscounted: ClassVar[tuple[str, ...]] = ("fast",)
 
@@ -228,53 +352,59 @@ class Case(NamedTuple):
     """A broken engine and the plant in which it is caught."""
 
     make_engine: type[Replica]
+    plant: Plant
     n: int = 4
-    engine: Engine = "pbft"
     schedule: type[schedules.Schedule] | None = None
     """The directed adversary; ``None``: chance."""
 
-    @property
-    def name(self) -> str:
-        """Of the broken engine."""
-        return self.make_engine.__name__
+    def __str__(self) -> str:
+        return f"{self.make_engine.__name__}-{self.plant}-{self.n}"
+
+
+PBFT, COLLECT, BROADCAST = Plant("pbft"), Plant("bncm", "collect"), Plant("bncm", "broadcast")
+EVERYWHERE = (PBFT, COLLECT, BROADCAST)
+FAST = (COLLECT, BROADCAST)
+
+
+def _cases(
+    make_engine: type[Replica],
+    plants: Sequence[Plant],
+    n: int = 4,
+    schedule: type[schedules.Schedule] | None = None,
+) -> tuple[Case, ...]:
+    return tuple(Case(make_engine, plant, n, schedule) for plant in plants)
 
 
 CASES = (
-    Case(VotesTwice, schedule=schedules.LostProposal),
-    Case(SkipsPersist),
-    Case(OmitsLeaderVote),
-    Case(ForgetsLock, schedule=schedules.LockAlone),
-    Case(VotesBelowH0, schedule=schedules.BelowTheFirst),
-    Case(ClaimsNothing),
-    Case(PrefersCertificate, engine=FAST, schedule=schedules.LaterVotes),
-    Case(AcceptsAnyNewView, schedule=schedules.UnboundNewView),
-    Case(SmallQuorum, n=5),
-    Case(LowThreshold, engine=FAST, schedule=schedules.InventedVote),
-    Case(SmallViewChange),
-    Case(DecidesOnVotes, engine=FAST),
+    *_cases(VotesTwice, EVERYWHERE, schedule=schedules.LostProposal),
+    *_cases(SkipsPersist, EVERYWHERE),
+    *_cases(VoteForTheLeaderUnkept, (COLLECT,)),
+    *_cases(AgreesEarly, (COLLECT,)),
+    *_cases(OmitsLeaderVote, EVERYWHERE),
+    *_cases(ForgetsLock, EVERYWHERE, schedule=schedules.LockAlone),
+    *_cases(VotesBelowH0, EVERYWHERE, schedule=schedules.BelowTheFirst),
+    *_cases(FallsBackToAnother, (COLLECT,)),
+    *_cases(ProposesAgain, (COLLECT,)),
+    *_cases(ShowsTooFew, (COLLECT,)),
+    *_cases(ObeysTheLeader, (COLLECT,), schedule=schedules.EndForAnother),
+    *_cases(ClaimsNothing, (PBFT, BROADCAST)),
+    *_cases(ClaimsNothing, (COLLECT,), schedule=schedules.AgreeLost),
+    *_cases(PrefersCertificate, FAST, schedule=schedules.LaterVotes),
+    *_cases(AcceptsAnyNewView, EVERYWHERE, schedule=schedules.UnboundNewView),
+    *_cases(SmallQuorum, EVERYWHERE, n=5),
+    *_cases(LowThreshold, FAST, schedule=schedules.InventedVote),
+    *_cases(SmallViewChange, EVERYWHERE),
+    *_cases(DecidesOnFewer, FAST),
+    *_cases(DecidesOnFewer, FAST, n=7),
 )
-
-
-@contextmanager
-def fast_exit() -> Iterator[None]:
-    """Meanwhile there is an engine ``fast``: ``pbft`` in which F first-round votes decide.
-
-    Claims of votes, τ and their order against certificates matter to such an engine alone.
-    """
-    PROFILES[FAST] = msgspec.structs.replace(PBFT, name=FAST, fast_exit=True)
-    try:
-        yield
-    finally:
-        del PROFILES[FAST]
 
 
 def run(case: Case, make_engine: type[Replica], seed: int) -> Outcome:
     """One seed, or the schedule, with that engine on every node."""
-    with fast_exit():
-        if case.schedule is not None:
-            return schedules.run(case.schedule(), make_engine, seed, case.engine)
-        setup = Setup(engine=case.engine, n=case.n, faults=parse_sets(FAULTS))
-        return Cluster(setup, seed, dict.fromkeys(range(case.n), make_engine)).run()
+    if case.schedule is not None:
+        return schedules.run(case.schedule(), make_engine, seed, case.plant)
+    setup = case.plant.setup(n=case.n, faults=parse_sets(FAULTS))
+    return Cluster(setup, seed, dict.fromkeys(range(case.n), make_engine)).run()
 
 
 def catch(case: Case) -> Outcome:
@@ -288,16 +418,22 @@ def catch(case: Case) -> Outcome:
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the table; fails unless all are caught, and the sound engine never."""
+    wrong = 0
     for case in CASES:
         caught = catch(case)
         sound = run(case, Replica, caught.seed)
         how = f"seed {caught.seed}" if case.schedule is None else case.schedule.__name__
+        wrong += caught.violation is None or sound.violation is not None
         print(  # noqa: T201  # a script's output
-            f"{case.name:<20} n={case.n} {case.engine:<5} {how:<16} {caught.events:>6} events: "
+            f"{case!s:<42} {how:<14} {caught.events:>6} events: "
             f"{(caught.violation or 'NOT CAUGHT')[:110]}\n"
-            f"{'  sound':<37} {how:<16} {sound.events:>6} events: {sound.violation or 'passes'}"
+            f"{'  sound':<42} {how:<14} {sound.events:>6} events: {sound.violation or 'passes'}",
+            flush=True,
         )
+    print(f"{len(CASES)} cases, {wrong} wrong")  # noqa: T201
+    if wrong:
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import msgspec
 
-from vppd.config.genesis import Engine
+from tests.simulate.plants import Plant
 from vppd.consensus.messages import (
     Agree,
     Block,
     BlockBody,
     Blocks,
     Claim,
+    Collected,
     Commit,
     Evidence,
     NewView,
     Prepare,
+    PrePrepared,
     ViewChange,
 )
 from vppd.consensus.replica import Replica
@@ -31,7 +33,7 @@ from vppd.simulate.byzantine import unashamed
 from vppd.simulate.cluster import Cluster
 from vppd.simulate.faults import parse_sets
 from vppd.simulate.forge import another_block, framed, resign, with_header
-from vppd.simulate.outcome import Outcome, Setup
+from vppd.simulate.outcome import Outcome
 from vppd.simulate.plant import node_key
 from vppd.types import ReplicaIndex, View
 
@@ -70,11 +72,20 @@ class Schedule:
         return out
 
     def _passes(self, sender: ReplicaIndex, to: ReplicaIndex, message: PeerMessage) -> bool:
-        if self.isolates(to):
-            self._cut.add(to)
+        self._cut.update(node for node in (sender, to) if self.isolates(node))
         if {sender, to} & self._cut or isinstance(message, Evidence):
             return False
         return self.passes(sender, to, message)
+
+    def leader(self, view: View) -> ReplicaIndex:
+        """Who leads a view."""
+        machine = self.cluster.nodes[0].machine
+        assert machine is not None
+        return machine.engine.leader(view, 1)
+
+    def would_open(self, message: PeerMessage, to: ReplicaIndex) -> bool:
+        """Whether it is a view change to the leader of the view it asks for."""
+        return isinstance(message, ViewChange) and self.leader(message.standing.view) == to
 
     def decided(self, node: ReplicaIndex) -> bool:
         """Whether the node has decided the first block."""
@@ -95,16 +106,18 @@ class Schedule:
         return [frame]
 
     def signed(
-        self, message: Block | Prepare | Commit | ViewChange | NewView, *to: ReplicaIndex
+        self,
+        message: Block | Prepare | PrePrepared | Commit | ViewChange | NewView,
+        *to: ReplicaIndex,
     ) -> Frame:
         """A frame under the liar's own key."""
         assert self.liar is not None
         return framed(resign(message, self.liar, self.cluster.genesis.digest), to or None)
 
 
-def run(schedule: Schedule, make_engine: type[Replica], seed: int, engine: Engine) -> Outcome:
+def run(schedule: Schedule, make_engine: type[Replica], seed: int, plant: Plant) -> Outcome:
     """One run of a script, every node with that engine; the seed moves nothing but instants."""
-    setup = Setup(engine=engine, n=N, delay_us=1_000, faults=parse_sets("none"))
+    setup = plant.setup(n=N, delay_us=1_000, faults=parse_sets("none"))
     liars = () if schedule.liar is None else (schedule.liar,)
     engines: dict[ReplicaIndex, MakeEngine] = dict.fromkeys(range(N), make_engine)
     for liar in liars:
@@ -118,7 +131,9 @@ def run(schedule: Schedule, make_engine: type[Replica], seed: int, engine: Engin
 def view_of(message: PeerMessage) -> View | None:
     """Of votes, proposals and changes of view."""
     match message:
-        case Block(_, view) | Prepare(_, view) | Commit(_, view) | NewView(_, view):
+        case Block(_, view) | Prepare(_, view) | Collected(_, view) | PrePrepared(_, view):
+            return view
+        case Commit(_, view) | NewView(_, view):
             return view
         case ViewChange(standing):
             return standing.view
@@ -151,6 +166,36 @@ class LostProposal(Schedule):
             self.cluster.after(1, leader.crash)
             self.cluster.after(300_000, leader.start)
         return False
+
+
+class AgreeLost(Schedule):
+    """0 collects all four votes and decides; nobody hears of it, and 0 is cut off.
+
+    Three claims are all that is left of the block: it must be proposed again.
+    """
+
+    def isolates(self, node: ReplicaIndex) -> bool:
+        return node == 0 and self.decided(0)
+
+    def passes(self, sender: ReplicaIndex, to: ReplicaIndex, message: PeerMessage) -> bool:
+        del sender, to
+        return view_of(message) != 0 or isinstance(message, Block | Collected)
+
+
+class EndForAnother(Schedule):
+    """3 is not heard; 0 ends the wait of the others for a block that nobody has voted for."""
+
+    liar: ReplicaIndex | None = 0
+
+    def passes(self, sender: ReplicaIndex, to: ReplicaIndex, message: PeerMessage) -> bool:
+        del to
+        return sender != 3 or view_of(message) != 0
+
+    def lie(self, frame: Frame, message: PeerMessage) -> list[Frame]:
+        if not isinstance(message, PrePrepared) or message.view > 0:
+            return [frame]
+        other = sha256(b"nobody's block")
+        return [self.signed(msgspec.structs.replace(message, digest=other, prepared=None))]
 
 
 class InventedVote(Schedule):
@@ -189,20 +234,25 @@ class LockAlone(Schedule):
 
     def __init__(self) -> None:
         super().__init__()
-        self._started_us: int | None = None
+        self._lied = False
+        self._counted_us: int | None = None
+        """When the third vote was on its way to 3."""
+        self._heard: set[ReplicaIndex] = set()
 
     def isolates(self, node: ReplicaIndex) -> bool:
         return node == 1 and self.decided(1)
 
     def passes(self, sender: ReplicaIndex, to: ReplicaIndex, message: PeerMessage) -> bool:
-        del sender
-        cluster = self.cluster
+        now_us = self.cluster.time_us
         if isinstance(message, BlockBody | Blocks) and to == 3:
             # Not before 3 has counted three votes for what it lacks.
-            return self._started_us is not None and cluster.time_us > self._started_us + 100_000
+            return self._counted_us is not None and now_us > self._counted_us + 100_000
         if view_of(message) != 0:
-            return True
+            return to != 0 or not self.would_open(message, to)  # the liar opens no view
         if isinstance(message, Prepare):
+            if to == 3 and self._counted_us is None:
+                self._heard.add(sender)
+                self._counted_us = now_us if len(self._heard) == 3 else None
             return to != 2
         return isinstance(message, Block) or to == 1
 
@@ -211,9 +261,9 @@ class LockAlone(Schedule):
             return [self.signed(nothing_claimed(message))]
         if not isinstance(message, Block) or message.view > 0 or message.height > 1:
             return [frame]
-        if self._started_us is not None:
+        if self._lied:
             return []
-        self._started_us = self.cluster.time_us
+        self._lied = True
         at = (message.epoch, message.view, message.height, message.digest, 0, bytes(64))
         other = another_block(message, decode_header(message.header), empty=True)
         return [frame._replace(to=(1, 2)), self.signed(Prepare(*at), 3), self.signed(other, 3)]
@@ -222,11 +272,12 @@ class LockAlone(Schedule):
 class LaterVotes(Schedule):
     """1 holds a certificate of view 0; in view 2 all vote for another block, and only 3 decides.
 
-    Then 3 is cut off: two votes of view 2 stand against the certificate, and must win.
+    Then 3 is cut off: two votes of view 2 stand against the certificate, and must win. For engines
+    in which 0 leads every other view; 2 lies, and says that it has never voted.
     """
 
-    liar: ReplicaIndex | None = 0
-    until_s: int = 60
+    liar: ReplicaIndex | None = 2
+    until_s: int = 40
 
     def isolates(self, node: ReplicaIndex) -> bool:
         return node == 3 and self.decided(3)
@@ -240,16 +291,16 @@ class LaterVotes(Schedule):
                 return to != 3
             case Prepare(), 0:
                 return to == 1
-            case (Commit(), 0) | (Commit(), 2):
-                return False
             case Prepare(), 2:
                 return to == 3
+            case ((Collected() | PrePrepared() | Commit()), (0 | 2)):
+                return False
             case ViewChange(), 1:
                 return to != 1  # nobody opens view 1
             case ViewChange(), 2:
-                return (sender, to) != (1, 2)  # 2 opens view 2 without knowing of the certificate
-            case ViewChange(), 4:
-                return to != 0
+                return (sender, to) != (1, 0)  # 0 opens view 2 without knowing of the certificate
+            case ViewChange(), _:
+                return to != 2 or not self.would_open(message, to)  # nor does the liar open one
             case _:
                 return True
 
@@ -260,7 +311,10 @@ class LaterVotes(Schedule):
 
 
 class UnboundNewView(Schedule):
-    """3 alone learns the decision and is cut off; 1 opens view 1 as if nothing had been voted."""
+    """3 alone learns the decision and is cut off; 1 opens view 1 as if nothing had been voted.
+
+    In view 0 nobody hears of 1's vote, nor 1 of 2's, so that nobody decides on F votes.
+    """
 
     liar: ReplicaIndex | None = 1
 
@@ -268,8 +322,11 @@ class UnboundNewView(Schedule):
         return node == 3 and self.decided(3)
 
     def passes(self, sender: ReplicaIndex, to: ReplicaIndex, message: PeerMessage) -> bool:
-        del sender
-        return to == 3 if isinstance(message, Commit) and message.view == 0 else True
+        if view_of(message) != 0 or isinstance(message, Block):
+            return True
+        if isinstance(message, Commit):
+            return to == 3
+        return sender != 1 and (sender, to) != (2, 1)
 
     def lie(self, frame: Frame, message: PeerMessage) -> list[Frame]:
         match message:

@@ -16,6 +16,7 @@ from vppd.config.home import Home, load_home
 from vppd.config.node import parse_node
 from vppd.config.peers import Peers, parse_peers
 from vppd.config.toml import parse, read_bytes
+from vppd.consensus.profile import founding_validators
 from vppd.crypto import key_text
 from vppd.errors import ConfigError
 from vppd.types import Role
@@ -111,8 +112,10 @@ def _home_rows(home: Home) -> list[Row]:
 
 
 def _genesis_text(genesis: Genesis) -> str:
+    founding_validators(genesis)  # an engine from elsewhere is imported, and may not be fit
     return (
-        f"{genesis.name}, {genesis.digest.hex()[:16]}…: {len(genesis.validators)} validators, "
+        f"{genesis.name}, {genesis.digest.hex()[:16]}…: engine {genesis.consensus.engine}, "
+        f"{len(genesis.validators)} validators, "
         f"{len(genesis.accounts)} accounts, {len(genesis.meters)} meters"
     )
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from vppd.cli.engine import parse_engine
+from vppd.cli.engine import ENGINE, PATH, EngineOption, PathOption, parse_engine, parse_path
 from vppd.cli.loop import run_async
 from vppd.cli.output import Output, OutputOption, print_json, print_rows
 from vppd.cli.testnet import Testnet
@@ -28,7 +28,8 @@ from vppd.market.money import format_micro
 
 def dev(
     n: Annotated[int, typer.Option("-n", min=2, max=50, help="Nodes: 1 operator, n-1 DERs.")] = 5,
-    engine: Annotated[str, typer.Option(help="Consensus engine: pbft.")] = "pbft",
+    engine: EngineOption = ENGINE,
+    path: PathOption = PATH,
     profiles: Annotated[
         Path | None, typer.Option(help="CSV of hourly loads and PV; default: the packaged day.")
     ] = None,
@@ -46,6 +47,7 @@ def dev(
 ) -> None:
     """Play the day and print what it came to; exit code 1 if the books do not balance."""
     chosen = parse_engine(engine)
+    votes = parse_path(path, chosen)
     if not math.isfinite(slot_seconds):
         raise UserError(
             "E415", "slots take no finite time", hint="--slot-seconds 2", exit_code=Exit.USAGE
@@ -57,6 +59,7 @@ def dev(
         out=folder,
         columns=tuple(columns),
         engine=chosen,
+        path=votes,
         rules=rule_set,
         slots=slots,
         slot_ms=round(slot_seconds * 1_000),
@@ -162,6 +165,14 @@ def _screen(output: Output) -> Iterator[Watcher]:
         lines.standing("")
 
 
+def _share(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items()) or "none"
+
+
 def _print(result: DayResult) -> None:
     commit = result.commit_ms
     heads = sorted(set(result.head_hashes.values()))
@@ -200,6 +211,8 @@ def _print(result: DayResult) -> None:
         f"commit latency: mean {commit['mean']} ms, p50 {commit['p50']} ms, "
         f"p99 {commit['p99']} ms; view changes {result.view_changes}, "
         f"restarts {result.restarts}\n"
+        f"engine {result.engine}: {_share(result.fast_share)} of decisions on first-round votes; "
+        f"fallbacks: {_counts(result.fallbacks)}\n"
         f"head hashes at {len(result.head_hashes)} nodes: {equal}\n"
         f"\nEverything is kept in {result.out}. Next:\n"
         f"  vppd block verify --home {result.out}/op-0\n"

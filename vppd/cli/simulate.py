@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, NamedTuple, get_args
 
 import msgspec
 import typer
 
-from vppd.cli.engine import parse_engine
+from vppd.cli.engine import ENGINE, PATH, parse_engine, parse_path
+from vppd.cli.links import parse_fail, parse_kill, require_quorum
 from vppd.cli.output import Output, OutputOption, print_json, print_rows
 from vppd.cli.progress import progress
-from vppd.cli.twins import simulate_twins
+from vppd.cli.twins import figure, simulate_twins
+from vppd.config.genesis import Engine, PathSetting
 from vppd.errors import Exit, UserError
-from vppd.simulate.faults import FAULT_SETS, parse_sets
+from vppd.simulate.cluster import simulate as play_shipped
+from vppd.simulate.faults import FAULT_SETS, FaultSet, parse_sets
 from vppd.simulate.outcome import Setup
-from vppd.simulate.runner import Report, Tally, run_seeds
+from vppd.simulate.paper import simulate_published, simulate_timed
+from vppd.simulate.plant import sim_genesis
+from vppd.simulate.recording import record
+from vppd.simulate.runner import Play, Report, Tally, run_seeds
+
+PUBLISHED = "bncm-paper"
+"""The engine of P0 to the letter."""
+PUBLISHED_PATH = "paper"
+"""The engine as shipped, with the timing of P0."""
+HEIGHTS, FAULTS = 12, "all"
 
 
 def parse_seeds(text: str) -> range:
@@ -59,15 +73,88 @@ def parse_delay_us(text: str) -> int:
     )
 
 
+class Rules(NamedTuple):
+    """How the plants are to agree."""
+
+    engine: Engine
+    path: PathSetting
+    play: Play
+    names: tuple[str, str]
+    """Of engine and path, as they were given."""
+
+
+def parse_rules(engine: str, path: str, *, unsafe: bool) -> Rules:
+    """Engine and path by name, the published ones among them.
+
+    Raises:
+        UserError: E412, E416; E426 for a protocol that forks, unless that is what is wanted.
+    """
+    names = (engine, path)
+    paths = f"--path {' | '.join(get_args(PathSetting))} | {PUBLISHED_PATH}"
+    if engine == PUBLISHED:
+        if not unsafe:
+            raise UserError(
+                "E426",
+                f"engine {PUBLISHED} forks: it is BNCM as published, kept to be refuted",
+                hint="--unsafe, to see it fork; docs/protocol.md has the counter-examples",
+                exit_code=Exit.USAGE,
+            )
+        if path != PATH:
+            raise UserError(
+                "E416",
+                f"engine {PUBLISHED} has no path {path!r}",
+                hint="leave --path out",
+                exit_code=Exit.USAGE,
+            )
+        return Rules(Engine("bncm"), "collect", simulate_published, (PUBLISHED, "collect"))
+    chosen = parse_engine(engine)
+    if path == PUBLISHED_PATH:
+        if chosen != "bncm":
+            raise UserError(
+                "E416", f"engine {engine} has no path {path!r}", hint=paths, exit_code=Exit.USAGE
+            )
+        return Rules(chosen, "collect", simulate_timed, names)
+    return Rules(chosen, parse_path(path, chosen), play_shipped, names)
+
+
+def parse_faults(text: str) -> frozenset[FaultSet]:
+    """Fault sets, comma-separated.
+
+    Raises:
+        UserError: E413.
+    """
+    try:
+        return parse_sets(text)
+    except ValueError as err:
+        raise UserError("E413", str(err), exit_code=Exit.USAGE) from err
+
+
 def simulate(
     n: Annotated[int, typer.Option("-n", min=1, max=200, help="Nodes")] = 4,
-    engine: Annotated[str, typer.Option(help="Consensus engine: pbft")] = "pbft",
+    operators: Annotated[int, typer.Option(min=1, help="So many of them are operators")] = 1,
+    engine: Annotated[
+        str, typer.Option(help=f"Consensus engine: bncm, pbft, one installed, {PUBLISHED}")
+    ] = ENGINE,
+    path: Annotated[
+        str, typer.Option(help=f"Of bncm: auto, collect, broadcast, {PUBLISHED_PATH}")
+    ] = PATH,
     seeds: Annotated[str, typer.Option(help="A..B (B included), or one seed")] = "1..20",
-    heights: Annotated[int, typer.Option(min=1, help="Every node must decide so many")] = 12,
+    heights: Annotated[int, typer.Option(min=1, help="Every node must decide so many")] = HEIGHTS,
     delay: Annotated[
         str | None, typer.Option(help="Fixed one-way delay, e.g. 10ms; default 0.2-5 ms at random")
     ] = None,
-    faults: Annotated[str, typer.Option(help=f"Comma-separated: {', '.join(FAULT_SETS)}")] = "all",
+    faults: Annotated[str, typer.Option(help=f"Comma-separated: {', '.join(FAULT_SETS)}")] = FAULTS,
+    fail: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NODE=P", help="Its link fails in so many heights: der-3=40%"),
+    ] = None,
+    kill: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NODE@H", help="It dies for good when it has decided H: op-0@3"),
+    ] = None,
+    unsafe: Annotated[
+        bool, typer.Option("--unsafe", help=f"Run {PUBLISHED} although it forks")
+    ] = False,
     jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: one per core")] = 0,
     twins: Annotated[
         int, typer.Option(min=0, help="Identities that run twice instead, for so many views")
@@ -75,36 +162,70 @@ def simulate(
     limit: Annotated[
         int, typer.Option(min=0, help="With --twins: so many of all scenarios; 0: drawn by --seeds")
     ] = 0,
+    trace: Annotated[
+        Path | None, typer.Option(help="With one seed: write every message to this file.")
+    ] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Run whole simulated plants, one per seed, and check every invariant after every event.
 
     Raises:
-        UserError: E410…E413, E423.
+        UserError: E410…E413, E416, E423…E428, E443.
     """
-    chosen = parse_engine(engine)
+    rules, wanted = parse_rules(engine, path, unsafe=unsafe), parse_seeds(seeds)
+    shipped = rules.play is play_shipped
+    if trace is not None and (twins or len(wanted) > 1 or not shipped):
+        raise UserError(
+            "E443",
+            "a trace is of one seed of an engine as shipped",
+            hint="--seeds 42 --trace FILE, without --twins",
+            exit_code=Exit.USAGE,
+        )
     if twins:
+        usual = (operators, heights, delay, faults) == (1, HEIGHTS, None, FAULTS)
+        if not (shipped and usual) or fail or kill:
+            raise UserError(
+                "E427",
+                "--twins plays engines as shipped, in scenarios of its own",
+                hint="beside it only --engine, --path, -n, --seeds, --limit, --jobs",
+                exit_code=Exit.USAGE,
+            )
         cores = jobs or os.cpu_count() or 1
-        simulate_twins(chosen, n, twins, limit, parse_seeds(seeds), cores, output)
+        simulate_twins((rules.engine, rules.path), n, twins, limit, wanted, cores, output)
         return
-    try:
-        sets = parse_sets(faults)
-    except ValueError as err:
-        raise UserError("E413", str(err), exit_code=Exit.USAGE) from err
-    wanted = parse_seeds(seeds)
+    if operators > n:
+        raise UserError(
+            "E427",
+            f"{operators} of {n} nodes cannot be operators",
+            hint=f"--operators {n}, or fewer",
+            exit_code=Exit.USAGE,
+        )
+    genesis = sim_genesis(n, rules.engine, rules.path, operators)
     setup = Setup(
-        engine=chosen,
+        engine=rules.engine,
+        path=rules.path,
         n=n,
+        operators=operators,
         heights=heights,
         delay_us=None if delay is None else parse_delay_us(delay),
-        faults=sets,
+        faults=parse_faults(faults),
+        fail=parse_fail(fail or (), genesis),
+        kill=parse_kill(kill or (), genesis),
     )
-    replay = f"vppd simulate --engine {engine} -n {n} --seeds {{seed}} --heights {heights}"
-    replay += f" --faults {faults}" + (f" --delay {delay}" if delay else "")
+    require_quorum(setup.fail, setup.kill, genesis)
+    words = ["--heights", str(heights), "--faults", faults]
+    words += [] if path == PATH else ["--path", path]
+    words += [] if operators == 1 else ["--operators", str(operators)]
+    words += [] if delay is None else ["--delay", delay]
+    words += [word for text in fail or () for word in ("--fail", text)]
+    words += [word for text in kill or () for word in ("--kill", text)]
+    words += ["--unsafe"] if unsafe else []
     workers = min(jobs or os.cpu_count() or 1, len(wanted))
-    tally = Tally(setup, wanted, replay, workers)
+    replay = f"vppd simulate --engine {engine} -n {n} --seeds {{seed}} {shlex.join(words)}"
+    tally = Tally(setup, wanted, replay, workers, rules.names)
     with progress("seeds", len(wanted)) as advance:
-        for outcome in run_seeds(setup, wanted, workers):
+        runs = run_seeds(setup, wanted, workers, rules.play)
+        for outcome in runs if trace is None else (record(setup, wanted[0], trace),):
             tally.add(outcome)
             advance()
     report = tally.close()
@@ -126,11 +247,4 @@ def _rows(report: Report) -> list[dict[str, str | int | None]]:
     values = msgspec.to_builtins(report)
     values["seeds"] = "{}..{}".format(*report.seeds)
     values["violations"] = len(report.violations)
-    return [
-        {"figure": name, "value": _text(value) if isinstance(value, dict) else str(value)}
-        for name, value in values.items()
-    ]
-
-
-def _text(counts: dict[str, object]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in counts.items()) or "none"
+    return [{"figure": name, "value": figure(value)} for name, value in values.items()]

@@ -121,6 +121,22 @@ def _triggers(view: dict[str, Any]) -> str:
     return " (" + ", ".join(f"{why} {count}" for why, count in counts) + ")" if counts else ""
 
 
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items()) or "none"
+
+
+def _paths(view: dict[str, Any]) -> str:
+    """How heights were decided here; and, from the leader, what it thinks of each path."""
+    line = (
+        f"path {view['path']}  decided: {_counts(view['decisions'])}  "
+        f"fallbacks: {_counts(view['fallbacks'])}"
+    )
+    if view["leader"] == view["name"] and view["engine"] == "bncm":
+        costs = {f"{name} ms": cost for name, cost in view["costs_ms"].items() if cost}
+        line += f"\nF votes in time: {view['success_ppm'] / 10_000:.0f} %  costs: {_counts(costs)}"
+    return line
+
+
 def _verdict(view: dict[str, Any]) -> list[str]:
     """What is wrong, worst first, who is missing and why, and how much more may fail."""
     alive, quorum, n = _alive(view), view["quorum"], view["n"]
@@ -179,6 +195,7 @@ def _print(view: dict[str, Any]) -> None:
         f"byzantine_tolerance={view['byzantine_tolerance']} n-q={view['quorum_slack']} "
         f"n-w={view['view_slack']} p={view['fast_slack']}  "
         f"view changes {view['view_changes']}{_triggers(view)}  evidence {view['evidence']}\n"
+        f"{_paths(view)}\n"
     )
     print("\n".join(_verdict(view)) + "\n")
     own = {

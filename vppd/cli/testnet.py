@@ -16,6 +16,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from vppd.cli.engine import ENGINE, PATH, EngineOption, PathOption, parse_engine, parse_path
 from vppd.cli.output import Output, OutputOption, print_json, table
 from vppd.config.genesis import (
     AccountEntry,
@@ -80,6 +81,8 @@ def run_testnet(
     operators: Annotated[int, typer.Option(help="How many of them are operators.")] = 1,
     hosts: Annotated[str, typer.Option(help="Where they run, with commas.")] = "127.0.0.1",
     base_port: Annotated[int, typer.Option(help="First port on each host.")] = BASE_PORT,
+    engine: EngineOption = ENGINE,
+    path: PathOption = PATH,
     seed: Annotated[
         int | None, typer.Option(help="Derive every key from this number; for tests only.")
     ] = None,
@@ -93,6 +96,7 @@ def run_testnet(
     """Write a plant and say how to start it."""
     if market_slot_seconds % 60:
         raise _no_plant(f"--market-slot-seconds {market_slot_seconds} is not whole minutes")
+    chosen = parse_engine(engine)
     made = write_testnet(
         out,
         nodes,
@@ -101,6 +105,7 @@ def run_testnet(
         base_port=base_port,
         seed=seed,
         chain_name=chain_id,
+        consensus=ConsensusRules(engine=chosen, path=parse_path(path, chosen)),
         market=scaled_market(slot_seconds * 1_000, market_slot_seconds // 60),
     )
     rows = [

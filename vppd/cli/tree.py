@@ -71,6 +71,16 @@ COMMANDS = (
         ("vppd block verify", "vppd block verify 1..100 --home plant/der-1 -o json"),
     ),
     Entry(
+        "block trace",
+        "vppd.cli.trace:trace",
+        "Print who said what to whom about a height, or replay a recorded run.",
+        (
+            "vppd block trace 7 --home plant/op-0",
+            "vppd block trace --home plant/op-0 --out run.trace",
+            "vppd block trace --replay run.trace --genesis plant/op-0/genesis.toml",
+        ),
+    ),
+    Entry(
         "tx send",
         "vppd.cli.tx:send",
         "Hand a signed transaction to the node.",

@@ -10,16 +10,32 @@ import typer
 
 from vppd.cli.output import Output, print_json, print_rows
 from vppd.cli.progress import progress
-from vppd.config.genesis import Engine
-from vppd.consensus.profile import PROFILES
+from vppd.config.genesis import Engine, PathSetting
 from vppd.errors import Exit, UserError
 from vppd.simulate.twins import Scope, TwinsReport, run_twins, size, spread
 
 
+def figure(value: object) -> str:
+    """A figure of a report as one cell: a count, or counts by kind."""
+    if not isinstance(value, dict):
+        return str(value)
+    return ", ".join(f"{name} {count}" for name, count in value.items()) or "none"
+
+
 def simulate_twins(
-    engine: Engine, n: int, views: int, limit: int, seeds: range, jobs: int, output: Output
-) -> None:
+    how: tuple[Engine, PathSetting], n: int, views: int, limit: int, seeds: range, jobs: int,
+    output: Output,
+) -> None:  # fmt: skip
     """Play ``limit`` numbered scenarios, or without a limit those that the seeds draw.
+
+    Args:
+        how: the plants agree.
+        n: nodes; as many as may lie run twice.
+        views: of each scenario.
+        limit: so many scenarios, spread over all of them; 0: ``seeds`` draw them.
+        seeds: which to draw.
+        jobs: processes.
+        output: of the report.
 
     Raises:
         UserError: E423.
@@ -32,7 +48,8 @@ def simulate_twins(
             hint="-n 4, or more",
             exit_code=Exit.USAGE,
         )
-    scope = Scope(n=n, doubled=most, fast_exit=PROFILES[engine].fast_exit)
+    engine, path = how
+    scope = Scope(n=n, doubled=most, engine=engine, path=path)
     total = size(scope, views)
     scenarios = spread(total, limit) if limit else seeds
     report = TwinsReport()
@@ -51,7 +68,7 @@ def simulate_twins(
         values = msgspec.to_builtins(report)
         values["scenarios"] = f"{report.scenarios} of {total}" if limit else report.scenarios
         values["violations"] = len(report.violations)
-        print_rows([{"figure": k, "value": str(v)} for k, v in values.items()], output)
+        print_rows([{"figure": k, "value": figure(v)} for k, v in values.items()], output)
     for violation in report.violations:
         what = "scenario" if limit else "seed"
         print(f"violation, {what} {violation['scenario']}: {violation['what']}", file=sys.stderr)

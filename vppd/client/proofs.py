@@ -10,8 +10,8 @@ from typing import Any
 from vppd.codec import Malformed
 from vppd.config.genesis import Genesis
 from vppd.consensus.certificate import check_certificate
-from vppd.consensus.messages import CertificateKind, Reply
-from vppd.consensus.profile import founding_validators
+from vppd.consensus.messages import Reply
+from vppd.consensus.profile import decisive, founding_validators
 from vppd.consensus.signing import reply_bytes
 from vppd.consensus.validators import ValidatorSet
 from vppd.crypto import verify
@@ -88,7 +88,7 @@ def _proved_root(state: TxState, proof: TxProof, genesis: Genesis) -> tuple[Dige
     following = _header(proof.next_header, state.height + 1)
     if following.parent != block:
         raise BadProof("the next block does not follow the transaction's")
-    if certificate.kind != CertificateKind.COMMIT or (
+    if certificate.kind not in decisive(genesis) or (
         (certificate.height, certificate.digest) != (following.height, following.digest())
     ):
         raise BadProof("the certificate does not decide the next block")

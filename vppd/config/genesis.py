@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NewType
 
 import msgspec
 from msgspec import Meta
 
 from vppd.types import Digest, Micro, MicroPerKwh, Ppm, PublicKey, Role, Slot, TimeMs, Wh
 
-Engine = Literal["pbft"]
-"""Engines this build can run; ``bncm`` and ``dpos`` share the core and follow."""
+Engine = NewType("Engine", str)
+"""The name of an engine that can run here: :mod:`vppd.config.engines` checks it."""
+PathSetting = Literal["auto", "collect", "broadcast"]
+"""Where first-round votes go in engine ``bncm``; ``auto``: the leader picks by measured cost."""
 MarketRules = Literal["production", "paper003", "literal003", "two-stage"]
 Count = Annotated[int, Meta(ge=1, lt=2**31)]
 Millis = Annotated[int, Meta(ge=1, lt=2**53)]
@@ -19,7 +21,8 @@ Millis = Annotated[int, Meta(ge=1, lt=2**53)]
 class ConsensusRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[consensus]``: limits and timers that decide what is valid."""
 
-    engine: Engine = "pbft"
+    engine: Engine = Engine("bncm")
+    path: PathSetting = "auto"
     f: Annotated[int, Meta(ge=0)] | None = None
     """Byzantine replicas to tolerate; unset: the most, ⌊(n−1)/3⌋."""
     view_timeout_ms: Millis = 2_000

@@ -13,6 +13,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from vppd.config.engines import engine_named, not_installed
 from vppd.config.genesis import (
     AccountEntry,
     ConsensusRules,
@@ -46,7 +47,6 @@ ORDER_LIMIT: Micro = 2**52
 """The largest order's worth; the ledger counts to twice that, for rules with a tolerance."""
 MOST_VALIDATORS = 256
 """A certificate's bitmap has at most 32 bytes (consensus/messages.py)."""
-OTHER_ENGINES = frozenset({"bncm", "dpos"})
 _MARKET = MarketRulesSection()
 _Offset = Annotated[int, Meta(ge=0, lt=2**53)]
 _Energy = Annotated[int, Meta(ge=0, lt=2**53)]
@@ -144,16 +144,11 @@ def parse_genesis(data: bytes, path: Path = Path("genesis.toml")) -> Genesis:
 
 
 def _check_engine(tables: Table, path: Path) -> None:
-    """Before the keys: an engine of another build brings keys that this build does not know."""
+    """Before the keys: an engine of another build may bring keys that this one does not know."""
     consensus = tables.get("consensus")
     engine = consensus.get("engine") if isinstance(consensus, dict) else None
-    if engine in OTHER_ENGINES:
-        raise ConfigError(
-            "E107",
-            f"this build runs engine 'pbft', not {engine!r}",
-            facts={"file": str(path), "key": "consensus.engine"},
-            hint='engine = "pbft", or a vppd build that has the engine',
-        )
+    if isinstance(engine, str) and engine_named(engine) is None:
+        raise not_installed(engine, {"file": str(path), "key": "consensus.engine"})
 
 
 class _Reader:
@@ -439,13 +434,14 @@ def render_genesis(
         "",
         "[consensus]",
         f'engine = "{consensus.engine}"',
+        f'path = "{consensus.path}"',
     ]
     if consensus.f is not None:
         lines.append(f"f = {consensus.f}")
     lines += [
         f"{key} = {getattr(consensus, key)}"
         for key in ConsensusRules.__struct_fields__
-        if key not in {"engine", "f"}
+        if key not in {"engine", "path", "f"}
     ]
     lines += ["", "[market]", *_market_lines(market)]
     for tariff in market.tariffs:

@@ -6,9 +6,10 @@ import ipaddress
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from vppd.config.keys import key_path
 from vppd.config.toml import bad_value, convert, parse, read_bytes
@@ -65,6 +66,7 @@ class LogTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     level: LogLevel = "info"
     format: LogFormat = "auto"
+    trace_heights: Annotated[int, Meta(ge=0, le=4_096)] = 64
 
 
 class NodeFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -104,6 +106,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Free disk space below which the node stops signing."""
     log_level: LogLevel
     log_format: LogFormat
+    trace_heights: int
+    """Heights whose messages are kept in memory, for ``vppd block trace``."""
 
 
 def load_node(path: Path, *, bench: bool = False) -> NodeConfig:
@@ -183,6 +187,7 @@ def _decode(file: NodeFile, path: Path, *, bench: bool) -> NodeConfig:
         min_free_bytes=_check(path, "store.min_free", parse_size, file.store.min_free),
         log_level=file.log.level,
         log_format=file.log.format,
+        trace_heights=file.log.trace_heights,
     )
 
 

@@ -78,6 +78,12 @@ class TimerKind(StrEnum):
     """T_vc: enough replicas have asked for this view, and its leader has not opened it."""
     CHOICE = "choice"
     """T_body: the body a new leader must propose has not come."""
+    GRACE = "grace"
+    """T_grace: q votes are here, the others have not come to the leader who collects them."""
+    REPLICA = "replica"
+    """T_rep: a replica that gave its vote to the leader has heard no decision."""
+    HOLD = "hold"
+    """T_hold: q votes are here, the others have not come to a replica that all vote to."""
 
 
 class Timer(NamedTuple):
@@ -296,6 +302,17 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
     """n − w: replicas that may be silent without stopping a change of leader."""
     fast_slack: int
     """p: replicas that may be silent without leaving the fast path, where there is one."""
+    path: str
+    """Of the height in flight or the last one: ``collect`` or ``broadcast``."""
+    decisions: tuple[tuple[str, int], ...]
+    """Decisions since the start by the way they were reached, sorted: ``fast`` (collected F
+    votes), ``fast_exit`` (F votes seen), ``slow`` (q commits), ``learnt`` (without voting)."""
+    fallbacks: tuple[tuple[str, int], ...]
+    """Heights that went the slow way, by cause, sorted."""
+    success_ppm: int
+    """The leader's estimate of how often F votes come in time."""
+    costs_ms: tuple[int, int, int]
+    """The leader's averages: collected fast, collected slowly, broadcast; 0: not seen."""
 
 
 class Engine(Protocol):
@@ -309,8 +326,13 @@ class Engine(Protocol):
         """Take a batch of inputs in order; all their records form one transaction."""
         ...
 
-    def wants(self, header: MessageHeader) -> bool:
-        """Whether this message can still change anything; cheap, asked before verifying."""
+    def wants(self, header: MessageHeader, *, firsthand: bool = True) -> bool:
+        """Whether this message can still change anything; cheap, asked before verifying.
+
+        Args:
+            header: what it is about.
+            firsthand: whether it came from ``header.signer`` itself.
+        """
         ...
 
     def status(self) -> EngineStatus:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from vppd.consensus.boundary import Timer, TimerKind
 from vppd.consensus.messages import GetBlock, GetBlocks, Status
 from vppd.consensus.outbox import Outbox
@@ -19,6 +21,7 @@ FETCH_TIMEOUT_MS = 1_000
 
 _SYNC = Timer(TimerKind.FETCH, 0)
 _BODY = Timer(TimerKind.FETCH, 1)
+_LATE = Timer(TimerKind.FETCH, 2)
 
 
 class PeerView(NamedTuple):
@@ -87,6 +90,19 @@ class CatchUp:
         else:
             self.sync(decided, now_ms, out, quiet=True)
 
+    def proposed_ahead(
+        self, leader: ReplicaIndex, height: Height, patience_ms: int, now_ms: int, out: Outbox
+    ) -> None:
+        """A leader proposes two heights above our head: it has decided one that we have not.
+
+        Usually that decision is on its way here; if it is not in ``patience_ms``, it is asked for,
+        so that one lost block does not cost the next height this replica's vote as well.
+        """
+        known = self.peers.get(leader)
+        if known is not None and known.status.decided < height - 1:
+            self.peers[leader] = PeerView(replace(known.status, decided=height - 1), now_ms)
+            out.arm(_LATE, patience_ms)
+
     def overtaken(self, decided: Height, out: Outbox) -> None:
         """What was asked for has been decided here meanwhile: the answer will not matter."""
         if self._sync_from is not None and decided >= self._sync_start:
@@ -135,6 +151,8 @@ class CatchUp:
         if timer == _BODY:
             self._waiting = False
             return False
+        if timer == _LATE:
+            return True
         if self._sync_from is not None:
             self.peers.pop(self._sync_from, None)  # until it says again where it stands
             self._sync_from = None

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from vppd.config.genesis import PathSetting
 from vppd.consensus.boundary import Applied, BodyRecord
 from vppd.consensus.messages import Block, BlockBody, Certificate, DecidedBlock
 from vppd.consensus.outbox import Outbox
@@ -17,6 +18,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Genesis values the core works with."""
 
     chain_id: Digest
+    path: PathSetting = "auto"
     clock_tolerance_ms: int = 500
     idle_block_interval_ms: int = 60_000
     checkpoint_blocks: int = 128

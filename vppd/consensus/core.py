@@ -22,24 +22,25 @@ from vppd.consensus.boundary import (
     BodyRecord,
     Decision,
     DecisionRecord,
-    MessageHeader,
     Now,
     ObserverRecord,
-    Offered,
     PreparedRecord,
-    ProposalRecord,
     Record,
     VoteRecord,
 )
-from vppd.consensus.certificate import assemble, required
+from vppd.consensus.certificate import assemble, required, signers_of
 from vppd.consensus.chain import Bodies, Body, Head, Settings, follows
 from vppd.consensus.evidence import Accusations
+from vppd.consensus.fallback import Fallback
+from vppd.consensus.flight import Flight, Waiting
 from vppd.consensus.lastwords import LastWords
 from vppd.consensus.messages import (
+    Agree,
     Block,
     BlockBody,
     Certificate,
     CertificateKind,
+    Collected,
     Commit,
     Concealment,
     DecidedBlock,
@@ -47,17 +48,18 @@ from vppd.consensus.messages import (
     Prepare,
     Proof,
     Round,
-    Type,
 )
 from vppd.consensus.outbox import Outbox
+from vppd.consensus.policy import PathPolicy, Policy
 from vppd.consensus.profile import EngineProfile
+from vppd.consensus.proposer import Proposal, Proposer
 from vppd.consensus.recognise import unknown_in_certificate
 from vppd.consensus.safety import Position, SafetyRecord, flaw, last_decision
 from vppd.consensus.tally import Ballots, Cast
 from vppd.consensus.validators import ValidatorSet
 from vppd.errors import LocalFault
-from vppd.header import Header, decode_header
-from vppd.types import ZERO_DIGEST, Digest, Height, Mode, ReplicaIndex, View
+from vppd.header import Header
+from vppd.types import ZERO_DIGEST, Digest, Epoch, Height, Mode, ReplicaIndex, View
 
 HEIGHTS_AHEAD = 2
 """Messages for L+1 and L+2 are kept, no others (§8)."""
@@ -85,7 +87,7 @@ class Core:
         self._profile = profile
         self._settings = settings
         self._validators = validators
-        self._quorum = validators.quorum
+        self.quorum = validators.quorum
         self._rotation = profile.rotation(validators)
         self._out = out
         self.own = own
@@ -111,11 +113,21 @@ class Core:
         """Of the head, once something was decided by this process."""
         self._applied: Applied | None = None
         self.bodies = Bodies(out)
-        self._proposals: dict[tuple[Height, View], Cast] = {}
+        self.proposals: dict[tuple[Height, View], Proposal] = {}
+        """The first one seen of each view."""
         self.ballots = Ballots()
+        self.waiting = Waiting(
+            self.quorum, out, fast_exit=profile.fast_exit, view_timeout_ms=settings.view_timeout_ms
+        )
+        self.proposer = Proposer(self, out)
+        self.policy: Policy = (
+            profile.policy(settings.path) if profile.fast_exit else PathPolicy("broadcast")
+        )
+        self.present = 1
+        """Replicas heard of lately, this one included; the owner keeps it."""
+        self.fallback = Fallback(self, out)
         self._undecided: Certificate | None = None
         """A decision certificate for L+1 whose body is missing."""
-        self._wanted: Height | None = None
 
     def resume(self, log: Sequence[Record]) -> None:
         """Take over what the store kept; nothing kept means genesis (§4, On restart)."""
@@ -164,184 +176,111 @@ class Core:
             and self.record.opens(view, height)
         )
 
-    def wants(self, header: MessageHeader) -> bool:
-        """Whether the message can still change anything; asked before signatures are checked."""
-        decided, view = self.head.height, self.record.view
-        if header.type in (Type.AGREE, Type.BLOCKS):
-            return header.height > decided
-        if header.epoch != self.record.epoch:
-            return False
-        if header.signer == self.own and header.type in (Type.PREPARE, Type.COMMIT):
-            return self._is_news(header)
-        if header.type is Type.BLOCK_BODY:
-            missing = self.missing()  # one nobody has asked for is not worth its signatures
-            return missing is not None and missing[0] == header.digest
-        if not self._in_window(header.height, header.view):
-            return False
-        if header.type is Type.PREPARE and header.view < view:
-            return False
-        if header.type is Type.BLOCK:
-            # The leader's first-round vote travels in this envelope only: a body that came some
-            # other way must not make us deaf to it.
-            known = self._proposals.get((header.height, header.view))
-            if known is not None and known.digest != header.digest:
-                return not self._is_accused(Round.PROPOSAL, header)
-            tally = self.ballots.find(header.height, header.view, Round.VOTE)
-            return tally is None or header.signer not in tally.by_signer
-        round_ = Round.COMMIT if header.type is Type.COMMIT else Round.VOTE
-        tally = self.ballots.find(header.height, header.view, round_)
-        if tally is None:
-            return True
-        cast = tally.by_signer.get(header.signer)
-        if cast is not None:
-            return cast.digest != header.digest and not self._is_accused(round_, header)
-        fast = round_ is Round.VOTE and self._profile.fast_exit
-        most = self._quorum.fast if fast else self._quorum.vote
-        enough = len(tally.signatures(header.digest)) >= most
-        return not (enough and view == header.view)
+    @property
+    def others(self) -> list[ReplicaIndex]:
+        """Every replica but this one."""
+        return [i for i in range(self.quorum.n) if i != self.own]
 
-    def _in_window(self, height: Height, view: View) -> bool:
+    def choice(self, at: Position) -> Digest | None:
+        """What the view that was opened must propose first (§7)."""
+        opened = self.record.new_view
+        return opened.choice if opened is not None and opened.height == at.height else None
+
+    def enough(self, round_: Round) -> int:
+        """Votes of one round for one digest beyond which no more are needed."""
+        fast = round_ is Round.VOTE and self._profile.fast_exit
+        return self.quorum.fast if fast else self.quorum.vote
+
+    def in_window(self, height: Height, view: View) -> bool:
         """Two heights, one rotation ahead; behind, because commits decide in any view (§5)."""
         decided = self.head.height
         near = abs(view - self.record.view) <= self._rotation
         return near and decided < height <= decided + HEIGHTS_AHEAD
 
-    def _is_accused(self, round_: Round, header: MessageHeader) -> bool:
-        at = (header.epoch, header.view, header.height)
-        return self.accusations.knows((header.signer, round_, *at))
-
-    def _is_news(self, header: MessageHeader) -> bool:
-        """A vote under our own key: back from the wire, or one that this record never cast."""
-        at = Position(header.epoch, header.view, header.height)
-        if header.type is Type.PREPARE:
-            return not self.record.covers_vote(at, header.digest)
-        return not self.record.covers_commit(at, header.digest)
-
-    # ------------------------------------------------------------ proposing
-
-    def ask_for_block(self, *, work: bool) -> None:
-        """The leader wants a block if there is work, or a time trigger is due (§5, Packing)."""
-        height = self.head.height + 1
-        applied, at = self.applied, self.at(height)
-        if (
-            applied is None
-            or self._wanted == height
-            or not self.may(self.record.view, height)
-            or self.leader(self.record.view, height) != self.own
-            or self.record.proposed(at) is not None
-            or self.record.voted(at) is not None  # a record without its proposal: never another
-        ):
-            return
-        if (choice := self._choice(at)) is not None:
-            self._propose_choice(at, choice)
-            return
-        due = applied.next_due_ms is not None and applied.next_due_ms <= self.now.unix_ms
-        if work or due:
-            self._wanted = height
-            self._out.want(height)
-
-    def propose(self, offered: Offered) -> None:
-        """Promise and send the block the node built; at most one per (view, height).
-
-        Raises:
-            LocalFault: the node built a block that no replica could accept.
-        """
-        self._wanted = None
-        header = decode_header(offered.header)
-        height, view = header.height, self.record.view
-        at = self.at(height)
-        if (
-            not self.may(view, height)
-            or self.leader(view, height) != self.own
-            or self.record.proposed(at) is not None
-            or self._choice(at) is not None
-        ):
-            return
-        digest = header.digest()
-        body = Body(header, offered.header, offered.txs, view, b"")
-        why = self._why_invalid(body)
-        if why:
-            raise LocalFault(f"the node built an invalid block for height {height}: {why}")
-        self.bodies.add(digest, body)
-        self._open(at, digest)
-
-    def _choice(self, at: Position) -> Digest | None:
-        """What the view that was opened must propose first (§7)."""
-        opened = self.record.new_view
-        return opened.choice if opened is not None and opened.height == at.height else None
-
-    def _propose_choice(self, at: Position, choice: Digest) -> None:
-        """The choice, at once and unchanged: its time and proposer are those of its first view."""
-        body = self.bodies.get(choice)
-        if body is None:  # power failed since: the others have it
-            self.sought = (choice, [i for i in range(self._quorum.n) if i != self.own])
-        elif not self._why_invalid(body):
-            self._open(at, choice)
-
-    def _open(self, at: Position, digest: Digest) -> None:
-        """Promise proposal and vote in one record, then send (§5, propose)."""
-        if not self.record.allows(at, digest):
-            return
-        self.bodies.keep(digest)
-        self.promise(ProposalRecord(*at, digest), VoteRecord(*at, digest))
-        self._send_block(digest)
-
-    def _send_block(self, digest: Digest, to: tuple[ReplicaIndex, ...] | None = None) -> None:
-        body = self.bodies[digest]
-        at = self.at(body.header.height)
-        message = Block(
-            at.epoch, at.view, at.height, digest, Path.BROADCAST,
-            body.raw_header, body.txs, ZERO_SIGNATURE, ZERO_SIGNATURE,
-        )  # fmt: skip
-        self._out.send(ALL if to is None else to, message)
-        if to is None:
-            self.opened_ms = self.now.monotonic_ms
-
     # ------------------------------------------------------------ messages
 
-    def on_block(self, message: Block | BlockBody) -> None:
-        """A proposal, from the leader or passed on; a ``block`` also carries the leader's vote."""
+    def on_block(self, message: Block | BlockBody, *, firsthand: bool = True) -> None:
+        """A proposal; a ``block`` also carries the leader's vote, and where it wants the others'.
+
+        Args:
+            message: the proposal.
+            firsthand: whether it comes from its leader. The path is not signed, so a block that
+                another replica shows starts nothing, and only convicts a leader of two blocks.
+        """
         height, view, digest = message.height, message.view, message.digest
         missing = self.missing()
         wanted = missing is not None and digest == missing[0]
-        if message.epoch != self.record.epoch or not (wanted or self._in_window(height, view)):
+        if message.epoch != self.record.epoch or not (wanted or self.in_window(height, view)):
             return
-        proposal = Cast(digest, message.proposal_sig)
-        known = self._proposals.setdefault((height, view), proposal)
-        if known.digest != digest:
-            epoch, leader = message.epoch, self.leader(view, height)
-            found = self.accusations.twice(
-                Round.PROPOSAL, epoch, view, height, leader, known, proposal
-            )
-            self.leader_lied = self.leader_lied or (found and view == self.record.view)
-            self._convict_self(leader, found=found)
-            if not wanted:
+        path = Path.BROADCAST
+        if isinstance(message, Block):
+            known = (height, view) in self.proposals
+            if not (firsthand or wanted or known):
                 return
+            if firsthand and message.path == Path.COLLECT:
+                path = Path.COLLECT
+        proposal = Proposal(Cast(digest, message.proposal_sig), path)
+        if not self.propose_once(message.epoch, view, height, proposal) and not wanted:
+            return
         if digest not in self.bodies:
             self.bodies.add(digest, Body.of_message(message))
         if isinstance(message, Block):
             leader = self.leader(view, height)
-            self.on_vote(Round.VOTE, view, height, leader, Cast(digest, message.vote_sig))
-        else:
-            self.advance()
+            loud = firsthand and path is Path.BROADCAST  # else its sender waits for everybody's
+            vote = Cast(digest, message.vote_sig)
+            self._count(Round.VOTE, view, height, leader, vote, loud=loud)
+        self.advance()
+
+    def propose_once(self, epoch: Epoch, view: View, height: Height, proposal: Proposal) -> bool:
+        """Whether this is the leader's first proposal there; a second one is proof against it."""
+        known = self.proposals.setdefault((height, view), proposal)
+        if known.cast.digest == proposal.cast.digest:
+            return True
+        leader = self.leader(view, height)
+        found = self.accusations.twice(
+            Round.PROPOSAL, epoch, view, height, leader, known.cast, proposal.cast
+        )
+        self.leader_lied = self.leader_lied or (found and view == self.record.view)
+        self._convict_self(leader, found=found)
+        return False
 
     def on_vote(
-        self, round_: Round, view: View, height: Height, signer: ReplicaIndex, cast: Cast
+        self,
+        round_: Round,
+        view: View,
+        height: Height,
+        signer: ReplicaIndex,
+        cast: Cast,
+        *,
+        loud: bool = True,
     ) -> None:
-        """A first-round vote (in whichever envelope) or a commit."""
+        """A first-round vote, ``loud`` if it went to everybody, or a commit."""
+        if self._count(round_, view, height, signer, cast, loud=loud):
+            self.advance()
+
+    def _count(
+        self,
+        round_: Round,
+        view: View,
+        height: Height,
+        signer: ReplicaIndex,
+        cast: Cast,
+        *,
+        loud: bool,
+    ) -> bool:
+        """Whether it is one to count; a second one of its signer is proof against it."""
         at = Position(self.record.epoch, view, height)
         self.heard.note(round_, at, signer, cast)
         if signer == self.own and not self._cast_here(round_, at, cast.digest):
             self.demote(f"it has signed at height {height}, view {view}, and its record is older")
-            return
-        if not self._in_window(height, view):
-            return
-        earlier = self.ballots.at(height, view, round_).add(signer, cast)
-        if earlier is None:
-            self.advance()
-        else:
+            return False
+        if not self.in_window(height, view):
+            return False
+        earlier = self.ballots.at(height, view, round_).add(signer, cast, loud=loud)
+        if earlier is not None:
             found = self.accusations.twice(round_, *at, signer, earlier, cast)
             self._convict_self(signer, found=found)
+        return earlier is None
 
     def _cast_here(self, round_: Round, at: Position, digest: Digest) -> bool:
         covers = self.record.covers_vote if round_ is Round.VOTE else self.record.covers_commit
@@ -381,18 +320,21 @@ class Core:
 
     def moved(self) -> None:
         """The view is another one: what was asked for in the old one is void."""
-        self._wanted = None
+        self.proposer.forget()
         self.leader_lied = False
+        self.waiting.end()
+        self.policy.restart()
+        self.fallback.forget()
         oldest = self.record.view - self._rotation
         self.ballots.drop_below(oldest)
-        for key in [key for key in self._proposals if key[1] < oldest]:
-            del self._proposals[key]
+        for key in [key for key in self.proposals if key[1] < oldest]:
+            del self.proposals[key]
 
     @property
     def has_open_proposal(self) -> bool:
         """A verified proposal of this view, or its choice, is undecided (§5, Work b)."""
         height, view = self.head.height + 1, self.record.view
-        return (height, view) in self._proposals or self._choice(self.at(height)) is not None
+        return (height, view) in self.proposals or self.choice(self.at(height)) is not None
 
     def on_certificate(self, certificate: Certificate) -> None:
         """A decision certificate counts in any view and mode (§5, decide)."""
@@ -424,46 +366,74 @@ class Core:
 
     def advance(self) -> None:
         """Do whatever the messages held now allow, until nothing more follows."""
+        self.fallback.look()
         while self._try_decide():
             pass
         height, view = self.head.height + 1, self.record.view
         if self.may(view, height):
             self._try_vote(view, height)
+            self.fallback.look()
             self._try_lock(view, height)
 
     def _try_vote(self, view: View, height: Height) -> None:
         """On ``block``: validate, and cast the one first-round vote of this position (§5)."""
-        proposal = self._proposals.get((height, view))
+        proposal = self.proposals.get((height, view))
         if proposal is None:
             return
-        digest, at = proposal.digest, self.at(height)
+        digest, at = proposal.cast.digest, self.at(height)
         body = self.bodies.get(digest)
-        if body is None or self.record.voted(at) is not None or self._why_invalid(body):
+        if body is None or self.record.voted(at) is not None or self.why_invalid(body):
             return
-        choice = self._choice(at)
+        choice = self.choice(at)
         right = self._fresh(body, view) if choice is None else digest == choice
         if not right or not self.record.allows(at, digest):
             return
         self.bodies.keep(digest)
         self.promise(VoteRecord(*at, digest))
-        self._out.send(ALL, self._own_vote(at, digest))
-        self.opened_ms = self.now.monotonic_ms
+        now_ms, path = self.now.monotonic_ms, proposal.path
+        if not self._profile.fast_exit:
+            path = Path.BROADCAST
+        self.waiting.begin(Flight(at, digest, path, now_ms, leads=False))
+        self._cast(at, digest)
+        self.opened_ms = now_ms
+
+    def _cast(
+        self, at: Position, digest: Digest, to: tuple[ReplicaIndex, ...] | None = None
+    ) -> None:
+        """Send this replica's vote: to the leader while it collects, else to everybody."""
+        flight = self.waiting.flight
+        if flight is not None and flight.collects:
+            leader = self.leader(at.view, at.height)
+            if to is None or leader in to:
+                self._out.send((leader,), Collected(*at, digest, self.own or 0, ZERO_SIGNATURE))
+        else:
+            self._out.send(ALL if to is None else to, self.own_vote(at, digest))
 
     def _try_lock(self, view: View, height: Height) -> None:
         """Q first-round votes: keep the prepared certificate, then commit (§5, lock)."""
         at = self.at(height)
+        if self.record.locked(at) is not None:
+            return
+        handed = self.fallback.handed(at)
+        if handed is not None and self._locks(at, handed.digest, handed):
+            return
         tally = self.ballots.find(height, view, Round.VOTE)
-        if tally is None or self.record.locked(at) is not None:
-            return
-        for digest, signatures in tally.by_digest.items():
-            body = self.bodies.get(digest)
-            if len(signatures) < self._quorum.vote or body is None or self._why_invalid(body):
+        for digest, signatures in tally.by_digest.items() if tally is not None else ():
+            if len(signatures) < self.quorum.vote or self.fallback.holds_back(at, digest):
                 continue
-            certificate = self._assemble(CertificateKind.PREPARED, at, digest, signatures)
-            self.bodies.keep(digest)
-            self.promise(PreparedRecord(certificate))
-            self._out.send(ALL, self._own_commit(at, digest))
-            return
+            certificate = self.assemble(CertificateKind.PREPARED, at, digest, signatures)
+            if self._locks(at, digest, certificate):
+                return
+
+    def _locks(self, at: Position, digest: Digest, certificate: Certificate) -> bool:
+        body = self.bodies.get(digest)
+        if body is None or self.why_invalid(body):
+            return False
+        self.bodies.keep(digest)
+        self.promise(PreparedRecord(certificate))
+        self.waiting.locked()
+        self._out.send(ALL, self._own_commit(at, digest))
+        return True
 
     def _try_decide(self) -> bool:
         """Q commits of any view, or a certificate somebody handed over, decide L+1."""
@@ -483,6 +453,7 @@ class Core:
             )
         self.bodies.keep(digest)
         self.promise(DecisionRecord(height, digest, certificate))
+        self._land(certificate)
         self.head = Head(height, digest, body.header.time_ms, certificate)
         self._forget_through(height)
         self.decided_ms = self.now.monotonic_ms
@@ -490,30 +461,51 @@ class Core:
         self._out.commit(Decision(height, digest, body.raw_header, body.txs, certificate))
         return True
 
+    def _land(self, certificate: Certificate) -> None:
+        """The height in flight is decided; who collected the votes shows them to everybody."""
+        flight = self.waiting.flight
+        kind = CertificateKind(certificate.kind)
+        collected = flight is not None and flight.leads and flight.path is Path.COLLECT
+        if collected or self._alone_with(certificate):
+            self._out.send(ALL, Agree(certificate))
+        landing = self.waiting.land(kind, self.now.monotonic_ms)
+        if landing is not None and flight is not None and flight.leads:
+            self.policy.landed(landing)
+
+    def _alone_with(self, certificate: Certificate) -> bool:
+        """Whether it holds votes that were given to this replica alone, whatever path it meant."""
+        height, view = certificate.height, certificate.view
+        tally = self.ballots.find(height, view, Round.VOTE)
+        if tally is None or certificate.kind != CertificateKind.FAST:
+            return False
+        others = tally.signatures(certificate.digest).keys() - {self.own}
+        return self.leader(view, height) == self.own and not others <= tally.loud
+
     def _decision_certificate(self, height: Height) -> Certificate | None:
-        ways = [(Round.COMMIT, CertificateKind.COMMIT, self._quorum.vote)]
+        ways = [(Round.COMMIT, CertificateKind.COMMIT, self.quorum.vote)]
         if self._profile.fast_exit:
-            ways.append((Round.VOTE, CertificateKind.FAST, self._quorum.fast))
+            ways.append((Round.VOTE, CertificateKind.FAST, self.quorum.fast))
         for round_, kind, size in ways:
             for view in self.ballots.views(height, round_):
                 tally = self.ballots.at(height, view, round_)
                 for digest, signatures in tally.by_digest.items():
                     if len(signatures) >= size:
                         at = Position(self.record.epoch, view, height)
-                        return self._assemble(kind, at, digest, signatures)
+                        return self.assemble(kind, at, digest, signatures)
         return None
 
-    def _assemble(
+    def assemble(
         self,
         kind: CertificateKind,
         at: Position,
         digest: Digest,
         signatures: dict[ReplicaIndex, bytes],
     ) -> Certificate:
+        """A certificate of exactly as many signatures as its kind asks for."""
         size = required(kind, self._validators)
-        return assemble(kind, *at, digest, signatures, self._quorum.n, size)
+        return assemble(kind, *at, digest, signatures, self.quorum.n, size)
 
-    def _why_invalid(self, body: Body) -> str:
+    def why_invalid(self, body: Body) -> str:
         """Validity is a function of block and chain state (§5)."""
         applied = self.applied
         if applied is None:
@@ -538,7 +530,8 @@ class Core:
         for record in records:
             self.record.fold(record)
 
-    def _own_vote(self, at: Position, digest: Digest) -> Prepare:
+    def own_vote(self, at: Position, digest: Digest) -> Prepare:
+        """This replica's first-round vote for everybody; says nothing the record does not."""
         return Prepare(*at, digest, self.own or 0, ZERO_SIGNATURE)
 
     def _own_commit(self, at: Position, digest: Digest) -> Commit:
@@ -556,11 +549,12 @@ class Core:
         target = ALL if to is None else to
         at = self.at(self.head.height + 1)
         proposed, voted = self.record.proposed(at), self.record.voted(at)
-        if proposed is not None and proposed in self.bodies:
-            self._send_block(proposed, to)
-        elif voted is not None:
-            self._out.send(target, self._own_vote(at, voted))
         locked = self.record.locked(at)
+        if proposed is not None and proposed in self.bodies:
+            self.proposer.send(proposed, to)
+            self.fallback.say_again(target)
+        elif voted is not None:
+            self._cast(at, voted, to)
         if locked is not None:
             self._out.send(target, self._own_commit(at, locked.digest))
 
@@ -571,20 +565,23 @@ class Core:
         """
         height = self.head.height + 1
         if self._undecided is not None and self._undecided.digest not in self.bodies:
-            everyone = [i for i in range(self._quorum.n) if i != self.own]
-            return self._undecided.digest, everyone
+            return self._undecided.digest, self.others
         if self.sought is not None and self.sought[0] not in self.bodies:
             return self.sought
+        handed = self.fallback.handed(self.at(height))
+        if handed is not None and handed.digest not in self.bodies:
+            return handed.digest, [i for i in signers_of(handed) if i != self.own]
         tally = self.ballots.find(height, self.record.view, Round.VOTE)
         for digest, signatures in tally.by_digest.items() if tally is not None else ():
-            if len(signatures) > self._quorum.f and digest not in self.bodies:
+            if len(signatures) > self.quorum.f and digest not in self.bodies:
                 return digest, sorted(i for i in signatures if i != self.own)
         return None
 
     def _forget_through(self, height: Height) -> None:
         self._undecided = None
-        self._wanted = None
+        self.proposer.forget()
+        self.fallback.forget()
         self.ballots.drop_through(height)
-        for key in [key for key in self._proposals if key[0] <= height]:
-            del self._proposals[key]
+        for key in [key for key in self.proposals if key[0] <= height]:
+            del self.proposals[key]
         self.bodies.forget_through(height)

@@ -2,8 +2,7 @@
 
 Votes carry (epoch, view, height, digest) in full and a signature over exactly that, never over
 MessagePack. A message here is *shaped*; whether its signatures hold is the gate's business, and
-whether it matters is the core's. Numbers of messages that other engines add (``received`` 2,
-``pre_prepared`` 4) are free.
+whether it matters is the core's.
 """
 
 from __future__ import annotations
@@ -20,7 +19,9 @@ class Type(IntEnum):
     """The type byte of a frame."""
 
     BLOCK = 1
+    RECEIVED = 2
     AGREE = 3
+    PRE_PREPARED = 4
     PREPARE = 5
     COMMIT = 6
     REPLY = 7
@@ -51,6 +52,9 @@ class Path(IntEnum):
     """Where first-round votes go (``pbft`` and ``dpos`` only ever broadcast)."""
 
     BROADCAST = 0
+    """To everybody."""
+    COLLECT = 1
+    """To the leader, who shows them to everybody as an ``agree``."""
 
 
 class CertificateKind(IntEnum):
@@ -107,6 +111,32 @@ class Prepare(Message, frozen=True):
     digest: Bytes32
     signer: U32
     sig: Bytes64
+
+
+class Collected(Message, frozen=True):
+    """``received``: the same first-round vote, same signature, to the leader who collects them."""
+
+    epoch: U63
+    view: U63
+    height: U63
+    digest: Bytes32
+    signer: U32
+    sig: Bytes64
+
+
+class PrePrepared(Message, frozen=True):
+    """``pre_prepared``: the leader ends the wait for everybody's vote (§5, Fallback).
+
+    The proposal it repeats is the one it has made: same signature, no body.
+    """
+
+    epoch: U63
+    view: U63
+    height: U63
+    digest: Bytes32
+    proposal_sig: Bytes64
+    prepared: Certificate | None
+    """The q votes it has, if so many have come."""
 
 
 class Commit(Message, frozen=True):
@@ -285,6 +315,8 @@ class Ping(Message, frozen=True):
 Vote: TypeAlias = Prepare | Commit
 ConsensusMessage: TypeAlias = (
     Block
+    | Collected
+    | PrePrepared
     | Prepare
     | Commit
     | Agree
@@ -301,6 +333,8 @@ ConsensusMessage: TypeAlias = (
 
 TYPE_OF: dict[type[Message], Type] = {
     Block: Type.BLOCK,
+    Collected: Type.RECEIVED,
+    PrePrepared: Type.PRE_PREPARED,
     Agree: Type.AGREE,
     Prepare: Type.PREPARE,
     Commit: Type.COMMIT,
@@ -321,6 +355,8 @@ _VOTE, _SMALL, _CERTIFICATE, _BLOCK = 512, 16 * 1024, 32 * 1024, 1024 * 1024
 _NEW_VIEW = 256 * 1024
 CAP: dict[Type, int] = {
     Type.BLOCK: _BLOCK,
+    Type.RECEIVED: _VOTE,
+    Type.PRE_PREPARED: _CERTIFICATE,
     Type.AGREE: _CERTIFICATE,
     Type.PREPARE: _VOTE,
     Type.COMMIT: _VOTE,

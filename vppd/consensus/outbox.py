@@ -7,10 +7,12 @@ from typing import Literal
 from vppd.consensus.boundary import ZERO_SIGNATURE, Decision, Record, Send, Step, Timer
 from vppd.consensus.messages import (
     Block,
+    Collected,
     Commit,
     ConsensusMessage,
     NewView,
     Prepare,
+    PrePrepared,
     Proof,
     ViewChange,
 )
@@ -21,7 +23,7 @@ def _is_promise(message: ConsensusMessage) -> bool:
     """Whether this node's own P, 1, 2, V or N would go out with it."""
     if isinstance(message, NewView):
         return message.sig == ZERO_SIGNATURE  # else its leader's, passed on
-    return isinstance(message, Block | Prepare | Commit | ViewChange)
+    return isinstance(message, Block | Collected | PrePrepared | Prepare | Commit | ViewChange)
 
 
 class Outbox:

@@ -71,11 +71,15 @@ class Pacemaker:
             self._view = view
             self._out.arm(Timer(TimerKind.VIEW, view), self.length_ms)
 
-    def left_for(self) -> None:
-        """The replica asks for a new view: T_view and an older T_vc stop, k counts one more."""
+    def left_for(self, *, failed: bool) -> None:
+        """The replica asks for a new view: T_view and an older T_vc stop.
+
+        Args:
+            failed: whether the old one has brought nothing; k counts one more then.
+        """
         self._stop_view()
         self.stop_change()
-        self._failed += 1
+        self._failed += failed
 
     def asked(self, view: View, *, enough: bool, leader_absent: bool) -> None:
         """While CHANGING: T_vc runs from when w replicas ask for ``view`` or later ones."""

@@ -35,12 +35,14 @@ from vppd.consensus.messages import (
     Block,
     BlockBody,
     Blocks,
+    Collected,
     Commit,
     Evidence,
     GetBlock,
     GetBlocks,
     NewView,
     Prepare,
+    PrePrepared,
     Reply,
     Round,
     Status,
@@ -52,6 +54,7 @@ from vppd.consensus.pacemaker import Pacemaker
 from vppd.consensus.patience import Patience
 from vppd.consensus.profile import EngineProfile
 from vppd.consensus.recognise import unknown_change, unknown_in_new_view
+from vppd.consensus.screen import wants
 from vppd.consensus.tally import Cast
 from vppd.consensus.validators import ValidatorSet
 from vppd.consensus.viewchange import ViewChanger
@@ -137,7 +140,7 @@ class Replica:
                 case Received():
                     self._receive(item)
                 case Offered():
-                    self._core.propose(item)
+                    self._core.proposer.propose(item)
                 case Pending():
                     self._pending_since_ms = item.since_ms
                 case Fired():
@@ -150,7 +153,7 @@ class Replica:
                     assert_never(item)
         return self._finish()
 
-    def wants(self, header: MessageHeader) -> bool:
+    def wants(self, header: MessageHeader, *, firsthand: bool = True) -> bool:
         """Whether the message can still change anything; asked before signatures are checked."""
         if header.type is Type.VIEW_CHANGE:
             same = header.epoch == self._core.record.epoch
@@ -166,7 +169,7 @@ class Replica:
         if header.type is Type.NEW_VIEW:
             same = header.epoch == self._core.record.epoch
             return same and self._changer.wants_new_view(header.view)
-        return self._core.wants(header)
+        return wants(self._core, header, firsthand=firsthand)
 
     def leader(self, view: View, height: Height) -> ReplicaIndex:
         """Who leads ``view`` at ``height``: whose signature a proposal needs."""
@@ -206,6 +209,11 @@ class Replica:
             quorum_slack=quorum.n - quorum.vote,
             view_slack=quorum.n - quorum.view_change,
             fast_slack=quorum.p,
+            path=core.waiting.last_path.name.lower(),
+            decisions=tuple(sorted(core.waiting.decisions.items())),
+            fallbacks=tuple(sorted((str(c), k) for c, k in core.waiting.causes.items())),
+            success_ppm=core.policy.success_ppm,
+            costs_ms=core.policy.costs_ms,
         )
 
     def _finish(self) -> Step:
@@ -219,7 +227,7 @@ class Replica:
         if (core.record.view, core.record.mode) != self._view:
             self._on_view()
         self._catchup.fetch(core.missing(), core.now.monotonic_ms, self._out)
-        core.ask_for_block(work=self._pending_since_ms is not None or self._idle_due)
+        core.proposer.ask(work=self._pending_since_ms is not None or self._idle_due)
         self._watch_leader()
         return self._out.take()
 
@@ -274,9 +282,18 @@ class Replica:
         core = self._core
         match message:
             case Block() | BlockBody():
-                core.on_block(message)
+                leads = sender == core.leader(message.view, message.height)
+                core.on_block(message, firsthand=leads)
+                self._look_ahead(message)
             case Prepare(_, view, height, digest, signer, sig):
-                core.on_vote(Round.VOTE, view, height, signer, Cast(digest, sig))
+                # Anybody may show a vote; only its signer says that it has stopped waiting.
+                loud = sender == signer
+                core.on_vote(Round.VOTE, view, height, signer, Cast(digest, sig), loud=loud)
+            case Collected(_, view, height, digest, signer, sig):
+                core.on_vote(Round.VOTE, view, height, signer, Cast(digest, sig), loud=False)
+            case PrePrepared(_, view, height):
+                if sender == core.leader(view, height):  # it is made of the block's signature
+                    core.fallback.on_pre_prepared(message)
             case Commit(_, view, height, digest, signer, sig):
                 core.on_vote(Round.COMMIT, view, height, signer, Cast(digest, sig))
             case Agree():
@@ -303,6 +320,15 @@ class Replica:
                 pass  # the node answers requests from its store and collects replies for proofs
             case _:  # pragma: no cover
                 assert_never(message)
+
+    def _look_ahead(self, message: Block | BlockBody) -> None:
+        """Its leader has decided what we have not: usually that is on its way here."""
+        core = self._core
+        if message.height == core.head.height + 2 and message.view == core.record.view:
+            self._catchup.proposed_ahead(
+                core.leader(message.view, message.height), message.height,
+                core.waiting.grace_ms, core.now.monotonic_ms, self._out,
+            )  # fmt: skip
 
     def _on_view_change(self, message: ViewChange) -> None:
         core, asked = self._core, message.standing
@@ -342,6 +368,8 @@ class Replica:
         if news:
             self._remind([sender])
         self._sync()
+        peers = self._catchup.peers
+        self._changer.hand_back({i: peers[i].status.decided for i in self._catchup.fresh(now_ms)})
 
     def _reply(self, applied: Applied) -> None:
         """What executing gave: to the leader, at checkpoints to everyone (§10)."""
@@ -391,7 +419,7 @@ class Replica:
                 self._start_voting()
             case TimerKind.FETCH:
                 if self._catchup.expired(timer):
-                    self._sync()
+                    self._sync(quiet=True)
             case TimerKind.VIEW:
                 if self._core.head.height != self._decided:
                     self._on_decisions()  # of this batch: they stop the timer that fired
@@ -402,6 +430,10 @@ class Replica:
                     self._changer.start(timer.mark + 1, "no_new_view")
             case TimerKind.CHOICE:
                 self._changer.body_overdue(timer)
+            case TimerKind.GRACE | TimerKind.REPLICA | TimerKind.HOLD:
+                if (cause := self._core.waiting.gave_up(timer)) is not None:
+                    self._core.fallback.hurry(cause)
+                    self._core.advance()
             case _:  # pragma: no cover
                 assert_never(timer.kind)
 
@@ -414,7 +446,7 @@ class Replica:
         self._remind(fresh)
         self._sync()
         core.advance()
-        self._changer.tend({i: self._catchup.peers[i].status.decided for i in fresh})
+        self._changer.tend()
         normal = core.record.mode is Mode.NORMAL
         if normal and self._patience.exhausted(self._pending_since_ms, now_ms):
             self._changer.start(core.record.view + 1, "censorship")
@@ -466,11 +498,12 @@ class Replica:
         """Tell the view changer who has been heard of lately; how many there are."""
         fresh = self._catchup.fresh(self._core.now.monotonic_ms)
         self._changer.fresh = frozenset(fresh)
+        self._core.present = len(fresh) + 1
         return len(fresh)
 
-    def _sync(self) -> None:
+    def _sync(self, *, quiet: bool = False) -> None:
         core = self._core
         now_ms = core.now.monotonic_ms
         behind = core.known_height > core.head.height + 1
-        quiet = behind or now_ms - core.decided_ms >= SYNC_PATIENCE_MS
+        quiet = quiet or behind or now_ms - core.decided_ms >= SYNC_PATIENCE_MS
         self._catchup.sync(core.head.height, now_ms, self._out, quiet=quiet)

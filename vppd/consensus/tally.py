@@ -18,13 +18,15 @@ class Cast(NamedTuple):
 class Tally:
     """Votes of one round at one (view, height)."""
 
-    __slots__ = ("by_digest", "by_signer")
+    __slots__ = ("by_digest", "by_signer", "loud")
 
     def __init__(self) -> None:
         self.by_signer: dict[ReplicaIndex, Cast] = {}
         self.by_digest: dict[Digest, dict[ReplicaIndex, Signature]] = {}
+        self.loud: set[ReplicaIndex] = set()
+        """Who has told everybody, and not only the leader who collects."""
 
-    def add(self, signer: ReplicaIndex, cast: Cast) -> Cast | None:
+    def add(self, signer: ReplicaIndex, cast: Cast, *, loud: bool = True) -> Cast | None:
         """Count a vote.
 
         Returns:
@@ -33,6 +35,8 @@ class Tally:
         earlier = self.by_signer.setdefault(signer, cast)
         if earlier.digest != cast.digest:
             return earlier
+        if loud:
+            self.loud.add(signer)
         self.by_digest.setdefault(cast.digest, {}).setdefault(signer, cast.signature)
         return None
 

@@ -38,6 +38,8 @@ REFRESH_ADVANCE = 8
 HAND_BACK_AFTER = 256
 HAND_BACK_FOLLOW_AFTER = 248
 HAND_BACK_LAG = 8
+HAND_BACK_DOUBLINGS = 8
+"""An operator that says it is here and then leads nowhere gets the lead back ever later."""
 REFUSED_KEPT = 64
 HAND_BACK_ALONE_AFTER = 8_192
 """From here on every replica that sees an operator asks for it."""
@@ -78,6 +80,10 @@ class ViewChanger:
         self._refused: set[View] = set()
         """Views whose leader has shown a new view that does not follow."""
         self.triggers: Counter[str] = Counter()
+        self._handed: tuple[ReplicaIndex, Height] | None = None
+        """The operator that was last given the lead back, and the head then."""
+        self._failures: Counter[ReplicaIndex] = Counter()
+        """How often an operator that got the lead back decided nothing, since it last did."""
         self.fresh: frozenset[ReplicaIndex] = frozenset()
         """Peers heard of lately; the owner keeps it."""
 
@@ -120,10 +126,19 @@ class ViewChanger:
         )  # fmt: skip
         core.promise(ViewRecord(record.epoch, view, Mode.CHANGING), ViewChangeRecord(message))
         self.triggers[why] += 1
-        self._pace.left_for()
+        self._judge(why, self.leader(view))
+        self._pace.left_for(failed=why not in ("hand_back", "refresh"))
         self._stop_opening()
         core.moved()
         self._out.send(ALL, message)
+
+    def _judge(self, why: str, leader: ReplicaIndex) -> None:
+        """Whether the operator that got the lead back has made anything of it."""
+        if self._handed is not None:
+            operator, head = self._handed
+            worked = self._core.head.height > head
+            self._failures[operator] = 0 if worked else self._failures[operator] + 1
+        self._handed = (leader, self._core.head.height) if why == "hand_back" else None
 
     # ------------------------------------------------------------ hearing
 
@@ -236,23 +251,40 @@ class ViewChanger:
 
     # ------------------------------------------------------------ the leader brings home
 
-    def tend(self, decided: dict[ReplicaIndex, Height]) -> None:
-        """Each tick, while NORMAL: refresh and hand-back.
-
-        Args:
-            decided: heights of the peers heard of lately.
-        """
+    def tend(self) -> None:
+        """Each tick: a leader brings home who timed out alone."""
         record, core = self._record, self._core
         if record.mode is not Mode.NORMAL or core.own is None:
             return
-        since = core.head.height - self.first_height
-        if self.leader(record.view) == core.own:
-            if since >= REFRESH_LEADER_AFTER:
-                self._refresh(core.own, record.view)
-            if since >= HAND_BACK_AFTER:
-                self._hand_back(decided, core.own)
-        elif since >= HAND_BACK_ALONE_AFTER:
-            self._hand_back(decided, self.leader(record.view))
+        led = self.leader(record.view) == core.own
+        if led and core.head.height - self.first_height >= REFRESH_LEADER_AFTER:
+            self._refresh(core.own, record.view)
+
+    def hand_back(self, decided: dict[ReplicaIndex, Height]) -> None:
+        """A status came: is an operator back?
+
+        Not at a tick: by then a busy plant is many heights above the last status, and an operator
+        that keeps up would look as if it lagged.
+
+        Args:
+            decided: heights of the peers heard of lately, the newest just now.
+        """
+        record, core = self._record, self._core
+        if record.mode is not Mode.NORMAL or core.own is None or not self._profile.hands_back:
+            return
+        operators, leader = self._operators(), self.leader(record.view)
+        due = HAND_BACK_AFTER if leader == core.own else HAND_BACK_ALONE_AFTER
+        since, head = core.head.height - self.first_height, core.head.height
+        if leader in operators or since < due:
+            return
+        back = {
+            i
+            for i in operators
+            if (i == core.own or decided.get(i, -1) >= head - HAND_BACK_LAG)
+            and since >= due << min(self._failures[i], HAND_BACK_DOUBLINGS)
+        }
+        if back:
+            self.start(self._next_led_by(back), "hand_back")
 
     def _refresh(self, own: ReplicaIndex, view: View) -> None:
         head = self._core.head.height
@@ -268,17 +300,6 @@ class ViewChanger:
             while self.leader(target) != own:
                 target += 1
             self.start(target, "refresh")
-
-    def _hand_back(self, decided: dict[ReplicaIndex, Height], leader: ReplicaIndex) -> None:
-        operators = self._operators()
-        if not self._profile.hands_back or leader in operators:
-            return
-        head = self._core.head.height
-        back = {i for i in operators if decided.get(i, -1) >= head - HAND_BACK_LAG}
-        if self._core.own in operators:
-            back.add(self._core.own)
-        if back:
-            self.start(self._next_led_by(back), "hand_back")
 
     def _operators(self) -> tuple[ReplicaIndex, ...]:
         operators, _ = parties(self._validators)

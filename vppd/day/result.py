@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -41,6 +42,12 @@ class DayResult(msgspec.Struct, frozen=True, kw_only=True):
     heights_by_node: dict[str, int]
     head_hashes: dict[str, str]
     commit_ms: dict[str, float | None]
+    decisions: dict[str, int]
+    """Of all nodes, by the way they were reached; a restarted node counts from its restart."""
+    fast_share: float | None
+    """Of the decisions of nodes that voted in them, those on first-round votes alone."""
+    fallbacks: dict[str, int]
+    """Of all nodes: times a height went the slow way, by cause."""
     view_changes: int
     restarts: int
     findings: list[str]
@@ -65,6 +72,9 @@ def result_of(options: DayOptions, played: Played) -> DayResult:
     heads = {name: audit.head for name, audit in audits.items()}
     if len(set(heads.values())) != 1:
         findings.append("the nodes' stores end in different blocks")
+    decisions = _added(played, "decisions")
+    voted = decisions.total() - decisions["learnt"]
+    fast = decisions["fast"] + decisions["fast_exit"]
     return DayResult(
         n=len(played.testnet.nodes),
         engine=options.engine,
@@ -78,11 +88,22 @@ def result_of(options: DayOptions, played: Played) -> DayResult:
         heights_by_node={name: audit.height for name, audit in audits.items()},
         head_hashes=heads,
         commit_ms=summary_ms([round(commit.ms * 1_000) for commit in played.commits]),
+        decisions=dict(sorted(decisions.items())),
+        fast_share=round(fast / voted, 4) if voted else None,
+        fallbacks=dict(sorted(_added(played, "fallbacks").items())),
         view_changes=max(status["view_changes"] for status in played.statuses),
         restarts=played.restarts,
         findings=findings,
         out=str(options.out),
     )
+
+
+def _added(played: Played, name: str) -> Counter[str]:
+    """A count of every node's status, summed."""
+    total: Counter[str] = Counter()
+    for status in played.statuses:
+        total.update(status[name])
+    return total
 
 
 def _bill(row: Any) -> MemberBill:

@@ -15,7 +15,14 @@ import msgspec
 
 from vppd.cli.testnet import Member, Testnet, table_1_tariffs, write_testnet
 from vppd.client.client import Client
-from vppd.config.genesis import ConsensusRules, Engine, MarketRules, MarketRulesSection, Tariff
+from vppd.config.genesis import (
+    ConsensusRules,
+    Engine,
+    MarketRules,
+    MarketRulesSection,
+    PathSetting,
+    Tariff,
+)
 from vppd.config.keys import load_key
 from vppd.day.agent import Line, Wallet, unix_ms
 from vppd.day.nodes import NodeProcess, all_answer
@@ -40,7 +47,8 @@ class DayOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Folder for the plant; must not exist or be empty. Kept afterwards."""
     columns: tuple[Column, ...]
     """One per DER, as :func:`vppd.day.profiles.assign` deals them."""
-    engine: Engine = "pbft"
+    engine: Engine = ConsensusRules().engine
+    path: PathSetting = ConsensusRules().path
     rules: MarketRules = "production"
     slots: int = 24
     slot_ms: int = 2_000
@@ -190,7 +198,7 @@ async def play(options: DayOptions, watcher: Watcher) -> Played:
         options.out,
         n,
         base_port=free_base_port(n),
-        consensus=ConsensusRules(engine=options.engine),
+        consensus=ConsensusRules(engine=options.engine, path=options.path),
         market=market_of_the_day(options, origin_ms),
     )
     nodes = [NodeProcess(m.name, m.home, watcher.say) for m in testnet.nodes]

@@ -24,6 +24,7 @@ from vppd.consensus.messages import (
     Certificate,
     CertificateKind,
     Claim,
+    Collected,
     Commit,
     Concealment,
     ConsensusMessage,
@@ -35,6 +36,7 @@ from vppd.consensus.messages import (
     NewView,
     Ping,
     Prepare,
+    PrePrepared,
     Proof,
     Reply,
     Round,
@@ -73,6 +75,8 @@ PeerMessage: TypeAlias = ConsensusMessage | Tx | Ping
 
 _DECODE: dict[int, Callable[[bytes], PeerMessage]] = {
     Type.BLOCK: Decoder(Block),
+    Type.RECEIVED: Decoder(Collected),
+    Type.PRE_PREPARED: Decoder(PrePrepared),
     Type.AGREE: Decoder(Agree),
     Type.PREPARE: Decoder(Prepare),
     Type.COMMIT: Decoder(Commit),
@@ -122,6 +126,11 @@ def header_of(message: PeerMessage, leader: Callable[[View, Height], int]) -> Me
             return MessageHeader(Type.BLOCK_BODY, epoch, view, height, digest, leader(view, height))
         case Prepare(epoch, view, height, digest, signer):
             return MessageHeader(Type.PREPARE, epoch, view, height, digest, signer)
+        case Collected(epoch, view, height, digest, signer):
+            return MessageHeader(Type.RECEIVED, epoch, view, height, digest, signer)
+        case PrePrepared(epoch, view, height, digest):
+            signer = leader(view, height)
+            return MessageHeader(Type.PRE_PREPARED, epoch, view, height, digest, signer)
         case Commit(epoch, view, height, digest, signer):
             return MessageHeader(Type.COMMIT, epoch, view, height, digest, signer)
         case Agree(c):
@@ -199,8 +208,10 @@ class Gate:
                 )
             case BlockBody():
                 self._check_block(message)
-            case Prepare():
+            case Prepare() | Collected():
                 self._check_signature(message, TAG_VOTE, message.signer, message.sig)
+            case PrePrepared():
+                self._check_end_of_wait(message)
             case Commit():
                 self._check_signature(message, TAG_COMMIT, message.signer, message.sig)
             case Agree(certificate):
@@ -252,8 +263,10 @@ class Gate:
                 return 2 + sum(not self._seen(raw) for raw in txs)
             case Tx(raw):
                 return not self._seen(raw)
-            case Prepare() | Commit():
+            case Prepare() | Collected() | Commit():
                 return 1
+            case PrePrepared(prepared=prepared):
+                return 1 + _signatures(prepared)
             case Agree(certificate):
                 return len(certificate.signatures)
             case Blocks(blocks):
@@ -277,7 +290,7 @@ class Gate:
 
     def _check_signature(
         self,
-        message: Block | BlockBody | Prepare | Commit,
+        message: Block | BlockBody | PrePrepared | Prepare | Collected | Commit,
         tag: bytes,
         signer: ReplicaIndex,
         signature: Signature,
@@ -291,6 +304,16 @@ class Gate:
                 f"replica {signer} did not sign this {type(message).__name__.lower()} "
                 f"of height {message.height}, view {message.view}"
             )
+
+    def _check_end_of_wait(self, message: PrePrepared) -> None:
+        leader = self._leader(message.view, message.height)
+        self._check_signature(message, TAG_PROPOSAL, leader, message.proposal_sig)
+        held = message.prepared
+        if held is not None:
+            at = (message.epoch, message.view, message.height, message.digest)
+            if (held.epoch, held.view, held.height, held.digest) != at:
+                raise Malformed("the end of a wait with the votes of another block")
+            self._check_attached(None, held)
 
     def _check_block(self, message: Block | BlockBody) -> Header:
         header = decode_header(message.header)

@@ -21,6 +21,7 @@ from vppd.consensus.messages import (
     Block,
     BlockBody,
     Blocks,
+    ConsensusMessage,
     GetBlock,
     GetBlocks,
     Ping,
@@ -29,6 +30,7 @@ from vppd.consensus.messages import (
     Tx,
     Type,
 )
+from vppd.consensus.profile import founding_validators
 from vppd.crypto import verify
 from vppd.errors import LocalFault, PeerFault
 from vppd.header import decode_header
@@ -51,6 +53,7 @@ from vppd.node.metrics import Metrics
 from vppd.node.notify import notify, watchdog_interval_s
 from vppd.node.replies import Replies
 from vppd.node.service import Service, committed_push
+from vppd.node.trace import Trace
 from vppd.node.views import Views
 from vppd.store.chain import ChainStore
 from vppd.types import Digest, Height, ReplicaIndex
@@ -141,7 +144,8 @@ class Daemon:
     def __init__(self, home: Home, store: ChainStore) -> None:
         self._home = home
         self._store = store
-        self._metrics = Metrics()
+        self._metrics = Metrics(founding_validators(home.genesis).quorum)
+        self._trace = Trace(home.node.trace_heights)
         self._heights: dict[ReplicaIndex, Height] = {}
         self._subscribers: dict[Link, None] = {}
         self._requests: dict[Link, deque[bytes]] = {}
@@ -171,8 +175,9 @@ class Daemon:
         replies = Replies(self._machine.gate, self._machine.validators.quorum.f + 1)
         self._replies = replies
         views = Views(
-            self._machine, self._metrics, self._network_rows, home.name, home.node.store.parent
-        )
+            self._machine, self._metrics, self._network_rows, home.name, home.node.store.parent,
+            self._trace,
+        )  # fmt: skip
         self._service = Service(self._machine, self._store, replies, views, self._driver)
         async with AsyncExitStack() as stack:
             if home.http_listen:
@@ -235,6 +240,13 @@ class Daemon:
             reply = decode_message(frame.type, frame.payload)
             if isinstance(reply, Reply):
                 self._replies.add(self._machine.own, reply, self._machine.ledger.height)
+        machine = self._machine
+        if machine.own is not None:
+            self._metrics.sent(frame.type, frame.payload, machine.own)
+        to = None if frame.to == "all" else frame.to
+        self._trace.note(
+            now().unix_ms, machine.ledger.height + 1, machine.own, to, (frame.type, frame.payload)
+        )
         frames = [encode_frame(frame.type, frame.payload)]
         if frame.type is Type.STATUS:  # with it, and only with it: a stalled node stays silent
             frames.append(encode_frame(Type.PING, encode(Ping(now().unix_ms))))
@@ -278,6 +290,8 @@ class Daemon:
                 self._take_transaction(raw)
             case Reply():
                 self._replies.add(peer, message, self._machine.ledger.height)
+                if peer == message.signer:
+                    self._note(peer, message)
             case Ping(unix_ms):
                 if peer is not None:
                     self._hear_time(peer, link, unix_ms)
@@ -286,11 +300,10 @@ class Daemon:
             case _:
                 if isinstance(message, Status) and peer is not None:
                     self._heights[peer] = message.decided
-                if self._machine.wants(message):
+                if self._machine.wants(peer, message):
                     link.charge(verifications=self._machine.gate.cost(message))
                     self._machine.gate.check(message)
-                    self._machine.receive(peer, message)
-                    self._driver.wake()
+                    self._receive(peer, message)
 
     def on_connect(self, peer: ReplicaIndex) -> None:
         """A validator is here: say what it signed last, where we stand, what waits for a leader."""
@@ -348,7 +361,7 @@ class Daemon:
     def _take_block(
         self, peer: ReplicaIndex | None, link: Link, message: Block | BlockBody | Blocks
     ) -> None:
-        if not self._machine.wants(message):
+        if not self._machine.wants(peer, message):
             return
         if not isinstance(message, Blocks):  # few are checked at a time, and those must be decided
             link.charge(verifications=self._machine.gate.cost(message))
@@ -356,8 +369,7 @@ class Daemon:
             self._metrics.proposal(message.height, own=False)
         if not isinstance(message, Blocks) and len(message.txs) <= INLINE_TXS:
             self._machine.gate.check(message)
-            self._machine.receive(peer, message)
-            self._driver.wake()
+            self._receive(peer, message)
         else:
             weight = _weight(message)
             if self._checking + weight <= CHECKING_BYTES and self._spawn(
@@ -383,8 +395,23 @@ class Daemon:
             return
         finally:
             self._checking -= weight
-        self._machine.receive(peer, message)
+        self._receive(peer, message)
+
+    def _receive(self, peer: ReplicaIndex | None, message: ConsensusMessage) -> None:
+        """A message that has passed the gate."""
+        machine = self._machine
+        machine.receive(peer, message)
         self._driver.wake()
+        leader = 0
+        if isinstance(message, Block):
+            leader = machine.engine.leader(message.view, message.height)
+        self._metrics.heard(message, leader)
+        self._note(peer, message)
+
+    def _note(self, peer: ReplicaIndex | None, message: ConsensusMessage) -> None:
+        machine = self._machine
+        to = None if machine.own is None else (machine.own,)
+        self._trace.note(now().unix_ms, machine.ledger.height + 1, peer, to, message)
 
     def _answer(self, link: Link, read: Callable[[], Awaitable[BlockBody | Blocks | None]]) -> None:
         if not link.stuck:  # who has not read the last answers can ask again when it has

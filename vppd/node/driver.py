@@ -117,6 +117,8 @@ class Driver:
         if turn.records:
             with self._metrics.persist():
                 await self._store.persist(turn.records)
+        for decision in turn.step.commit:
+            self._metrics.decided(decision.height)
         effects = self._machine.release(turn, now())
         for frame in effects.frames:
             self._transmit(frame)
@@ -125,6 +127,8 @@ class Driver:
             self._keep(block)
             self._announce(block, dropped)
             dropped = ()
+        if effects.committed:
+            self._metrics.stands(self._machine.engine.status())
         self._set_timers(effects)
         for fault in effects.faults:
             signer, kind, _, view, height = charge_of(fault)
@@ -181,6 +185,7 @@ class Driver:
                 self._transmit(self._machine.standing())  # peers cut a link that is silent
                 continue
             self._machine.housekeeping(now().monotonic_ms)
+            self._metrics.stands(self._machine.engine.status())
             if self._machine.has_work:
                 self.wake()
 

@@ -40,13 +40,16 @@ from vppd.consensus.boundary import (
 from vppd.consensus.chain import Settings
 from vppd.consensus.messages import (
     TYPE_OF,
+    Agree,
     Block,
     BlockBody,
     Blocks,
+    Collected,
     Commit,
     ConsensusMessage,
     NewView,
     Prepare,
+    PrePrepared,
     Proof,
     Reply,
     Standing,
@@ -55,7 +58,7 @@ from vppd.consensus.messages import (
     Type,
     ViewChange,
 )
-from vppd.consensus.profile import PROFILES, EngineProfile, founding_validators
+from vppd.consensus.profile import EngineProfile, founding_validators, profile_of
 from vppd.consensus.replica import Replica
 from vppd.consensus.signing import (
     TAG_COMMIT,
@@ -81,6 +84,8 @@ INBOX_BYTES = 4 * 1024 * 1024
 """Of one sender's messages, waiting for the next turn."""
 TOKEN_BYTES = 512
 """What a message counts beside its transactions."""
+SHOWN_BYTES = 8 * 1024
+"""More for messages that show certificates of many replicas."""
 
 
 class Frame(NamedTuple):
@@ -130,6 +135,7 @@ class Machine:
         verify: the one verifier.
         ledger: executed as far as the store kept it.
         make_engine: builds the engine; the simulator also runs broken ones.
+        make_gate: builds the gate; the simulator also runs the published protocol's.
     """
 
     def __init__(
@@ -139,6 +145,7 @@ class Machine:
         verify: Verify,
         ledger: Ledger,
         make_engine: MakeEngine = Replica,
+        make_gate: type[Gate] = Gate,
     ) -> None:
         rules = genesis.consensus
         self.genesis = genesis
@@ -150,6 +157,7 @@ class Machine:
         self._rules = rules
         settings = Settings(
             chain_id=genesis.digest,
+            path=rules.path,
             clock_tolerance_ms=rules.clock_tolerance_ms,
             idle_block_interval_ms=rules.idle_block_interval_ms,
             checkpoint_blocks=rules.checkpoint_blocks,
@@ -159,9 +167,9 @@ class Machine:
             max_block_bytes=rules.max_block_bytes,
             max_tx_bytes=rules.max_tx_bytes,
         )
-        profile = PROFILES[rules.engine]
+        profile = profile_of(rules.engine)
         self.engine = make_engine(profile, settings, self.validators, self.own)
-        self.gate = Gate(
+        self.gate = make_gate(
             genesis.digest, self.validators, rules, self.engine.leader, verify, self.mempool.holds,
             fast_exit=profile.fast_exit,
         )  # fmt: skip
@@ -210,10 +218,10 @@ class Machine:
         self._inbox.append(self._applied())
         return Turn(step.persist, step)
 
-    def wants(self, message: PeerMessage) -> bool:
-        """Whether it is worth checking this message's signatures."""
+    def wants(self, sender: ReplicaIndex | None, message: PeerMessage) -> bool:
+        """Whether it is worth checking the signatures of this message from that node."""
         header = header_of(message, self.engine.leader)
-        return header is None or self.engine.wants(header)
+        return header is None or self.engine.wants(header, firsthand=sender == header.signer)
 
     def receive(self, sender: ReplicaIndex | None, message: ConsensusMessage) -> None:
         """Take a message the gate has checked; beyond a bound per sender it is dropped.
@@ -222,6 +230,8 @@ class Machine:
         """
         txs = message.txs if isinstance(message, Block | BlockBody) else ()
         size = TOKEN_BYTES + sum(map(len, txs))
+        if isinstance(message, Agree | NewView | PrePrepared | ViewChange):
+            size += SHOWN_BYTES
         if isinstance(message, Blocks):
             size += sum(len(raw) for block in message.blocks for raw in block.txs)
         if self._queued[sender] + size <= INBOX_BYTES:
@@ -418,6 +428,12 @@ class Machine:
             case Prepare(epoch, view, height, digest, signer):
                 sig = sign(self._bytes(TAG_VOTE, epoch, view, height, digest))
                 return Prepare(epoch, view, height, digest, signer, sig)
+            case Collected(epoch, view, height, digest, signer):
+                sig = sign(self._bytes(TAG_VOTE, epoch, view, height, digest))
+                return Collected(epoch, view, height, digest, signer, sig)
+            case PrePrepared(epoch, view, height, digest, _, prepared):
+                sig = sign(self._bytes(TAG_PROPOSAL, epoch, view, height, digest))
+                return PrePrepared(epoch, view, height, digest, sig, prepared)
             case Commit(epoch, view, height, digest, signer):
                 sig = sign(self._bytes(TAG_COMMIT, epoch, view, height, digest))
                 return Commit(epoch, view, height, digest, signer, sig)

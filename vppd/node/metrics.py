@@ -1,4 +1,4 @@
-"""What a node counts: read by ``status``, ``/metrics`` and the bench."""
+"""What a node counts: read by ``status``, ``/metrics`` and the bench; docs/clients.md lists it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,13 @@ from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from vppd.consensus.boundary import EngineStatus
+from vppd.consensus.messages import Type
+from vppd.consensus.quorum import Quorums
+from vppd.net.gate import PeerMessage
 from vppd.node.machine import Committed
-from vppd.types import Height
+from vppd.node.phases import Phases
+from vppd.types import Height, ReplicaIndex
 
 RECENT = 4_096
 """Heights whose commit latency is kept for ``status`` and the day's summary."""
@@ -31,10 +36,18 @@ class Timing(NamedTuple):
     decided_ns: int
 
 
-class Metrics:
-    """One node's counters, in a registry of their own."""
+PHASES = ("votes", "all_votes", "decided", "executed")
+COSTS = ("collect_fast", "collect_slow", "broadcast")
 
-    def __init__(self) -> None:
+
+class Metrics:
+    """One node's counters, in a registry of their own.
+
+    Args:
+        quorum: of the set in force.
+    """
+
+    def __init__(self, quorum: Quorums) -> None:
         self.registry = CollectorRegistry()
         self._height = Gauge("vppd_height", "Last decided height", registry=self.registry)
         self._blocks = Counter("vppd_blocks", "Blocks decided", registry=self.registry)
@@ -51,6 +64,52 @@ class Metrics:
             buckets=_BUCKETS,
             registry=self.registry,
         )
+        self._phase = Histogram(
+            "vppd_phase_seconds",
+            "Proposal seen or sent to q votes, F votes, decision durable, executed, at this node",
+            ["phase"],
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
+        self._view = Gauge("vppd_view", "View of the epoch", registry=self.registry)
+        self._collects = Gauge(
+            "vppd_path_collect",
+            "1: the last height's votes went to the leader; 0: to everybody",
+            registry=self.registry,
+        )
+        self._success = Gauge(
+            "vppd_fast_success_ratio",
+            "Leader's estimate of how often F votes come in time",
+            registry=self.registry,
+        )
+        self._cost = Gauge(
+            "vppd_path_cost_seconds",
+            "Leader's average from proposal to decision, by path; 0: not seen",
+            ["path"],
+            registry=self.registry,
+        )
+        self._decisions = Counter(
+            "vppd_decisions",
+            "Heights decided, by the way they were",
+            ["way"],
+            registry=self.registry,
+        )
+        self._fallbacks = Counter(
+            "vppd_fallbacks",
+            "Heights that went the slow way, by cause",
+            ["cause"],
+            registry=self.registry,
+        )
+        self._changes = Counter(
+            "vppd_view_changes",
+            "Views asked for, by trigger",
+            ["trigger"],
+            registry=self.registry,
+        )
+        self._counted: dict[tuple[Counter, str], int] = {}
+        self._phases = Phases(quorum)
+        self.heights = self._phases.done
+        """Phase times of the last heights."""
         self._seen: dict[Height, int] = {}
         self._sent: dict[Height, int] = {}
         self.timings: deque[Timing] = deque(maxlen=RECENT)
@@ -65,15 +124,50 @@ class Metrics:
     def proposal(self, height: Height, *, own: bool) -> None:
         """A proposal for ``height`` left this node (``own``) or reached it."""
         now_ns = time.monotonic_ns()
+        self._phases.proposed(height, now_ns)
         self._seen.setdefault(height, now_ns)
         if own:
             self._sent.setdefault(height, now_ns)
+
+    def heard(self, message: PeerMessage, leader: ReplicaIndex) -> None:
+        """A message whose signatures hold; ``leader`` of its view and height, if it is a block."""
+        self._phases.heard(message, leader, time.monotonic_ns())
+
+    def sent(self, type_: Type, payload: bytes, own: ReplicaIndex) -> None:
+        """A frame of this validator's leaves."""
+        self._phases.sent(type_, payload, own, time.monotonic_ns())
+
+    def decided(self, height: Height) -> None:
+        """A decision is durable."""
+        self._phases.decided(height, time.monotonic_ns())
+
+    def stands(self, status: EngineStatus) -> None:
+        """Where the engine stands now."""
+        self._view.set(status.view)
+        self._collects.set(status.path == "collect")
+        self._success.set(status.success_ppm / 1e6)
+        for path, cost_ms in zip(COSTS, status.costs_ms, strict=True):
+            self._cost.labels(path).set(cost_ms / 1e3)
+        for counter, counts in (
+            (self._decisions, status.decisions),
+            (self._fallbacks, status.fallbacks),
+            (self._changes, status.view_triggers),
+        ):
+            for name, count in counts:
+                before = self._counted.get((counter, name), 0)
+                counter.labels(name).inc(count - before)
+                self._counted[counter, name] = count
 
     def committed(self, block: Committed) -> None:
         """A block is decided, durably, and executed."""
         height = block.decision.height
         now_ns = time.monotonic_ns()
         self._height.set(height)
+        times = self._phases.executed(block.decision, now_ns)
+        reached = (times.votes_us, times.all_votes_us, times.decided_us, times.executed_us)
+        for phase, mark_us in zip(PHASES, reached, strict=True):
+            if mark_us is not None:
+                self._phase.labels(phase).observe(mark_us / 1e6)
         self._blocks.inc()
         self._txs.inc(len(block.decision.txs))
         seen_ns = self._seen.pop(height, None)

@@ -17,7 +17,8 @@ from vppd.ledger.execution import Ledger
 from vppd.market.tariff import tariff_for
 from vppd.node.clock import now
 from vppd.node.machine import Machine
-from vppd.node.metrics import Metrics
+from vppd.node.metrics import COSTS, Metrics
+from vppd.node.trace import Trace
 from vppd.types import PublicKey, Slot
 
 LAST_SLOT: Slot = 2**63 - 1
@@ -37,6 +38,7 @@ class Views:
         network: the part of ``status`` that the network and the disk know.
         name: of this node.
         home: where its disk is.
+        trace: what was said lately.
     """
 
     def __init__(
@@ -46,12 +48,14 @@ class Views:
         network: Callable[[], dict[str, Any]],
         name: str,
         home: Path,
+        trace: Trace,
     ) -> None:
         self._machine = machine
         self._metrics = metrics
         self._network = network
         self._name = name
         self._home = home
+        self._trace = trace
         self._render: dict[str, Callable[[str], Any]] = {
             "status": lambda _: self.status(),
             "account": self.account,
@@ -61,6 +65,8 @@ class Views:
             "book": lambda slot: self._ledger.book_view(_slot(slot)),
             "trades": lambda slot: self._ledger.trades_view(_slot(slot)),
             "settlement": self.settlement,
+            "heights": lambda _: [times._asdict() for times in metrics.heights],
+            "trace": self.trace,
             "timings": lambda _: [list(timing) for timing in metrics.timings],
         }
 
@@ -110,6 +116,11 @@ class Views:
             "executed": self._ledger.height,
             "voting": engine.voting,
             "observer": engine.observer,
+            "path": engine.path,
+            "decisions": dict(engine.decisions),
+            "fallbacks": dict(engine.fallbacks),
+            "success_ppm": engine.success_ppm,
+            "costs_ms": dict(zip(COSTS, engine.costs_ms, strict=True)),
             "view_changes": engine.view_changes,
             "view_triggers": dict(engine.view_triggers),
             "stuck_ms": engine.stuck_ms,
@@ -121,6 +132,26 @@ class Views:
             "disk_free_bytes": shutil.disk_usage(self._home).free,
             **self._network(),
         }
+
+    def trace(self, text: str) -> dict[str, Any]:
+        """Recorded messages: an overview for nothing, else ``HEIGHT`` or ``HEIGHT/FIRST``."""
+        machine, ledger = self._machine, self._ledger
+        names = [member.name for member in machine.validators.members]
+        heights = self._trace.heights
+        if not text:
+            return {
+                "node": self._name,
+                "chain_id": machine.genesis.digest.hex(),
+                "heights": list(heights),
+                "executed": ledger.height,
+                "state_root": ledger.state_root.hex(),
+            }
+        height, _, first = text.partition("/")
+        at = [int(part) if part.isdecimal() else -1 for part in (height, first or "0")]
+        if at[0] not in heights or at[1] < 0:
+            raise LookupError(f"no messages of height {height!r} are recorded, see the view trace")
+        rows, following, left_out = self._trace.page(at[0], at[1], names)
+        return {"messages": rows, "next": following, "left_out": left_out}
 
     def _role(self) -> str:
         own = self._machine.own

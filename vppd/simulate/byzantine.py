@@ -9,10 +9,9 @@ that they try is one of the lies.
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Iterable
 from random import Random
-from typing import NamedTuple, TypeAlias
 
 import msgspec
 
@@ -22,8 +21,8 @@ from vppd.consensus.messages import (
     Block,
     BlockBody,
     Blocks,
-    Certificate,
     Claim,
+    Collected,
     Commit,
     Equivocation,
     Evidence,
@@ -41,30 +40,13 @@ from vppd.consensus.profile import EngineProfile
 from vppd.consensus.replica import Replica
 from vppd.consensus.validators import ValidatorSet
 from vppd.header import decode_header
-from vppd.net.gate import PeerMessage, decode_message
+from vppd.net.gate import decode_message
 from vppd.node.machine import Frame
 from vppd.simulate.forge import another_block, framed, resign, shortened, with_header
+from vppd.simulate.lore import Addition, Bend, Frames, Said
+from vppd.simulate.pathlies import PathLies
 from vppd.types import Digest, Mode, ReplicaIndex
 
-Frames: TypeAlias = list[Frame]
-
-
-class Said(NamedTuple):
-    """What the machine of a liar wants to say."""
-
-    node: ReplicaIndex
-    frame: Frame
-    message: PeerMessage
-    targets: tuple[ReplicaIndex, ...]
-
-
-Bend: TypeAlias = Callable[[Said], Frames | None]
-"""What is sent instead; ``None``: not for this kind of message."""
-Addition: TypeAlias = Callable[[ReplicaIndex], Frames]
-"""What a liar sends beside it."""
-
-REMEMBERED = 64
-"""Frames, certificates and proposals a run's liars keep for later."""
 FLOOD = 40
 """Frames in one flood."""
 
@@ -100,7 +82,7 @@ class Shameless(Replica):
         unashamed(self)
 
 
-class Liars:
+class Liars(PathLies):
     """Everything the Byzantine nodes of one run do to what their machines send.
 
     Args:
@@ -113,49 +95,34 @@ class Liars:
     def __init__(
         self, rng: Random, nodes: Iterable[ReplicaIndex], n: int, chain_id: Digest
     ) -> None:
-        self.told: Counter[str] = Counter()
-        """Lies by kind."""
-        self._rng = rng
-        self._n = n
-        self._chain_id = chain_id
-        self._proposed: dict[tuple[int, int, int], dict[Digest, Block]] = {}
-        """What was, or was said to be, proposed at an (epoch, view, height)."""
-        self._decisions: deque[Certificate] = deque(maxlen=REMEMBERED)
-        self._frames: deque[Frame] = deque(maxlen=REMEMBERED)
-        self._changes: deque[Standing] = deque(maxlen=REMEMBERED)
+        nodes = tuple(nodes)
+        super().__init__(rng, nodes, n, chain_id)
         self._withheld: dict[ReplicaIndex, deque[Frame]] = {}
         bending: tuple[Bend, ...] = (
             self._equivocate, self._two_votes, self._wrong_roots, self._lying_change,
             self._bad_new_view, self._lying_status, self._wrong_reply, self._wrong_answer,
+            *self.path_bends,
         )  # fmt: skip
         losing: tuple[Bend, ...] = (self._silent, self._selective, self._late)
         adding: tuple[Addition, ...] = (
             self._vote_for_everything, self._replay, self._flood, self._forge,
-            self._unasked_change, self._unasked_new_view,
+            self._unasked_change, self._unasked_new_view, *self.path_additions,
         )  # fmt: skip
         self._bent: dict[ReplicaIndex, list[Bend]] = {}
         self._lost: dict[ReplicaIndex, list[Bend]] = {}
         self._added: dict[ReplicaIndex, list[Addition]] = {}
         self._often: dict[ReplicaIndex, int] = {}
-        self._friends: dict[ReplicaIndex, list[ReplicaIndex]] = {}
         for node in nodes:
             self._bent[node] = rng.sample(bending, rng.randint(1, len(bending)))
             self._lost[node] = rng.sample(losing, rng.randint(0, len(losing)))
             self._added[node] = rng.sample(adding, rng.randint(0, 3))
             self._often[node] = rng.choice((5, 25, 60, 100))
-            others = [i for i in range(n) if i != node]
-            self._friends[node] = sorted(rng.sample(others, (len(others) + 1) // 2))
             self._withheld[node] = deque()
-
-    @property
-    def nodes(self) -> frozenset[ReplicaIndex]:
-        """Who lies."""
-        return frozenset(self._bent)
 
     def __call__(self, node: ReplicaIndex, frame: Frame) -> Frames:
         """What really leaves a node instead of ``frame``; an honest one's goes through."""
         message = decode_message(frame.type, frame.payload)
-        self._learn(message)
+        self._learn(node, message)
         if node not in self._bent:
             return [frame]
         targets = self._others(node) if isinstance(frame.to, str) else frame.to
@@ -186,48 +153,6 @@ class Liars:
     def _count(self, lie: str) -> None:
         self.told[lie.lstrip("_")] += 1
 
-    def _learn(self, message: PeerMessage) -> None:
-        match message:
-            case Block():
-                self._note(message)
-            case Agree(certificate):
-                self._decisions.append(certificate)
-            case ViewChange(standing, decision):
-                self._changes.append(standing)
-                if decision is not None:
-                    self._decisions.append(decision)
-            case _:
-                pass
-
-    def _note(self, block: Block) -> None:
-        at = (block.epoch, block.view, block.height)
-        self._proposed.setdefault(at, {})[block.digest] = block
-        if len(self._proposed) > REMEMBERED:
-            del self._proposed[next(iter(self._proposed))]
-
-    # ------------------------------------------------------------ helpers
-
-    def _others(self, node: ReplicaIndex) -> tuple[ReplicaIndex, ...]:
-        return tuple(i for i in range(self._n) if i != node)
-
-    def _halves(self, said: Said) -> tuple[tuple[ReplicaIndex, ...], tuple[ReplicaIndex, ...]]:
-        friends = self._friends[said.node]
-        return (
-            tuple(i for i in said.targets if i in friends),
-            tuple(i for i in said.targets if i not in friends),
-        )
-
-    def _noise(self) -> Digest:
-        return self._rng.randbytes(32)
-
-    def _some_digest(self, height: int, besides: Digest) -> Digest:
-        """Rather a block that exists than an invented one."""
-        known = [
-            d for (_, _, h), blocks in self._proposed.items() if h == height
-            for d in blocks if d != besides
-        ]  # fmt: skip
-        return self._rng.choice(known) if known and self._rng.randrange(4) else self._noise()
-
     # ------------------------------------------------------------ bending what is sent
 
     def _silent(self, said: Said) -> Frames | None:
@@ -252,13 +177,13 @@ class Liars:
         header = decode_header(message.header)
         other = another_block(message, header, empty=bool(self._rng.randrange(2)))
         other = resign(other, said.node, self._chain_id)
-        self._note(other)
+        self._note(said.node, other)
         first, second = self._halves(said)
         return [said.frame._replace(to=first), framed(other, second)]
 
     def _two_votes(self, said: Said) -> Frames | None:
         message = said.message
-        if not isinstance(message, Prepare | Commit):
+        if not isinstance(message, Prepare | Collected | Commit):
             return None
         digest = self._some_digest(message.height, message.digest)
         changed = msgspec.structs.replace(message, digest=digest)
@@ -419,7 +344,7 @@ class Liars:
         epoch, view, height = at[0]
         made: Frames = []
         for _ in range(FLOOD):
-            kind = rng.choice((Prepare, Commit))
+            kind = rng.choice((Prepare, Collected, Commit))
             vote = kind(
                 epoch, max(0, view + rng.randint(-2, self._n)), max(1, height + rng.randint(-1, 3)),
                 self._noise(), node, bytes(64),
@@ -469,9 +394,9 @@ class Liars:
         return [framed(resign(opened, node, self._chain_id))]
 
 
-def draw_liars(rng: Random, n: int, chain_id: Digest) -> Liars:
-    """Between one and f liars for a plant of ``n``; none where f is 0."""
-    most = (n - 1) // 3
+def draw_liars(rng: Random, n: int, chain_id: Digest, most: int | None = None) -> Liars:
+    """Between one and ``most`` liars for a plant of ``n``; none where that is 0; ``None``: f."""
+    most = (n - 1) // 3 if most is None else most
     count = rng.randint(1, most) if most else 0
     nodes = set(rng.sample(range(n), count))
     if most and rng.randrange(2) and 0 not in nodes:

@@ -25,6 +25,10 @@ class Violation(Exception):
     """An invariant does not hold."""
 
 
+class Fork(Violation):
+    """Two blocks are decided at one height: the worst there is."""
+
+
 class Checkers:
     """Watches one run.
 
@@ -119,7 +123,7 @@ class Checkers:
         height, digest = decision.height, decision.digest
         known = self._digests.setdefault(height, digest)
         if known != digest:
-            raise Violation(
+            raise Fork(
                 f"fork at height {height}: node {node} decided {digest.hex()[:16]}, "
                 f"others {known.hex()[:16]}"
             )

@@ -12,7 +12,7 @@ import heapq
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from random import Random
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from vppd.codec import encode
 from vppd.consensus.boundary import Now
@@ -23,34 +23,37 @@ from vppd.consensus.messages import (
     Block,
     BlockBody,
     Blocks,
+    Collected,
     Commit,
     GetBlock,
     GetBlocks,
     NewView,
     Ping,
     Prepare,
+    PrePrepared,
     Reply,
     Tx,
     Type,
     ViewChange,
 )
-from vppd.consensus.profile import PROFILES
+from vppd.consensus.profile import founding_validators, profile_of
+from vppd.consensus.quorum import Quorums
 from vppd.consensus.replica import Replica
 from vppd.errors import PeerFault
 from vppd.ledger.execution import Ledger
 from vppd.ledger.transaction import InvalidTransaction
-from vppd.net.gate import decode_message
+from vppd.net.gate import Gate, decode_message
 from vppd.node.machine import Effects, Frame, Machine, MakeEngine
 from vppd.node.mempool import Refused
 from vppd.simulate.byzantine import Shameless, draw_liars
-from vppd.simulate.checkers import Checkers, Violation
+from vppd.simulate.checkers import Checkers, Fork, Violation
 from vppd.simulate.disk import change_of, opening_of
 from vppd.simulate.faults import Crash, Damage, Plan, draw
 from vppd.simulate.mutation import draw_mutations
 from vppd.simulate.node import Action, Node
 from vppd.simulate.outcome import Outcome, Setup
 from vppd.simulate.plant import node_key, sim_genesis, sim_verify
-from vppd.simulate.weather import Cut, Weather
+from vppd.simulate.weather import Cut, FailingLinks, Weather
 from vppd.types import Height, ReplicaIndex, View
 
 HOUSEKEEPING_US = 250_000
@@ -58,12 +61,15 @@ SUBMIT_US = 150_000
 MAX_EVENTS_PER_HEIGHT = 60_000
 FAULTS_US = 1_200_000
 """Of faults per height asked for, but at least ten of them."""
+PPM = 1_000_000
 PROGRESS_HEIGHTS = 5
 PROGRESS_VIEWS = 20
 """After healing every node decides so many more heights within so many T_view."""
 Tamper: TypeAlias = Callable[[ReplicaIndex, Frame], Iterable[Frame]]
 """What really leaves a node instead of a frame."""
-COUNTED = frozenset({Type.BLOCK, Type.PREPARE, Type.COMMIT, Type.AGREE})
+COUNTED = frozenset(
+    {Type.BLOCK, Type.RECEIVED, Type.PRE_PREPARED, Type.PREPARE, Type.COMMIT, Type.AGREE}
+)
 """``messages_per_height`` counts these, without reply, status and sync (protocol.md, §9)."""
 
 
@@ -77,6 +83,9 @@ class Cluster:
         tamper: what really leaves a node instead of each of its frames.
         byzantine: nodes of which nothing is expected.
     """
+
+    make_gate: ClassVar[type[Gate]] = Gate
+    make_checkers: ClassVar[type[Checkers]] = Checkers
 
     def __init__(
         self,
@@ -92,19 +101,21 @@ class Cluster:
         self.byzantine = frozenset(byzantine)
         self.rng = Random(seed)  # noqa: S311  # reproducible chance is the point
         self.time_us = 0
-        self.genesis = sim_genesis(setup.n, setup.engine)
+        self.genesis = sim_genesis(setup.n, setup.engine, setup.path, setup.operators)
         self.outcome = Outcome(seed=seed)
+        self._missed = {node for node, _ in (*setup.fail, *setup.kill)}
+        """Nodes that the others must do without, by what the run is asked to be."""
         # Liars and disks that forget share one budget, f: some seeds have these, some those.
         turn = "storage" not in setup.faults or seed % 2
+        sizes = founding_validators(self.genesis).quorum
+        most = min(sizes.f, self._spare(sizes))
+        chance = Random(seed)  # noqa: S311
         if "byzantine" in setup.faults and turn and tamper is None:
-            liars = draw_liars(Random(seed), setup.n, self.genesis.digest)  # noqa: S311
+            liars = draw_liars(chance, setup.n, self.genesis.digest, most)
             self._tamper, self.byzantine, self.outcome.lies = liars, liars.nodes, liars.told
             self._engines |= dict.fromkeys(liars.nodes, Shameless)
         elif "mutation" in setup.faults and tamper is None:
-            mutations = draw_mutations(
-                Random(seed),  # noqa: S311
-                setup.n, self.genesis.digest, setup.heights,
-            )  # fmt: skip
+            mutations = draw_mutations(chance, setup.n, self.genesis.digest, setup.heights, most)
             self._tamper, self.byzantine, self.outcome.lies = (
                 mutations, mutations.nodes, mutations.told,
             )  # fmt: skip
@@ -116,23 +127,32 @@ class Cluster:
         self.nodes = [Node(i, self) for i in range(setup.n)]
         probe = Machine(self.genesis, node_key(0), sim_verify, ledger)
         self.quorum = probe.validators.quorum
-        self.checkers = Checkers(
+        self.checkers = self.make_checkers(
             self.genesis.digest, probe.validators, sim_verify, ledger.total_micro(),
-            fast_exit=PROFILES[setup.engine].fast_exit,
+            fast_exit=profile_of(setup.engine).fast_exit,
         )  # fmt: skip
         quiet = setup.faults <= {"none"}
         span_us = 0 if quiet else max(setup.heights, 10) * FAULTS_US
-        spare = setup.n - max(self.quorum.vote, self.quorum.view_change) - len(self.byzantine)
+        spare = self._spare(self.quorum)
         f = max(0, self.quorum.f - len(self.byzantine))
-        self.plan: Plan = draw(self.rng, setup.faults, setup.n, max(0, spare), f, span_us)
+        self.plan: Plan = draw(self.rng, setup.faults, setup.n, spare, f, span_us)
         drift = self.plan.drift_ppm
         self.weather = Weather(setup.n, drift)
+        self._links = FailingLinks(setup.fail, seed)
+        self._kill = dict(setup.kill)
         self._goal: Height | None = None
         """What every node must have decided in time after healing."""
+        self.recorder: Callable[[ReplicaIndex, Frame], None] | None = None
+        """Sees every frame as it leaves its node."""
         self._arrived: dict[tuple[int, int], int] = {}
         self._proposed_us: dict[Height, int] = {}
         self._counted: Height = 0
         self._decided_by: dict[Height, set[ReplicaIndex]] = {}
+
+    def _spare(self, sizes: Quorums) -> int:
+        """How many more may be away for good without stopping decisions or a change of leader."""
+        missed = len(self.byzantine | self._missed)
+        return max(0, self.setup.n - max(sizes.vote, sizes.view_change) - missed)
 
     # ------------------------------------------------------------ time
 
@@ -167,6 +187,7 @@ class Cluster:
             self._require_faults()
         except Violation as violation:
             outcome.violation = str(violation)
+            outcome.forks = int(isinstance(violation, Fork))
         for node in self.nodes:
             self.note_triggers(node)
             if node.machine is not None:
@@ -214,7 +235,8 @@ class Cluster:
 
     def _expected(self) -> list[Node]:
         """Nodes that must follow in the end: all that are honest and not gone for good."""
-        return [n for n in self.nodes if not n.away and n.index not in self.byzantine]
+        gone = self.byzantine | {node for node, share in self.setup.fail if share >= PPM}
+        return [n for n in self.nodes if not n.away and n.index not in gone]
 
     def _where(self) -> str:
         said = []
@@ -233,6 +255,8 @@ class Cluster:
         if node.machine is not None:
             status = node.machine.engine.status()
             self.outcome.view_changes += status.view_changes
+            self.outcome.decisions.update(dict(status.decisions))
+            self.outcome.fallbacks.update(dict(status.fallbacks))
             self.outcome.triggers.update(dict(status.view_triggers))
 
     # ------------------------------------------------------------ members and faults
@@ -349,6 +373,9 @@ class Cluster:
 
     def released(self, node: Node, machine: Machine, effects: Effects) -> None:
         """A node's second beat, watched by the checkers."""
+        for block in effects.committed:
+            if self._kill.get(node.index) == block.decision.height:
+                self.after(0, self._crash(Crash(self.time_us, node.index, None)))
         honest = node.index not in self.byzantine and not node.suspect
         for frame in effects.frames:
             if honest:
@@ -391,7 +418,11 @@ class Cluster:
                 signed(own, ("P", epoch, view, height, digest))
                 signed(own, ("1", epoch, view, height, digest))
                 self._proposed_us.setdefault(height, self.time_us)
-            case Prepare(epoch, view, height, digest, signer) if signer == own:
+            case PrePrepared(epoch, view, height, digest) if self._leads(node, view, height):
+                signed(own, ("P", epoch, view, height, digest))
+            case Prepare(epoch, view, height, digest, signer) | Collected(
+                epoch, view, height, digest, signer
+            ) if signer == own:
                 signed(own, ("1", epoch, view, height, digest))
             case Commit(epoch, view, height, digest, signer) if signer == own:
                 signed(own, ("2", epoch, view, height, digest))
@@ -410,6 +441,8 @@ class Cluster:
 
     def _transmit(self, node: Node, frame: Frame) -> None:
         for sent in (frame,) if self._tamper is None else self._tamper(node.index, frame):
+            if self.recorder is not None:
+                self.recorder(node.index, sent)
             others = (i for i in range(self.setup.n) if i != node.index)
             for to in others if sent.to == "all" else sent.to:
                 self._send(node.index, to, sent.type, sent.payload)
@@ -419,6 +452,9 @@ class Cluster:
             self.outcome.messages += 1
             self.outcome.bytes += len(payload) + 5
         rng, outcome, network = self.rng, self.outcome, self.plan.network
+        if self._links and self._links.stops(sender, to, self._height_on_links()):
+            outcome.faults["link_failed"] += 1
+            return
         if self.weather.stops(sender, to, self.time_us):
             outcome.faults["cut_off"] += 1
             return
@@ -438,6 +474,12 @@ class Cluster:
             base_us = self.setup.delay_us
             delay_us = rng.randint(200, 5_000) if base_us is None else base_us
             self.after(delay_us + extra_us, self._delivery(sender, to, type_, payload))
+
+    def _height_on_links(self) -> Height:
+        """The height that not all have decided whose links are sound."""
+        gone = self.byzantine | {node for node, _ in self.setup.fail}
+        sound = (n.disk.decided for n in self.nodes if not n.away and n.index not in gone)
+        return 1 + min(sound, default=0)
 
     def _delivery(
         self, sender: ReplicaIndex, to: ReplicaIndex, type_: Type, payload: bytes
@@ -477,7 +519,7 @@ class Cluster:
             case Ping():
                 pass
             case _:
-                if machine.wants(message):
+                if machine.wants(sender, message):
                     if isinstance(message, Blocks):
                         self.outcome.catch_ups += 1
                     try:

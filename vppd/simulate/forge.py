@@ -13,10 +13,12 @@ from vppd.consensus.messages import (
     TYPE_OF,
     Block,
     Certificate,
+    Collected,
     Commit,
     ConsensusMessage,
     NewView,
     Prepare,
+    PrePrepared,
     Reply,
     ViewChange,
 )
@@ -47,7 +49,7 @@ def resign(message: M, index: ReplicaIndex, chain_id: Digest) -> M:
     sign = node_key(index).sign
     replace = msgspec.structs.replace
 
-    def position(tag: bytes, at: Block | Prepare | Commit) -> Signature:
+    def position(tag: bytes, at: Block | Prepare | Collected | PrePrepared | Commit) -> Signature:
         return sign(sign_bytes(tag, chain_id, at.epoch, at.view, at.height, at.digest))
 
     match message:
@@ -57,8 +59,10 @@ def resign(message: M, index: ReplicaIndex, chain_id: Digest) -> M:
                 "vote_sig": position(TAG_VOTE, message),
             }
             return replace(message, **signed)
-        case Prepare():
+        case Prepare() | Collected():
             return replace(message, sig=position(TAG_VOTE, message))
+        case PrePrepared():
+            return replace(message, proposal_sig=position(TAG_PROPOSAL, message))
         case Commit():
             return replace(message, sig=position(TAG_COMMIT, message))
         case Reply(epoch, height, digest, state_root, receipts_root):

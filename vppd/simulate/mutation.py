@@ -19,9 +19,12 @@ from vppd.consensus.messages import (
     BlockBody,
     Blocks,
     Certificate,
+    Collected,
     Commit,
     NewView,
+    Path,
     Prepare,
+    PrePrepared,
     Reply,
     Status,
     ViewChange,
@@ -32,14 +35,17 @@ from vppd.node.machine import Frame
 from vppd.simulate.forge import framed, resign, shortened, with_header
 from vppd.types import Digest, Height, ReplicaIndex
 
-KINDS = ("view", "height", "digest", "claim", "signer", "certificate")
-Signed: TypeAlias = Block | Prepare | Commit | ViewChange | NewView | Reply
+KINDS = ("view", "height", "digest", "claim", "signer", "certificate", "path", "envelope")
+Signed: TypeAlias = (
+    Block | Prepare | Collected | PrePrepared | Commit | ViewChange | NewView | Reply
+)
 
 
 class Slot(NamedTuple):
     """One mutation of a run: every frame of that kind, at that height, to those receivers."""
 
-    height: Height
+    height: Height | None
+    """``None``: at every one."""
     kind: str
     by: int
     """+1 or −1."""
@@ -67,17 +73,17 @@ class Mutations:
         self._n = n
         self._chain_id = chain_id
         others = [i for i in range(n) if i != node]
-        self._slots = [
-            Slot(
-                rng.randint(1, heights),
-                rng.choice(KINDS),
-                rng.choice((-1, 1)),
-                frozenset(rng.sample(others, rng.randint(1, len(others)))),
-            )
-            for _ in range(rng.randint(2, 3 * heights // 2))
-        ]
+        self._slots = [self._draw(others, heights) for _ in range(rng.randint(2, 3 * heights // 2))]
         self._digests: dict[Height, Digest] = {}
         """The last digest this node spoke of, by height."""
+
+    def _draw(self, others: list[ReplicaIndex], heights: Height) -> Slot:
+        rng = self._rng
+        kind = rng.choice(KINDS)
+        # Few heights see a change of view, so what is claimed there changes wherever it is said.
+        height = None if kind == "claim" else rng.randint(1, heights)
+        to = frozenset(rng.sample(others, rng.randint(1, len(others))))
+        return Slot(height, kind, rng.choice((-1, 1)), to)
 
     @property
     def nodes(self) -> frozenset[ReplicaIndex]:
@@ -90,7 +96,7 @@ class Mutations:
             return [frame]
         message = decode_message(frame.type, frame.payload)
         height = _height(message)
-        slots = [slot for slot in self._slots if slot.height == height]
+        slots = [slot for slot in self._slots if slot.height in (None, height)]
         targets = frame.to
         if isinstance(targets, str):
             targets = tuple(i for i in range(self._n) if i != node)
@@ -102,7 +108,7 @@ class Mutations:
                 self.told[f"mutated_{slot.kind}"] += 1
                 targets = tuple(i for i in targets if i not in slot.to)
                 out.append(framed(mutant, chosen))
-        if isinstance(message, Block | Prepare | Commit):
+        if isinstance(message, Block | Prepare | Collected | Commit):
             self._digests[message.height] = message.digest
         return [*out, frame._replace(to=targets)] if targets else out
 
@@ -120,6 +126,10 @@ class Mutations:
                 changed = _claimless(message, first=slot.by < 0)
             case "signer":
                 return self._renamed(node, message)
+            case "path":
+                changed = _other_path(message)
+            case "envelope":
+                changed = _other_envelope(message)
             case _:
                 changed = _one_short(message)
         if changed is None or isinstance(changed, Agree | Blocks | Status):
@@ -128,7 +138,9 @@ class Mutations:
 
     def _stale(self, message: PeerMessage) -> Signed | None:
         """The digest this node spoke of one height ago."""
-        if not isinstance(message, Prepare | Commit | NewView | ViewChange):
+        if not isinstance(
+            message, Prepare | Collected | PrePrepared | Commit | NewView | ViewChange
+        ):
             return None
         stale = self._digests.get((_height(message) or 0) - 1, self._chain_id)
         if isinstance(message, NewView):
@@ -147,7 +159,7 @@ class Mutations:
         """Another's name over this node's signature."""
         other = (node + 1 + self._rng.randrange(self._n - 1)) % self._n
         match message:
-            case Prepare() | Commit() | Reply():
+            case Prepare() | Collected() | Commit() | Reply():
                 return msgspec.structs.replace(message, signer=other)
             case ViewChange(standing):
                 said = msgspec.structs.replace(standing, signer=other)
@@ -158,7 +170,9 @@ class Mutations:
 
 def _height(message: PeerMessage) -> Height | None:
     match message:
-        case Block() | Prepare() | Commit() | Reply() | NewView() | BlockBody():
+        case Block() | BlockBody() | Prepare() | Collected() | PrePrepared() | Commit():
+            return message.height
+        case Reply() | NewView():
             return message.height
         case Agree(certificate):
             return certificate.height
@@ -175,7 +189,7 @@ def _height(message: PeerMessage) -> Height | None:
 def _other_view(message: PeerMessage, by: int) -> Signed | Status | None:
     replace = msgspec.structs.replace
     match message:
-        case Block() | Prepare() | Commit() | NewView() | Status():
+        case Block() | Prepare() | Collected() | PrePrepared() | Commit() | NewView() | Status():
             return replace(message, view=max(0, message.view + by))
         case ViewChange(standing):
             return replace(message, standing=replace(standing, view=max(1, standing.view + by)))
@@ -189,7 +203,7 @@ def _other_height(message: PeerMessage, by: int) -> Signed | Status | None:
         case Block():
             header = decode_header(message.header)
             return with_header(message, header._replace(height=max(1, header.height + by)))
-        case Prepare() | Commit() | NewView() | Reply():
+        case Prepare() | Collected() | PrePrepared() | Commit() | NewView() | Reply():
             return replace(message, height=max(1, message.height + by))
         case ViewChange(standing):
             said = replace(standing, decided=max(0, standing.decided + by))
@@ -217,6 +231,25 @@ def _claimless(message: PeerMessage, *, first: bool) -> Signed | None:
             return None
 
 
+def _other_path(message: PeerMessage) -> Signed | None:
+    """The block, its votes wanted where they were not."""
+    if not isinstance(message, Block):
+        return None
+    path = Path.BROADCAST if message.path == Path.COLLECT else Path.COLLECT
+    return msgspec.structs.replace(message, path=path)
+
+
+def _other_envelope(message: PeerMessage) -> Signed | None:
+    """The vote for the leader as one for all, or the other way round."""
+    match message:
+        case Prepare():
+            return Collected(*msgspec.structs.astuple(message))
+        case Collected():
+            return Prepare(*msgspec.structs.astuple(message))
+        case _:
+            return None
+
+
 def _one_short(message: PeerMessage) -> Signed | Agree | Blocks | None:
     """The certificate without its last signer, the new view without its last view change."""
     replace = msgspec.structs.replace
@@ -230,6 +263,8 @@ def _one_short(message: PeerMessage) -> Signed | Agree | Blocks | None:
         case Blocks(blocks) if blocks:
             last = replace(blocks[-1], certificate=shortened(blocks[-1].certificate))
             return Blocks((*blocks[:-1], last))
+        case PrePrepared(prepared=prepared) if prepared is not None:
+            return replace(message, prepared=shortened(prepared))
         case ViewChange(_, decision, None):
             return replace(message, decision=short(decision))
         case ViewChange(_, _, prepared):
@@ -240,7 +275,13 @@ def _one_short(message: PeerMessage) -> Signed | Agree | Blocks | None:
             return None
 
 
-def draw_mutations(rng: Random, n: int, chain_id: Digest, heights: Height) -> Mutations:
-    """One Byzantine node for a plant of ``n``, often who leads first; none where f is 0."""
-    node = rng.choice((0, rng.randrange(n))) if n > 3 else None
+def draw_mutations(
+    rng: Random, n: int, chain_id: Digest, heights: Height, most: int | None = None
+) -> Mutations:
+    """One Byzantine node for a plant of ``n``, often who leads first.
+
+    None where ``most`` is 0, which is f unless given.
+    """
+    most = (n - 1) // 3 if most is None else most
+    node = rng.choice((0, rng.randrange(n))) if most else None
     return Mutations(rng, node, n, chain_id, heights)

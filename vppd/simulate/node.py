@@ -64,6 +64,7 @@ class Node:
             sim_verify,
             ledger,
             cluster.make_engine(self.index),
+            cluster.make_gate,
         )
         missed = [disk.decision(h) for h in range(disk.executed + 1, disk.decided + 1)]
         now = cluster.now(self.index)

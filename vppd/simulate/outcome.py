@@ -6,21 +6,28 @@ from collections import Counter
 
 import msgspec
 
-from vppd.config.genesis import Engine
+from vppd.config.genesis import Engine, PathSetting
 from vppd.simulate.faults import FaultSet, parse_sets
-from vppd.types import Height, View
+from vppd.types import Height, Ppm, ReplicaIndex, View
 
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True):
     """What a run is, but for its seed."""
 
-    engine: Engine = "pbft"
+    engine: Engine = Engine("bncm")
+    path: PathSetting = "auto"
+    """Where that engine has more than one."""
     n: int = 4
+    operators: int = 1
     heights: Height = 12
     """Every node must decide so many."""
     delay_us: int | None = None
     """Fixed one-way delay; ``None``: 0.2–5 ms at random."""
     faults: frozenset[FaultSet] = parse_sets("all")
+    fail: tuple[tuple[ReplicaIndex, Ppm], ...] = ()
+    """Nodes whose link fails in such a share of the heights, until the others have decided."""
+    kill: tuple[tuple[ReplicaIndex, Height], ...] = ()
+    """Nodes that die for good when they have decided that height."""
 
 
 class Outcome(msgspec.Struct, kw_only=True):
@@ -28,6 +35,8 @@ class Outcome(msgspec.Struct, kw_only=True):
 
     seed: int
     violation: str | None = None
+    forks: int = 0
+    """Violations of agreement: a run ends with the first one."""
     events: int = 0
     heights: Height = 0
     """What every node has decided."""
@@ -44,6 +53,11 @@ class Outcome(msgspec.Struct, kw_only=True):
     """The highest view some node was in at the end."""
     view_changes: int = 0
     """Views that nodes have asked for."""
+    decisions: Counter[str] = msgspec.field(default_factory=Counter)
+    """Decisions of all nodes, by the way they were reached: ``fast`` (collected), ``fast_exit``
+    (broadcast), ``slow``, ``learnt`` (of others, without an own vote)."""
+    fallbacks: Counter[str] = msgspec.field(default_factory=Counter)
+    """Heights that went the slow way at a node, by cause."""
     triggers: Counter[str] = msgspec.field(default_factory=Counter)
     """And why."""
     healed_views: float | None = None

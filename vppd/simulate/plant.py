@@ -15,6 +15,7 @@ from vppd.config.genesis import (
     Genesis,
     MarketRulesSection,
     MeterEntry,
+    PathSetting,
     Tariff,
     ValidatorEntry,
 )
@@ -53,13 +54,13 @@ def meter_key(index: int) -> SimKey:
     return SimKey(f"meter {index}")
 
 
-def sim_genesis(n: int, engine: Engine) -> Genesis:
-    """One operator and n−1 DERs with 200.00 each, one tariff, slots of two seconds."""
-    names = [f"op-{i}" if i == 0 else f"der-{i}" for i in range(n)]
+def sim_genesis(n: int, engine: Engine, path: PathSetting = "auto", operators: int = 1) -> Genesis:
+    """Operators and DERs with 200.00 each, one tariff, slots of two seconds."""
+    names = [f"op-{i}" if i < operators else f"der-{i}" for i in range(n)]
     return Genesis(
         name="simulated",
-        digest=sha256(f"simulated plant n={n} engine={engine}".encode()),
-        consensus=ConsensusRules(engine=engine, idle_block_interval_ms=5_000),
+        digest=sha256(f"simulated plant n={n} engine={engine} {path} {operators}".encode()),
+        consensus=ConsensusRules(engine=engine, path=path, idle_block_interval_ms=5_000),
         market=MarketRulesSection(
             origin_ms=START_UNIX_MS,
             slot_ms=SLOT_MS,
@@ -77,7 +78,7 @@ def sim_genesis(n: int, engine: Engine) -> Genesis:
         validators=tuple(
             ValidatorEntry(
                 name=name,
-                role=Role.OPERATOR if i == 0 else Role.DER,
+                role=Role.OPERATOR if i < operators else Role.DER,
                 key=node_key(i).public_key,
             )
             for i, name in enumerate(names)

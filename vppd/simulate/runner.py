@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -17,16 +17,22 @@ from vppd.simulate.cluster import simulate
 from vppd.simulate.outcome import Outcome, Setup
 from vppd.stats import summary_ms
 
+Play: TypeAlias = Callable[[Setup, int], Outcome]
+"""One run of one seed."""
+
 
 class Report(msgspec.Struct, kw_only=True):
     """What a batch of seeds showed; the JSON of ``vppd simulate -o json`` (docs/json.md)."""
 
     engine: str
+    path: str
     n: int
     seeds: list[int]
     """First and last seed, both included."""
     violations: list[dict[str, Any]] = msgspec.field(default_factory=list)
     """Per violation: seed, what, and the command that replays it."""
+    forks: int = 0
+    """Violations of agreement, of those."""
     events: int = 0
     events_per_s: int = 0
     """Per core."""
@@ -34,6 +40,13 @@ class Report(msgspec.Struct, kw_only=True):
     """Faults injected, by kind."""
     heights: int = 0
     """Sum over the seeds of the heights every node decided."""
+    decisions: dict[str, int] = msgspec.field(default_factory=dict)
+    """Of all nodes, by path: ``fast`` (collected), ``fast_exit`` (broadcast), ``slow``, and
+    ``learnt`` (of others, without an own vote)."""
+    fast_share: float | None = None
+    """Of those with an own vote, how many on F votes."""
+    fallbacks: dict[str, int] = msgspec.field(default_factory=dict)
+    """Heights that a node gave up waiting in, by cause."""
     commit_ms: dict[str, float | None] = msgspec.field(default_factory=dict)
     messages_per_height: float = 0.0
     bytes_per_height: float = 0.0
@@ -55,20 +68,23 @@ class Report(msgspec.Struct, kw_only=True):
     """What followed from faults and chance: messages to dead nodes, refused transactions."""
 
 
-def run_seeds(setup: Setup, seeds: Sequence[int], jobs: int | None = None) -> Iterator[Outcome]:
+def run_seeds(
+    setup: Setup, seeds: Sequence[int], jobs: int | None = None, play: Play = simulate
+) -> Iterator[Outcome]:
     """One outcome per seed, in order, as they come.
 
     Args:
         setup: what to run.
         seeds: which seeds.
         jobs: processes; ``None`` for one per core.
+        play: runs one; a function of a module, so that other processes find it.
     """
     workers = min(jobs or os.cpu_count() or 1, len(seeds))
     if workers <= 1:
-        yield from map(partial(simulate, setup), seeds)
+        yield from map(partial(play, setup), seeds)
         return
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(partial(simulate, setup), seeds, chunksize=max(1, len(seeds) // 64))
+        yield from pool.map(partial(play, setup), seeds, chunksize=max(1, len(seeds) // 64))
 
 
 class Tally:
@@ -79,9 +95,13 @@ class Tally:
         seeds: which seeds were meant to run.
         replay: the command that replays a seed, with ``{seed}`` where its number goes.
         jobs: processes that ran at once.
+        names: of engine and path, where they are other than those of ``setup``.
     """
 
-    def __init__(self, setup: Setup, seeds: Sequence[int], replay: str, jobs: int) -> None:
+    def __init__(
+        self, setup: Setup, seeds: Sequence[int], replay: str, jobs: int,
+        names: tuple[str, str] | None = None,
+    ) -> None:  # fmt: skip
         self._started = time.perf_counter()
         self._replay = replay
         self._jobs = jobs
@@ -91,11 +111,14 @@ class Tally:
         self._triggers: Counter[str] = Counter()
         self._evidence: Counter[str] = Counter()
         self._lies: Counter[str] = Counter()
+        self._decisions: Counter[str] = Counter()
+        self._fallbacks: Counter[str] = Counter()
         self._healing: list[float] = []
         self._messages = 0
         self._bytes = 0
         self._decided = 0
-        self.report = Report(engine=setup.engine, n=setup.n, seeds=[seeds[0], seeds[-1]])
+        engine, path = names or (setup.engine, setup.path)
+        self.report = Report(engine=engine, path=path, n=setup.n, seeds=[seeds[0], seeds[-1]])
 
     def add(self, outcome: Outcome) -> None:
         """Take one outcome."""
@@ -111,6 +134,9 @@ class Tally:
         self._triggers.update(outcome.triggers)
         self._evidence.update(outcome.evidence)
         self._lies.update(outcome.lies)
+        self._decisions.update(outcome.decisions)
+        self._fallbacks.update(outcome.fallbacks)
+        report.forks += outcome.forks
         report.observers += outcome.observers
         if outcome.healed_views is not None:
             self._healing.append(outcome.healed_views)
@@ -136,12 +162,22 @@ class Tally:
         report.view_triggers = dict(sorted(self._triggers.items()))
         report.evidence = dict(sorted(self._evidence.items()))
         report.lies = dict(sorted(self._lies.items()))
+        report.decisions = dict(sorted(self._decisions.items()))
+        report.fallbacks = dict(sorted(self._fallbacks.items()))
+        report.fast_share = fast_share(self._decisions)
         report.healing_views = _spread(self._healing)
         report.commit_ms = summary_ms(self._commit_us)
         heights = max(1, self._decided)
         report.messages_per_height = round(self._messages / heights, 2)
         report.bytes_per_height = round(self._bytes / heights, 1)
         return report
+
+
+def fast_share(decisions: Mapping[str, int]) -> float | None:
+    """Decisions on F votes among those that a node took part in; ``None``: it took part in none."""
+    fast = decisions.get("fast", 0) + decisions.get("fast_exit", 0)
+    own = fast + decisions.get("slow", 0)
+    return round(fast / own, 4) if own else None
 
 
 def _spread(values: list[float]) -> dict[str, float | None]:

@@ -12,6 +12,7 @@ caught signing twice.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -22,6 +23,8 @@ from typing import NamedTuple, TypeAlias
 
 import msgspec
 
+from vppd.config.genesis import Engine as EngineName
+from vppd.config.genesis import PathSetting
 from vppd.consensus.boundary import (
     ALL,
     Applied,
@@ -48,10 +51,12 @@ from vppd.consensus.messages import (
     Equivocation,
     GetBlock,
     GetBlocks,
+    Path,
     Prepare,
     ViewChange,
 )
-from vppd.consensus.profile import PBFT
+from vppd.consensus.policy import PathPolicy, PolicyMaker
+from vppd.consensus.profile import profile_of
 from vppd.consensus.replica import Replica
 from vppd.consensus.validators import Validator, ValidatorSet
 from vppd.crypto import sha256
@@ -70,6 +75,8 @@ MAX_HOPS = 60
 CHANGES = 9
 """Message delays within which the network of a drawn scenario changes."""
 LOOPS = (Block, Prepare, Commit, ViewChange)
+WAITS = (TimerKind.GRACE, TimerKind.REPLICA, TimerKind.HOLD)
+"""What ends a wait for everybody's vote."""
 
 Sides: TypeAlias = tuple[bool, ...]
 """Which of two sides each running copy is on."""
@@ -81,8 +88,10 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
     n: int = 4
     doubled: int = 1
     """Identities 0 … ``doubled`` − 1 run twice; at most f."""
-    fast_exit: bool = False
-    """Whether F first-round votes decide: then claims of votes must carry the block."""
+    engine: EngineName = EngineName("bncm")
+    path: PathSetting = "auto"
+    """Where the engine has more than one; ``auto``: both in turn, and second copies of an identity
+    begin with the other one, so that a leader also contradicts itself about paths."""
 
     @property
     def identities(self) -> tuple[ReplicaIndex, ...]:
@@ -105,6 +114,9 @@ class Round(NamedTuple):
     """Who leads the view of that number."""
     splits: tuple[Sides, ...]
     """One per message delay; the last one stays until nothing is under way."""
+    patience: int | None = None
+    """Message delays after which every wait for all votes ends; ``None``: when nothing is under
+    way any more."""
 
 
 Scenario: TypeAlias = tuple[Round, ...]
@@ -147,8 +159,24 @@ def drawn(scope: Scope, views: int, seed: int) -> Scenario:
         hops = [rng.choice(splits)]
         while len(hops) < CHANGES and rng.randrange(4):
             hops.append(rng.choice((hops[-1], rng.choice(splits), everybody)))
-        rounds.append(Round(rng.randrange(scope.n), tuple(hops)))
+        leader, patience = rng.randrange(scope.n), rng.choice((None, 1, 2, 3, 4))
+        rounds.append(Round(leader, tuple(hops), patience))
     return tuple(rounds)
+
+
+class _InTurn(PathPolicy):
+    """Both paths, one after the other."""
+
+    __slots__ = ("_turn",)
+
+    def __init__(self, first: int) -> None:
+        super().__init__("auto")
+        self._turn = first
+
+    def next(self) -> Path:
+        """The path of the block that is proposed now."""
+        self._turn += 1
+        return Path.COLLECT if self._turn % 2 else Path.BROADCAST
 
 
 class Copy:
@@ -204,12 +232,16 @@ class Stage:
             Validator(sha256(b"twin %d" % i), Role.OPERATOR if i == 0 else Role.DER)
             for i in range(scope.n)
         )
+        shipped = profile_of(scope.engine)
         # Slack for the fast path is for engines that have one.
-        self.validators = ValidatorSet.of(0, members, p=None if scope.fast_exit else 0)
-        profile = msgspec.structs.replace(PBFT, schedule=self._leader, fast_exit=scope.fast_exit)
-        settings = Settings(chain_id=CHAIN)
+        self.validators = ValidatorSet.of(0, members, p=None if shipped.fast_exit else 0)
+        settings = Settings(chain_id=CHAIN, path=scope.path)
         self.copies: list[Copy] = []
         for number, identity in enumerate(scope.identities):
+            profile = msgspec.structs.replace(shipped, schedule=self._leader)
+            if scope.path == "auto":
+                first = identity + (number >= scope.n)
+                profile = msgspec.structs.replace(profile, policy=_in_turn(first))
             engine = make_engine(profile, settings, self.validators, identity)
             if identity < scope.doubled:
                 unashamed(engine)  # else each falls silent when it hears of its double
@@ -222,6 +254,13 @@ class Stage:
     def _leader(self, validators: ValidatorSet, view: View, height: Height) -> ReplicaIndex:
         del validators, height
         return self._rounds[view].leader if view < len(self._rounds) else view % self.scope.n
+
+    def count(self, report: TwinsReport) -> None:
+        """Decisions of all copies by the way they were reached, and why waits ended."""
+        for copy in self.copies:
+            status = copy.engine.status()
+            report.decisions.update(dict(status.decisions))
+            report.fallbacks.update(dict(status.fallbacks))
 
     @property
     def heights(self) -> list[Height]:
@@ -240,7 +279,7 @@ class Stage:
             Violation: an invariant does not hold.
         """
         for round_ in self._rounds:
-            self.play(round_.splits)
+            self.play(round_.splits, round_.patience)
 
     def heal(self) -> None:
         """Everybody hears everybody, doubled identities included: soon all decide one more.
@@ -258,11 +297,12 @@ class Stage:
 
     # ------------------------------------------------------------ one view
 
-    def play(self, splits: Sequence[Sides]) -> None:
+    def play(self, splits: Sequence[Sides], patience: int | None = None) -> None:
         """One view: patience runs out (but for the first one), then messages travel.
 
         Args:
             splits: one per message delay, at least one; the last one stays.
+            patience: message delays after which waits end, if that is not when all is quiet.
 
         Raises:
             Violation: an invariant does not hold.
@@ -276,21 +316,24 @@ class Stage:
             self._step(copy, [*late, Fired(Timer(TimerKind.TICK))])
         reminded = False
         for hop in range(MAX_HOPS):
-            if self._deliver(splits[min(hop, len(splits) - 1)]):
+            if hop == patience:
+                self._run_out(*WAITS)
+            if self._deliver(splits[min(hop, len(splits) - 1)]) or self._run_out(*WAITS):
                 continue
-            if reminded or not self._remind():
+            # What did not come is asked for elsewhere, once.
+            if reminded or not self._run_out(TimerKind.CHOICE, TimerKind.FETCH):
                 return
             reminded = True
         raise Violation(f"the copies never come to rest: {self.heights}")
 
-    def _remind(self) -> bool:
-        """Nothing is under way: what did not come is asked for elsewhere, once."""
-        asked = False
+    def _run_out(self, *kinds: TimerKind) -> bool:
+        """Timers of these kinds run out everywhere; whether there were any."""
+        ran = False
         for copy in self.copies:
-            if late := copy.due(TimerKind.CHOICE, TimerKind.FETCH):
-                asked = True
+            if late := copy.due(*kinds):
+                ran = True
                 self._step(copy, late)
-        return asked
+        return ran
 
     def _deliver(self, sides: Sides) -> bool:
         """One message delay; whether anything travelled."""
@@ -399,6 +442,10 @@ class Stage:
         return Offered(header.encode(), txs)
 
 
+def _in_turn(first: int) -> PolicyMaker:
+    return lambda _: _InTurn(first)
+
+
 class TwinsReport(msgspec.Struct, kw_only=True):
     """What some scenarios showed; the JSON of ``vppd simulate --twins -o json`` (docs/json.md)."""
 
@@ -413,6 +460,10 @@ class TwinsReport(msgspec.Struct, kw_only=True):
     """Highest view of each, summed."""
     convicted: int = 0
     """Scenarios in which somebody proved that an identity runs twice."""
+    decisions: Counter[str] = msgspec.field(default_factory=Counter)
+    """Of all copies, by path: as in ``vppd simulate``."""
+    fallbacks: Counter[str] = msgspec.field(default_factory=Counter)
+    """Waits that a copy gave up, by cause."""
     message_delays: int = 0
     scenarios_per_s: int = 0
     """Per core."""
@@ -452,6 +503,7 @@ def play(stage: Stage, number: int, report: TwinsReport, *, heal: bool) -> None:
             stage.heal()
     except Violation as violation:
         report.violations.append({"scenario": number, "what": str(violation)})
+    stage.count(report)
     report.message_delays += stage.hops
 
 

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from vppd.consensus.boundary import Now
 from vppd.simulate.plant import START_UNIX_MS
-from vppd.types import ReplicaIndex
+from vppd.types import Height, Ppm, ReplicaIndex
 
 Shape: TypeAlias = Literal["halves", "leader", "one_way", "bridge", "ring", "flapping"]
 SHAPES: tuple[Shape, ...] = ("halves", "leader", "one_way", "bridge", "ring", "flapping")
@@ -71,6 +71,40 @@ def blocked(cut: Cut, leader: ReplicaIndex) -> frozenset[Link]:
 def _between(some: Iterable[ReplicaIndex], others: Iterable[ReplicaIndex]) -> frozenset[Link]:
     pairs = [(a, b) for a in some for b in others]
     return frozenset([*pairs, *((b, a) for a, b in pairs)])
+
+
+class FailingLinks:
+    """Nodes that are cut off for whole heights: until all the others have decided it.
+
+    Args:
+        shares: node and how many heights in a million fail it.
+        seed: which heights these are; other chances of the run do not depend on it.
+    """
+
+    def __init__(self, shares: Iterable[tuple[ReplicaIndex, Ppm]], seed: int) -> None:
+        self._shares = dict(shares)
+        self._seed = seed
+        self._drawn: dict[tuple[ReplicaIndex, Height], bool] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._shares)
+
+    def stops(self, sender: ReplicaIndex, to: ReplicaIndex, height: Height) -> bool:
+        """Whether a message is lost now.
+
+        Args:
+            sender: of the message.
+            to: its receiver.
+            height: what the others are about to decide.
+        """
+        return any(self._fails(node, height) for node in (sender, to) if node in self._shares)
+
+    def _fails(self, node: ReplicaIndex, height: Height) -> bool:
+        key = (node, height)
+        if key not in self._drawn:
+            chance = Random(f"{self._seed} {node} {height}")  # noqa: S311
+            self._drawn[key] = chance.randrange(1_000_000) < self._shares[node]
+        return self._drawn[key]
 
 
 class Weather:

@@ -19,8 +19,7 @@ from vppd.config.genesis import Genesis
 from vppd.consensus.boundary import Applied, BodyRecord, DecisionRecord
 from vppd.consensus.certificate import check_certificate
 from vppd.consensus.chain import Head, follows
-from vppd.consensus.messages import CertificateKind
-from vppd.consensus.profile import founding_validators
+from vppd.consensus.profile import decisive, founding_validators
 from vppd.consensus.signing import TAG_PROPOSAL, sign_bytes
 from vppd.crypto import Verify, sha256, verify
 from vppd.errors import PeerFault
@@ -170,6 +169,20 @@ def sound_blocks(
     return (yield from _Check(connection, genesis, verifier, executed=0).sound())
 
 
+def stored_blocks(
+    path: Path, genesis: Genesis, verifier: Verify = verify
+) -> Generator[SoundBlock, None, Failure | None]:
+    """:func:`sound_blocks` of a store's file; reads only, also beside a running daemon.
+
+    Raises:
+        UserError: E250–E256, as opening the store.
+    """
+    require_file(path)
+    with opening(path), closing(sqlite3.connect(uri(path, "ro"), uri=True)) as connection:
+        identify(connection, path, genesis.digest)
+        return (yield from sound_blocks(connection, genesis, verifier))
+
+
 class _Check:
     """One pass from genesis upwards.
 
@@ -310,7 +323,7 @@ class _Check:
         with _blamed(height, Part.CERTIFICATE):
             certificate = decode_certificate(stored.certificate)
             _require_canonical(certificate, stored.certificate)
-            if certificate.kind != CertificateKind.COMMIT:
+            if certificate.kind not in decisive(self._genesis):
                 raise Malformed(f"kind {certificate.kind} decides nothing")
             if certificate.height != height:
                 raise Malformed(f"it is for height {certificate.height}")
