@@ -4,11 +4,11 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 JOBS   ?= 2
 
-.PHONY: help demo test check fmt lock nightly model simulate clean setup
+.PHONY: help demo test check fmt lock nightly model simulate mutants link-failure clean setup
 .DEFAULT_GOAL := help
 
 help:  ## Show this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/.ready: requirements.lock pyproject.toml
 	@echo "Setting up $(VENV) (once) …"
@@ -44,7 +44,13 @@ model: $(VENV)/.ready  ## Models of the protocol, shipped and broken rules; inst
 	@$(BIN)/python -m spec
 
 simulate: $(VENV)/.ready  ## 300 seeded clusters of 1 to 10 nodes with all faults
-	@for n in 1 2 3 4 5 6 7 8 9 10; do $(BIN)/vppd simulate --engine pbft -n $$n --seeds $$((n*30-29))..$$((n*30)) || exit 1; done
+	@for n in 1 2 3 4 5 6 7 8 9 10; do $(BIN)/vppd simulate -n $$n --seeds $$((n*30-29))..$$((n*30)) || exit 1; done
+
+mutants: $(VENV)/.ready  ## Break the consensus core and the gate in a hundred places: a test must notice each (writes docs/mutants.md)
+	@$(BIN)/python -m tests.mutants --write
+
+link-failure: $(VENV)/.ready  ## One DER's link failing in 0 to 100 % of heights, BNCM against PBFT (about an hour)
+	@$(BIN)/python bench/link_failure.py
 
 lock: $(VENV)/.ready  ## Rewrite requirements.lock from pyproject.toml
 	@$(BIN)/python -m pip install --quiet uv

@@ -1,13 +1,15 @@
 """Latency of a lone transaction on an idle plant, and what it is made of.
 
     python bench/lone.py [-n 5] [--count 300] [--transport tls|plain]
+                         [--engine bncm|pbft] [--path auto|collect|broadcast]
 
 Starts n real daemons on loopback, sends one transfer at a time at the leader's node, and takes the
-time from handing it to the node until the node pushes the decided block. Shares are stated for the
-path that every transaction takes: four synced writes one after the other (proposal, vote, lock,
-decision), nine signature checks and four signatures in sequence, five hops. With more daemons than
-cores, a stage that n−1 replicas go through at once takes (n−1)/cores as long; the remainder, Python
-and waiting for a core, says so.
+time from handing it to the node until the node pushes the decided block. Shares are stated for what
+lies in sequence on the way that most transactions took. Two rounds, at n = 5: four synced writes
+(proposal, vote, lock, decision), nine signature checks, four signatures, five hops. One round:
+neither the lock nor the hop of the commits with its three checks and its signature, but the fourth
+vote's check. With more daemons than cores, a stage that n−1 replicas go through at once takes
+(n−1)/cores as long; the remainder, Python and waiting for a core, says so.
 """
 
 from __future__ import annotations
@@ -21,17 +23,31 @@ import tempfile
 import time
 import urllib.request
 from pathlib import Path
+from typing import NamedTuple
 
+from vppd.cli.engine import ENGINE, PATH, parse_engine, parse_path
 from vppd.cli.loop import run_async
 from vppd.cli.testnet import Testnet, write_testnet
 from vppd.client.client import connect
+from vppd.config.genesis import ConsensusRules
 from vppd.config.keys import load_key
 from vppd.crypto import SigningKey, key_text, verify
 from vppd.day.nodes import NodeProcess, all_answer
 from vppd.day.run import free_base_port
 from vppd.ledger.transaction import Transfer, make_transaction
 
-SYNCED_WRITES, CHECKS, SIGNATURES = 4, 9, 4
+
+class Stages(NamedTuple):
+    """What lies in sequence."""
+
+    writes: int
+    checks: int
+    signatures: int
+    hops: int
+
+
+TWO_ROUNDS = Stages(4, 9, 4, 5)
+ONE_ROUND = Stages(3, 7, 3, 4)
 PAUSE_S = 0.01
 
 
@@ -98,11 +114,11 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-async def run(folder: Path, n: int, count: int, transport: str) -> None:
+async def run(folder: Path, n: int, count: int, transport: str, rules: ConsensusRules) -> None:
     """Measure and print."""
     testnet = await asyncio.to_thread(
         write_testnet, folder / "plant", n, base_port=free_base_port(n),
-        transport="tls" if transport == "tls" else "plain",
+        consensus=rules, transport="tls" if transport == "tls" else "plain",
     )  # fmt: skip
     nodes = [NodeProcess(m.name, m.home, print) for m in testnet.nodes]
     try:
@@ -127,6 +143,7 @@ async def run(folder: Path, n: int, count: int, transport: str) -> None:
                 await asyncio.sleep(PAUSE_S)
             spent = [cpu_s(node.pid or 0) - b for node, b in zip(nodes, before, strict=True)]
             rtt_us = await loopback_us()
+            status = await client.view("status")
         written = await asyncio.to_thread(persist_ms, testnet)
     finally:
         await asyncio.gather(*(node.stop() for node in nodes))
@@ -134,20 +151,30 @@ async def run(folder: Path, n: int, count: int, transport: str) -> None:
     p50, p99 = samples[count // 2], samples[int(count * 0.99)]
     disk_p50, disk_p99 = fsync_ms(folder)
     check_us, sign_us = crypto_us()
-    writes = SYNCED_WRITES * written
-    crypto = (CHECKS * check_us + SIGNATURES * sign_us) / 1e3
-    network = 5 * rtt_us / 2 / 1e3
+    decisions: dict[str, int] = status["decisions"]
+    fast = decisions.get("fast", 0) + decisions.get("fast_exit", 0)
+    stages = ONE_ROUND if fast > decisions.get("slow", 0) else TWO_ROUNDS
+    writes = stages.writes * written
+    crypto = (stages.checks * check_us + stages.signatures * sign_us) / 1e3
+    network = stages.hops * rtt_us / 2 / 1e3
     cpu_ms = sum(spent) / count * 1e3
-    print(f"n={n} {transport}, {count} lone transactions: p50 {p50:.2f} ms, p99 {p99:.2f} ms")
+    print(f"n={n} {transport} {rules.engine} {rules.path}, {count} lone transactions: "
+          f"p50 {p50:.2f} ms, p99 {p99:.2f} ms")  # fmt: skip
+    print("decided at the leader: " + ", ".join(f"{w} {c}" for w, c in decisions.items()))
+    if rules.engine != "pbft":
+        print(
+            "costs by its measure, ms: "
+            + ", ".join(f"{w} {c}" for w, c in status["costs_ms"].items())
+        )
     print(f"target 3 x fsync p50 + 4 ms = {3 * disk_p50 + 4:.2f} ms")
     print(f"limits: fsync p50 {disk_p50:.3f} p99 {disk_p99:.3f} ms; check {check_us:.0f} us, "
           f"signature {sign_us:.0f} us; loopback round trip {rtt_us:.0f} us")  # fmt: skip
     print(f"CPU, all {n} daemons: {cpu_ms:.2f} ms per transaction on {os.cpu_count()} cores, "
           f"that is at least {cpu_ms / (os.cpu_count() or 1):.2f} ms of wall time")  # fmt: skip
     for name, part in (
-        (f"{SYNCED_WRITES} synced writes of {written:.2f} ms", writes),
-        (f"{CHECKS} checks and {SIGNATURES} signatures", crypto),
-        ("5 hops", network),
+        (f"{stages.writes} synced writes of {written:.2f} ms", writes),
+        (f"{stages.checks} checks and {stages.signatures} signatures", crypto),
+        (f"{stages.hops} hops", network),
         ("Python, TLS and waiting for a core", p50 - writes - crypto - network),
     ):
         print(f"  {part:6.2f} ms  {100 * part / p50:4.0f} %  {name}")
@@ -159,10 +186,14 @@ def main() -> None:
     parser.add_argument("-n", type=int, default=5)
     parser.add_argument("--count", type=int, default=300)
     parser.add_argument("--transport", choices=("tls", "plain"), default="tls")
+    parser.add_argument("--engine", default=ENGINE)
+    parser.add_argument("--path", default=PATH)
     options = parser.parse_args()
+    engine = parse_engine(options.engine)
+    rules = ConsensusRules(engine=engine, path=parse_path(options.path, engine))
     folder = Path(tempfile.mkdtemp(prefix="vppd-lone-"))
     try:
-        run_async(run(folder, options.n, options.count, options.transport))
+        run_async(run(folder, options.n, options.count, options.transport, rules))
     finally:
         shutil.rmtree(folder)
 

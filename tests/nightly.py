@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,20 +42,46 @@ def _simulate(n: int, seeds: str, *more: str) -> tuple[str, ...]:
     return ("vppd", "simulate", "-n", str(n), "--seeds", seeds, *more)
 
 
+SEEDS = {1: 150, 2: 150, 3: 150, 4: 150, 5: 120, 6: 90, 7: 70, 8: 50, 9: 40, 10: 35}
+"""Plant sizes, and tenths of the seeds of engine bncm: large plants take long."""
+
+
+def _paths(n: int, seeds: int) -> Iterator[Job]:
+    """Six tenths on ``auto``, one of them with a failing link; two each on the other paths."""
+    fail = ("--fail", f"{n - 1}=40%") if n > 3 else ()
+    parts = (
+        ("auto", 5, ()),
+        ("failing", 1, fail),
+        ("collect", 2, ("--path", "collect", "--operators", str(min(n, 2)))),
+        ("broadcast", 2, ("--path", "broadcast")),
+    )
+    first = 1_000 * n
+    for name, tenths, more in parts:
+        last = first + tenths * seeds - 1
+        yield Job(f"bncm-{n}-{name}", _simulate(n, f"{first}..{last}", *more))
+        first = last + 1
+
+
 JOBS = (
-    *(Job(f"simulate-{n}", _simulate(n, f"{n}001..{n}500")) for n in range(1, 11)),
+    *(job for n, seeds in SEEDS.items() for job in _paths(n, seeds)),
     *(
         Job(f"long-{n}", _simulate(n, f"{n}001..{n}030", "--heights", str(60 + 14 * n)))
         for n in range(1, 11)
     ),
+    *(Job(f"pbft-{n}", _simulate(n, f"{n}001..{n}100", "--engine", "pbft")) for n in range(1, 11)),
     Job("walk", _python("tests.consensus.walk", "--seeds", "1..5000")),
-    Job("walk-fast", _python("tests.consensus.walk", "--fast", "--seeds", "1..5000")),
+    Job("walk-pbft", _python("tests.consensus.walk", "--engine", "pbft", "--seeds", "1..5000")),
+    *(
+        Job(f"walk-{path}", _python("tests.consensus.walk", "--path", path, "--seeds", "1..2500"))
+        for path in ("collect", "broadcast")
+    ),
     Job("twins", _simulate(4, "1", "--twins", "3", "--limit", "216000")),
     Job("broken", _python("tests.simulate.broken")),
     Job("fuzz", _python("tests.hostile.fuzz", "--frames", "5000000")),
     Job("replay", _python("tests.hostile.replay", "--messages", "100000")),
     Job("siege", _python("tests.hostile.siege")),
     Job("kills", _python("tests.chaos.kills", "--cycles", "100")),
+    Job("operators", _python("tests.chaos.operators", "--times", "10")),
     Job("blackout", _python("tests.chaos.blackout", "--times", "20")),
     Job("pauses", _python("tests.chaos.pauses", "--times", "6")),
     Job("disk-full", _python("tests.chaos.disk_full", "--times", "3")),

@@ -1,0 +1,699 @@
+"""The mutants: one broken rule each, in the voting core, the change of view and the gate."""
+
+from __future__ import annotations
+
+from tests.mutants.run import Mutant
+
+NORMAL = "tests/consensus/test_normal_case.py"
+PATHS = "tests/consensus/test_paths.py"
+VIEWS = "tests/consensus/test_view_change.py tests/consensus/test_break_view_change.py"
+TRACES = "tests/consensus/test_traces.py"
+RESTART = "tests/consensus/test_restart.py"
+QUORUM = "tests/consensus/test_quorum.py"
+GATE = "tests/node/test_gate.py tests/node/test_gate_views.py"
+GUARDS = "tests/consensus/test_guards.py"
+FOUND = "tests/consensus/test_mutants_found.py"
+ENDS = "tests/node/test_gate_paths.py"
+
+CORE, FLIGHT, FALLBACK = "consensus/core.py", "consensus/flight.py", "consensus/fallback.py"
+PROPOSER, CHANGE = "consensus/proposer.py", "consensus/viewchange.py"
+SELECT, SAFETY, SIZES = "consensus/selection.py", "consensus/safety.py", "consensus/quorum.py"
+TALLY, CERTIFICATE, SCREEN = "consensus/tally.py", "consensus/certificate.py", "consensus/screen.py"
+AT_THE_GATE = "net/gate.py"
+
+MUTANTS = (
+    # ------------------------------------------------------------ what a replica may
+    Mutant(
+        "votes-while-changing",
+        CORE,
+        "            and self.record.mode is Mode.NORMAL\n            and view",
+        "            and view",
+        VIEWS,
+    ),
+    Mutant("votes-before-executed", CORE, "            and self.applied is not None\n", "", GUARDS),
+    Mutant(
+        "votes-below-h0",
+        CORE,
+        "            and self.record.opens(view, height)\n",
+        "",
+        TRACES,
+    ),
+    Mutant(
+        "votes-in-any-view",
+        CORE,
+        "            and view == self.record.view\n",
+        "",
+        VIEWS,
+    ),
+    Mutant(
+        "vote-not-kept",
+        CORE,
+        "        self.promise(VoteRecord(*at, digest))",
+        "        self.record.fold(VoteRecord(*at, digest))",
+    ),
+    Mutant(
+        "vote-not-compared",
+        CORE,
+        "if not right or not self.record.allows(at, digest):",
+        "if not right:",
+        GUARDS,
+    ),
+    Mutant(
+        "votes-against-choice",
+        CORE,
+        "self._fresh(body, view) if choice is None else digest == choice",
+        "choice is not None or self._fresh(body, view)",
+        GUARDS,
+    ),
+    Mutant(
+        "votes-for-invalid",
+        CORE,
+        "if body is None or self.record.voted(at) is not None or self.why_invalid(body):",
+        "if body is None or self.record.voted(at) is not None:",
+    ),
+    Mutant(
+        "any-proposer",
+        CORE,
+        "return body.header.proposer == leader.key and not early",
+        "return not early",
+    ),
+    Mutant(
+        "any-clock",
+        CORE,
+        "return body.header.proposer == leader.key and not early",
+        "return body.header.proposer == leader.key",
+    ),
+    Mutant("never-creeps", CORE, "early = not creeping and ", "early = "),
+    # ------------------------------------------------------------ locks
+    Mutant(
+        "lock-not-kept",
+        CORE,
+        "        self.promise(PreparedRecord(certificate))",
+        "        self.record.fold(PreparedRecord(certificate))",
+    ),
+    Mutant(
+        "locks-on-q-minus-1",
+        CORE,
+        "if len(signatures) < self.quorum.vote or",
+        "if len(signatures) < self.quorum.vote - 1 or",
+    ),
+    Mutant(
+        "locks-invalid",
+        CORE,
+        "        if body is None or self.why_invalid(body):\n            return False\n"
+        "        self.bodies.keep(digest)\n        self.promise(Prep",
+        "        if body is None:\n            return False\n"
+        "        self.bodies.keep(digest)\n        self.promise(Prep",
+        GUARDS,
+    ),
+    Mutant(
+        "locks-without-body-kept",
+        CORE,
+        "        self.bodies.keep(digest)\n        self.promise(PreparedRecord(certificate))",
+        "        self.promise(PreparedRecord(certificate))",
+    ),
+    # ------------------------------------------------------------ decisions
+    Mutant(
+        "decision-not-kept",
+        CORE,
+        "        self.promise(DecisionRecord(height, digest, certificate))\n",
+        "",
+    ),
+    Mutant(
+        "decides-on-q-minus-1",
+        CORE,
+        "ways = [(Round.COMMIT, CertificateKind.COMMIT, self.quorum.vote)]",
+        "ways = [(Round.COMMIT, CertificateKind.COMMIT, self.quorum.vote - 1)]",
+    ),
+    Mutant(
+        "decides-on-f-minus-1",
+        CORE,
+        "ways.append((Round.VOTE, CertificateKind.FAST, self.quorum.fast))",
+        "ways.append((Round.VOTE, CertificateKind.FAST, self.quorum.fast - 1))",
+        PATHS,
+    ),
+    Mutant(
+        "pbft-exits-fast",
+        CORE,
+        "        if self._profile.fast_exit:\n            ways",
+        "        if ways:\n            ways",
+        PATHS,
+    ),
+    Mutant(
+        "commits-of-one-view-only",
+        CORE,
+        "for view in self.ballots.views(height, round_):",
+        "for view in (self.record.view,):\n"
+        "                if view not in self.ballots.views(height, round_):\n"
+        "                    continue",
+        VIEWS,
+    ),
+    Mutant(
+        "agree-never-leaves",
+        CORE,
+        "self._out.send(ALL, Agree(certificate))",
+        "self._out.send((), Agree(certificate))",
+        PATHS,
+    ),
+    # ------------------------------------------------------------ who is honest
+    Mutant(
+        "own-lost-vote-ignored",
+        CORE,
+        "if signer == self.own and not self._cast_here(round_, at, cast.digest):",
+        "if signer is None:",
+        GUARDS,
+    ),
+    Mutant(
+        "second-proposal-taken",
+        CORE,
+        "        if known.cast.digest == proposal.cast.digest:\n            return True",
+        "        if known is not None:\n            return True",
+    ),
+    Mutant(
+        "wrong-epoch-proposal",
+        CORE,
+        "        if message.epoch != self.record.epoch or not (wanted",
+        "        if not (wanted",
+        GUARDS,
+    ),
+    Mutant(
+        "no-window",
+        CORE,
+        "return near and decided < height <= decided + HEIGHTS_AHEAD",
+        "return decided < height",
+        GUARDS,
+    ),
+    Mutant(
+        "one-vote-makes-it-fetch",
+        CORE,
+        "if len(signatures) > self.quorum.f and digest not in self.bodies:",
+        "if digest not in self.bodies:",
+        GUARDS,
+    ),
+    Mutant(
+        "flight-survives-view",
+        CORE,
+        "        self.waiting.end()\n        self.policy",
+        "        self.policy",
+        GUARDS,
+    ),
+    # ------------------------------------------------------------ the wait for everybody
+    Mutant(
+        "grace-before-q",
+        FLIGHT,
+        "if votes >= self._quorum.vote and flight.quorum_ms is None:",
+        "if votes >= self._quorum.vote - 1 and flight.quorum_ms is None:",
+        PATHS,
+    ),
+    Mutant(
+        "one-commit-ends-hold",
+        FLIGHT,
+        "commits > self._quorum.f",
+        "commits >= self._quorum.f",
+        PATHS,
+    ),
+    Mutant(
+        "holds-for-the-dead",
+        FLIGHT,
+        " or present < self._quorum.fast",
+        "",
+        PATHS,
+    ),
+    Mutant(
+        "holds-unpaid",
+        FLIGHT,
+        "self._streak < HOLD_STREAK or ",
+        "",
+        PATHS,
+    ),
+    Mutant(
+        "streak-never-breaks",
+        FLIGHT,
+        "            self._streak = 0\n        elif",
+        "            pass\n        elif",
+        PATHS,
+    ),
+    Mutant("stale-timer-counts", FLIGHT, " or flight.at.height != timer.mark", "", GUARDS),
+    Mutant(
+        "timers-not-cancelled",
+        FLIGHT,
+        "                self._out.cancel(Timer(kind, self.flight.at.height))",
+        "                pass",
+        GUARDS,
+    ),
+    Mutant(
+        "no-replica-timer",
+        FLIGHT,
+        "            self._arm(TimerKind.REPLICA, self.replica_ms)",
+        "            pass",
+        PATHS,
+    ),
+    Mutant(
+        "f-give-up-for-all",
+        FALLBACK,
+        "> core.quorum.f:",
+        ">= core.quorum.f:",
+        PATHS,
+    ),
+    Mutant(
+        "shows-q-minus-1",
+        FALLBACK,
+        "if len(signatures) < core.quorum.vote:",
+        "if len(signatures) < core.quorum.vote - 1:",
+        PATHS,
+    ),
+    Mutant(
+        "end-of-wait-is-no-proposal",
+        FALLBACK,
+        "        if not core.propose_once(message.epoch, view, height, proposal):",
+        "        if not proposal:",
+        PATHS,
+    ),
+    Mutant(
+        "end-of-another-wait",
+        FALLBACK,
+        "if flight.collects and self._ended == (flight.at, flight.digest):",
+        "if flight.collects and self._ended is not None:",
+        GUARDS,
+    ),
+    Mutant(
+        "handed-for-anywhere",
+        FALLBACK,
+        "held is not None and position_of(held) == at",
+        "held is not None",
+        GUARDS,
+    ),
+    Mutant(
+        "handed-is-kept",
+        FALLBACK,
+        "        self._handed = self._ended = None",
+        "        self._ended = None",
+        PATHS,
+    ),
+    Mutant(
+        "falls-back-when-changing",
+        FALLBACK,
+        "        if not core.may(at.view, at.height):\n            return\n",
+        "",
+        FOUND,
+    ),
+    # ------------------------------------------------------------ the leader
+    Mutant(
+        "leader-vote-not-kept",
+        PROPOSER,
+        "core.promise(ProposalRecord(*at, digest), VoteRecord(*at, digest))",
+        "core.promise(ProposalRecord(*at, digest))",
+    ),
+    Mutant(
+        "proposal-not-kept",
+        PROPOSER,
+        "core.promise(ProposalRecord(*at, digest), VoteRecord(*at, digest))",
+        "core.promise(VoteRecord(*at, digest))",
+        RESTART,
+    ),
+    Mutant("everybody-proposes", PROPOSER, " and leads and ", " and ", VIEWS),
+    Mutant(
+        "proposes-again",
+        PROPOSER,
+        " and core.record.proposed(at) is None",
+        "",
+        RESTART,
+    ),
+    Mutant(
+        "leader-free-of-choice",
+        PROPOSER,
+        " or core.choice(at) is not None:\n            return",
+        ":\n            return",
+        GUARDS,
+    ),
+    # ------------------------------------------------------------ the change of view
+    Mutant(
+        "claims-no-vote",
+        CHANGE,
+        "            claim = Claim(vote.at.view, vote.digest)",
+        "            claim = None",
+        TRACES,
+    ),
+    Mutant(
+        "change-not-kept",
+        CHANGE,
+        "core.promise(ViewRecord(record.epoch, view, Mode.CHANGING), ViewChangeRecord(message))",
+        "core.record.fold(ViewRecord(record.epoch, view, Mode.CHANGING))\n"
+        "        core.record.fold(ViewChangeRecord(message))",
+        VIEWS,
+    ),
+    Mutant(
+        "new-view-not-kept",
+        CHANGE,
+        "(ViewRecord(message.epoch, message.view, Mode.NORMAL), NewViewRecord(message))",
+        "(ViewRecord(message.epoch, message.view, Mode.NORMAL))\n"
+        "        core.record.fold(NewViewRecord(message))",
+        VIEWS,
+    ),
+    Mutant(
+        "opens-on-w-minus-1",
+        CHANGE,
+        "        if len(asking) < self._quorum.view_change:",
+        "        if len(asking) < self._quorum.view_change - 1:",
+        VIEWS,
+    ),
+    Mutant(
+        "f-make-one-join",
+        CHANGE,
+        "if len(later) <= self._quorum.f:",
+        "if len(later) < self._quorum.f:",
+        VIEWS,
+    ),
+    Mutant(
+        "joins-the-highest",
+        CHANGE,
+        'self.start(later[self._quorum.f], "join")',
+        'self.start(later[0], "join")',
+        VIEWS,
+    ),
+    Mutant(
+        "follows-any-new-view",
+        CHANGE,
+        "        if self._flaw(message):",
+        "        if message is None:",
+        VIEWS,
+    ),
+    Mutant(
+        "goes-back-a-view",
+        CHANGE,
+        "later = view > record.view or (view == record.view and record.mode is Mode.CHANGING)",
+        "later = True",
+        VIEWS,
+    ),
+    Mutant(
+        "leader-never-waits",
+        CHANGE,
+        "enough=later >= self._quorum.view_change",
+        "enough=later >= self._quorum.n",
+        VIEWS,
+    ),
+    Mutant(
+        "choice-without-body",
+        CHANGE,
+        "selection.height and choice not in core.bodies:",
+        "selection.height and choice is None:",
+        GUARDS,
+    ),
+    Mutant(
+        "hands-back-to-those-behind",
+        CHANGE,
+        "(i == core.own or decided.get(i, -1) >= head - HAND_BACK_LAG)",
+        "(i == core.own or i in decided)",
+        FOUND,
+    ),
+    Mutant(
+        "hands-back-to-the-dead",
+        CHANGE,
+        "(i == core.own or decided.get(i, -1) >= head - HAND_BACK_LAG)",
+        "decided",
+        TRACES,
+    ),
+    Mutant(
+        "hands-back-undoubled",
+        CHANGE,
+        "            and since >= due << min(self._failures[i], HAND_BACK_DOUBLINGS)\n",
+        "",
+        FOUND,
+    ),
+    # ------------------------------------------------------------ what a new leader is bound to
+    Mutant(
+        "h0-from-the-lowest",
+        SELECT,
+        "height = 1 + max(s.decided for s in standings)",
+        "height = 1 + min(s.decided for s in standings)",
+        GUARDS,
+    ),
+    Mutant("claims-of-its-own-view", SELECT, "s.vote.view > best)", "s.vote.view >= best)", GUARDS),
+    Mutant(
+        "one-claim-too-few",
+        SELECT,
+        "if count >= quorum.claim]",
+        "if count >= quorum.claim - 1]",
+        GUARDS,
+    ),
+    Mutant(
+        "one-claim-too-many",
+        SELECT,
+        "if count >= quorum.claim]",
+        "if count > quorum.claim]",
+        VIEWS,
+    ),
+    Mutant(
+        "claims-of-those-behind",
+        SELECT,
+        "[s for s in standings if s.decided == height - 1]",
+        "list(standings)",
+        GUARDS,
+    ),
+    Mutant(
+        "certificate-is-nothing",
+        SELECT,
+        "None if prepared is None else prepared.digest",
+        "None",
+        VIEWS,
+    ),
+    Mutant(
+        "hidden-certificate",
+        SELECT,
+        "if prepared is None or claim.view > prepared.view:",
+        "if prepared is None:",
+        GUARDS,
+    ),
+    Mutant(
+        "one-standing-twice",
+        SELECT,
+        "if any(a.signer >= b.signer",
+        "if any(a.signer > b.signer",
+        GUARDS,
+    ),
+    Mutant(
+        "certificate-of-this-view",
+        SELECT,
+        "prepared.view >= message.view:",
+        "prepared.view > message.view:",
+        GUARDS,
+    ),
+    # ------------------------------------------------------------ the safety record
+    Mutant(
+        "two-votes-at-one-place",
+        SAFETY,
+        "self.vote.at < at or self.vote ==",
+        "self.vote.at <= at or self.vote ==",
+        GUARDS,
+    ),
+    Mutant("h0-open", SAFETY, " and height >= opened.height", "", TRACES),
+    Mutant(
+        "h0-one-late", SAFETY, " and height >= opened.height", " and height > opened.height", VIEWS
+    ),
+    Mutant(
+        "vote-ahead-is-no-flaw",
+        SAFETY,
+        "vote.at.height > decided + 1:",
+        "vote.at.height < 0:",
+        TRACES,
+    ),
+    Mutant(
+        "commit-of-a-stranger",
+        SAFETY,
+        "own > at or (own == at and held.digest == digest)",
+        "own >= at",
+        GUARDS,
+    ),
+    # ------------------------------------------------------------ sizes
+    Mutant("q-one-small", SIZES, "q = (n + f + 2) // 2", "q = (n + f + 1) // 2", QUORUM),
+    Mutant("fast-one-small", SIZES, "p, q, n - p, max", "p, q, n - p - 1, max", QUORUM),
+    Mutant("w-is-q", SIZES, "max(q, 2 * f + 2 * p + 1), f + p + 1)", "q, f + p + 1)", QUORUM),
+    Mutant("tau-one-small", SIZES, "2 * p + 1), f + p + 1)", "2 * p + 1), f + p)", QUORUM),
+    # ------------------------------------------------------------ counting
+    Mutant(
+        "both-of-two-votes-count",
+        TALLY,
+        "        if earlier.digest != cast.digest:\n            return earlier\n",
+        "",
+    ),
+    Mutant("old-votes-stay", TALLY, "if key[0] <= height]:", "if key[0] < 0]:", GUARDS),
+    Mutant("nobody-is-loud", TALLY, "            self.loud.add(signer)", "            pass", PATHS),
+    # ------------------------------------------------------------ certificates
+    Mutant(
+        "certificate-unverified",
+        CERTIFICATE,
+        "        if not verify(validators.members[index].key, message, signature):",
+        "        if index < 0:",
+        GATE,
+    ),
+    Mutant(
+        "certificate-too-short",
+        CERTIFICATE,
+        "if len(signers) != size or len(certificate.signatures) != size:",
+        "if len(certificate.signatures) != len(signers):",
+        ENDS,
+    ),
+    Mutant(
+        "certificate-of-any-epoch",
+        CERTIFICATE,
+        "if certificate.epoch != validators.epoch:",
+        "if certificate.epoch < 0:",
+        GUARDS,
+    ),
+    Mutant(
+        "votes-are-commits",
+        CERTIFICATE,
+        "CertificateKind.COMMIT: TAG_COMMIT",
+        "CertificateKind.COMMIT: TAG_VOTE",
+        GATE,
+    ),
+    Mutant(
+        "certificate-of-strangers",
+        CERTIFICATE,
+        "if signers and signers[-1] >= n:",
+        "if not signers:",
+        ENDS,
+    ),
+    # ------------------------------------------------------------ what is looked at
+    Mutant(
+        "deaf-to-the-second-vote",
+        SCREEN,
+        "            return not _is_accused(core, round_, header)\n        # Known",
+        "            return False\n        # Known",
+        GUARDS,
+    ),
+    Mutant(
+        "deaf-to-the-last-vote",
+        SCREEN,
+        ">= core.enough(round_)",
+        ">= core.enough(round_) - 1",
+        GUARDS,
+    ),
+    Mutant(
+        "deaf-to-the-loud",
+        SCREEN,
+        "return loud and proposal is not None and proposal.path is Path.COLLECT",
+        "return False",
+        GUARDS,
+    ),
+    Mutant(
+        "bodies-unasked",
+        SCREEN,
+        "return missing is not None and missing[0] == header.digest",
+        "return True",
+        GUARDS,
+    ),
+    # ------------------------------------------------------------ the gate
+    Mutant(
+        "vote-unsigned",
+        AT_THE_GATE,
+        "            case Prepare() | Collected():\n                self._check_signature(message, "
+        "TAG_VOTE, message.signer, message.sig)",
+        "            case Prepare() | Collected():\n                pass",
+        GATE,
+    ),
+    Mutant(
+        "commit-unsigned",
+        AT_THE_GATE,
+        "                self._check_signature(message, TAG_COMMIT, message.signer, message.sig)",
+        "                pass",
+        GATE,
+    ),
+    Mutant(
+        "another-block-shown",
+        AT_THE_GATE,
+        "            header.digest() != message.digest\n            or header.height",
+        "            header.height",
+        GATE,
+    ),
+    Mutant(
+        "any-leader-proposes",
+        AT_THE_GATE,
+        "        self._check_signature(message, TAG_PROPOSAL, leader, message.proposal_sig)\n"
+        "        self._check_txs",
+        "        self._check_txs",
+        GATE,
+    ),
+    Mutant(
+        "end-of-wait-unsigned",
+        AT_THE_GATE,
+        "        self._check_signature(message, TAG_PROPOSAL, leader, message.proposal_sig)\n"
+        "        held",
+        "        held",
+        ENDS,
+    ),
+    Mutant(
+        "end-with-other-votes",
+        AT_THE_GATE,
+        "if (held.epoch, held.view, held.height, held.digest) != at:",
+        "if not at:",
+        ENDS,
+    ),
+    Mutant(
+        "prepared-decides",
+        AT_THE_GATE,
+        "if certificate.kind not in self._decisive:",
+        "if not certificate.kind:",
+        GATE,
+    ),
+    Mutant(
+        "votes-decide-everywhere", AT_THE_GATE, "        if fast_exit:", "        if True:", ENDS
+    ),
+    Mutant(
+        "decision-prepares",
+        AT_THE_GATE,
+        "if prepared.kind != CertificateKind.PREPARED:",
+        "if not prepared.kind:",
+        GATE,
+    ),
+    Mutant(
+        "claim-of-the-future",
+        AT_THE_GATE,
+        "if claim is not None and claim.view >= standing.view:",
+        "if claim is not None and claim.view < 0:",
+        GATE,
+    ),
+    Mutant(
+        "claim-without-proof",
+        AT_THE_GATE,
+        "if (claim is None) != (prepared is None):",
+        "if claim is None and prepared is not None:",
+        GATE,
+    ),
+    Mutant(
+        "head-without-proof",
+        AT_THE_GATE,
+        "elif (decision.height, decision.digest) != (standing.decided, standing.head):",
+        "elif decision.height < 0:",
+        GATE,
+    ),
+    Mutant(
+        "new-view-of-anybody",
+        AT_THE_GATE,
+        "if not self._verify(self._member(leader), signed, message.sig):",
+        "if not signed:",
+        GATE,
+    ),
+    Mutant(
+        "standings-unchecked",
+        AT_THE_GATE,
+        "        for standing in message.standings:\n            self._check_standing(standing)\n",
+        "",
+        GATE,
+    ),
+    Mutant(
+        "evidence-of-nothing",
+        AT_THE_GATE,
+        "if proof.first == proof.second or",
+        "if",
+        GATE,
+    ),
+)
+
+SURVIVORS: dict[str, str] = {
+    "votes-while-changing": "who is CHANGING stands in a view > 0 that nothing has opened yet",
+    "votes-in-any-view": "nobody asks about a view it is not in",
+    "handed-is-kept": "a certificate for another position is not looked at",
+    "proposes-again": "the vote that is kept with a proposal forbids a second one",
+}
+"""Mutants that nothing can notice, and why."""
