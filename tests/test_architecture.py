@@ -18,6 +18,7 @@ FLOORS: dict[str, int] = {
     "crypto": 1,
     "codec": 1,
     "merkle": 1,
+    "era": 1,
     "header": 1,
     "stats": 1,
     "config": 1,
@@ -33,6 +34,7 @@ FLOORS: dict[str, int] = {
     "day": 5,
 }
 SIDEWAYS = {
+    ("ledger", "consensus"),  # execution checks proofs of misbehaviour
     ("ledger", "market"),  # execution uses the auctions and the settlement arithmetic
     ("day", "client"),
     ("day", "cli"),  # the day writes its plant with the same code as `vppd testnet`
@@ -46,7 +48,9 @@ BANNED = {
     "aiosqlite", "asyncio", "datetime", "logging", "os", "random", "secrets", "socket", "sqlite3",
     "ssl", "structlog", "subprocess", "threading", "time", "uuid",
 }  # fmt: skip
-CONSENSUS_KNOWS = {"codec", "config", "consensus", "crypto", "errors", "header", "merkle", "types"}
+CONSENSUS_KNOWS = {
+    "codec", "config", "consensus", "crypto", "era", "errors", "header", "merkle", "types",
+}  # fmt: skip
 
 
 def modules() -> list[Path]:
