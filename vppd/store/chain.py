@@ -250,6 +250,7 @@ class ChainStore:
         Raises:
             LocalFault: it is not, or it is the last one; or the disk failed.
         """
+        await self._flush()
         await self._on_writer(lambda c: self._writer.prune(c, through))
 
     async def _write(self, records: Sequence[Record]) -> None:
