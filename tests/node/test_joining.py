@@ -13,9 +13,11 @@ from tests.store import real_chain as real
 from tests.store.real_chain import GENESIS, KEYS, Maker, write
 from vppd.codec import Malformed, Message
 from vppd.config.node import Trust
+from vppd.consensus.certificate import assemble
 from vppd.consensus.messages import (
     Absent,
     Blocks,
+    CertificateKind,
     Chunk,
     EraLink,
     Eras,
@@ -25,9 +27,12 @@ from vppd.consensus.messages import (
     GetSnapshot,
     SnapshotOffer,
 )
+from vppd.consensus.signing import TAG_COMMIT, sign_bytes
+from vppd.consensus.terms import validators_of
 from vppd.crypto import verify
 from vppd.era import Era, EraMember
 from vppd.errors import PeerFault, UserError
+from vppd.ledger.block import make_header
 from vppd.ledger.buckets import BUCKETS
 from vppd.ledger.execution import Ledger
 from vppd.node.joining import Joiner
@@ -382,6 +387,40 @@ def test_an_epoch_is_only_entered_through_the_header_before_it(maker: Maker) -> 
             epochs.cross(wrong, verify)
     assert epochs.latest == 0
     assert epochs.at(10**6).epoch == 0
+
+
+def test_every_epoch_is_crossed_by_the_votes_of_the_one_before() -> None:
+    """Epoch 1 drops a member, epoch 2 another; each is named by a header of the one before."""
+    eras = (era(1, 6, keys=4), era(2, 9, keys=3))
+    epochs = Epochs(GENESIS)
+    for number, coming in enumerate(eras):
+        header = make_header(
+            chain_id=GENESIS.digest,
+            epoch=number,
+            height=coming.first - 1,
+            parent=bytes(32),
+            time_ms=coming.first,
+            proposer=KEYS[0].public_key,
+            txs=(),
+            state_root=bytes(32),
+            receipts_root=bytes(32),
+            next_validators=validators_of(coming, GENESIS).digest,
+        )
+        signed = sign_bytes(TAG_COMMIT, GENESIS.digest, number, 0, header.height, header.digest())
+        votes = {i: key.sign(signed) for i, key in enumerate(KEYS)}
+        quorum = epochs.at(header.height).validators.quorum.vote
+        certificate = assemble(
+            CertificateKind.COMMIT, number, 0, header.height, header.digest(), votes, 4, quorum
+        )
+        early = msgspec.structs.replace(coming, first=coming.first + 1)
+        with pytest.raises(Malformed):
+            epochs.cross(EraLink(early, header.encode(), certificate), verify)
+        other = msgspec.structs.replace(coming, engine="dpos")
+        with pytest.raises(Malformed, match="names other validators"):
+            epochs.cross(EraLink(other, header.encode(), certificate), verify)
+        epochs.cross(EraLink(coming, header.encode(), certificate), verify)
+    assert [epochs.at(height).epoch for height in (1, 5, 6, 8, 9, 100)] == [0, 0, 1, 1, 2, 2]
+    assert epochs.at(9).validators.quorum.n == 3
 
 
 async def test_a_way_through_epochs_that_nobody_certified_convicts_its_sender(
