@@ -20,6 +20,7 @@ from vppd.consensus.schedule import (
     all_in_turn,
     every_der_once,
     operators_first,
+    producers_in_order,
     round_robin,
 )
 from vppd.consensus.validators import ValidatorSet, founding_set
@@ -35,6 +36,9 @@ class EngineProfile(msgspec.Struct, frozen=True, kw_only=True):
     """Whether F first-round votes decide at once (protocol.md, §9.2)."""
     hands_back: bool
     """Whether a DER in the lead returns it to an operator that is back (protocol.md, §7)."""
+    brings_home: bool = True
+    """Whether a leader changes its view to take along who timed out alone (protocol.md, §7). Where
+    the lead moves with each height, the turn of the one left alone brings all together anyway."""
     policy: PolicyMaker = PathPolicy
     """Chooses each block's path; asked only with ``fast_exit``, without it all is broadcast."""
 
@@ -57,7 +61,17 @@ BNCM = EngineProfile(
 )
 """The operator collects everybody's vote, or all vote to all; F votes decide at once (§5, §9)."""
 
-PROFILES: dict[Engine, EngineProfile] = {BNCM.name: BNCM, PBFT.name: PBFT}
+DPOS = EngineProfile(
+    name=Engine("dpos"),
+    schedule=producers_in_order,
+    rotation=all_in_turn,
+    fast_exit=False,
+    hands_back=False,
+    brings_home=False,
+)
+"""Producers elected by score take turns; finality is q locked votes of them (§13)."""
+
+PROFILES: dict[Engine, EngineProfile] = {p.name: p for p in (BNCM, PBFT, DPOS)}
 """Of this build."""
 
 
