@@ -36,9 +36,9 @@ class EngineProfile(msgspec.Struct, frozen=True, kw_only=True):
     """Whether F first-round votes decide at once (protocol.md, §9.2)."""
     hands_back: bool
     """Whether a DER in the lead returns it to an operator that is back (protocol.md, §7)."""
-    brings_home: bool = True
-    """Whether a leader changes its view to take along who timed out alone (protocol.md, §7). Where
-    the lead moves with each height, the turn of the one left alone brings all together anyway."""
+    moves: bool = False
+    """Whether the lead moves with each height. Then no leader need change its view to take along
+    who timed out alone (protocol.md, §7): the turn of the one left alone brings all together."""
     policy: PolicyMaker = PathPolicy
     """Chooses each block's path; asked only with ``fast_exit``, without it all is broadcast."""
 
@@ -67,7 +67,7 @@ DPOS = EngineProfile(
     rotation=all_in_turn,
     fast_exit=False,
     hands_back=False,
-    brings_home=False,
+    moves=True,
 )
 """Producers elected by score take turns; finality is q locked votes of them (§13)."""
 

@@ -109,9 +109,7 @@ def rules_of(era: Era, genesis: Genesis) -> ConsensusRules:
     numbers = dict(era.rules)
     known = {field.name for field in msgspec.structs.fields(ConsensusRules)}
     own = {name: value for name, value in numbers.items() if name in known}
-    return msgspec.structs.replace(
-        genesis.consensus, engine=Engine(era.engine), f=era.f, **own
-    )
+    return msgspec.structs.replace(genesis.consensus, engine=Engine(era.engine), f=era.f, **own)
 
 
 def settings_of(rules: ConsensusRules, genesis: Genesis) -> Settings:
@@ -163,6 +161,11 @@ class Terms:
     def at(self, height: Height) -> Term:
         """The term in force at a height that is not before the oldest one known."""
         return max((t for t in self._by_epoch.values() if t.first <= height), key=lambda t: t.epoch)
+
+    def covers(self, term: Term, height: Height) -> bool:
+        """Whether ``height`` lies in that term, as far as this node knows."""
+        after = self._by_epoch.get(term.epoch + 1)
+        return term.first <= height and (after is None or height < after.first)
 
     def leader(self, epoch: Epoch, view: View, height: Height) -> ReplicaIndex:
         """Who leads there; 0 in an epoch that is not known, whose messages nobody wants."""

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from vppd.codec import Malformed
 from vppd.config.genesis import Genesis
 from vppd.crypto import sha256
+from vppd.era import Era
 from vppd.errors import LocalFault
 from vppd.header import Header
 from vppd.ledger import views
@@ -263,6 +264,11 @@ class Ledger:
             state.put(ACCOUNT, replace(account, nonce=account.nonce + 1), sender)
 
     # ------------------------------------------------------------ facts
+
+    @property
+    def eras(self) -> tuple[Era, ...]:
+        """Eras decided on, ascending, as far as the state keeps them."""
+        return ()
 
     @property
     def chain_id(self) -> Digest:
