@@ -429,7 +429,7 @@ class MajorityCluster(Cluster):
 def simulate_majority(setup: Setup, seed: int) -> Outcome:
     """One run of the paper's rule (``--engine dpos --finality paper-majority --unsafe``).
 
-    Partitions by chance fork it in one seed of some ten: they must begin between the exchange of
+    Partitions by chance fork it in about one seed of ten: they must begin between the exchange of
     hashes and the last vote. So in every other seed with ``partition`` one is aimed there
     (:class:`Unheard`), and no node of these plants is any more at fault than in the others.
     """
