@@ -133,8 +133,7 @@ def parse_rules(engine: str, path: str, finality: Finality, *, unsafe: bool) -> 
 
 
 def _paper_majority(engine: str, path: str, *, unsafe: bool) -> Rules:
-    chosen = parse_engine(engine)
-    if chosen != "dpos":
+    if engine != "dpos":
         raise UserError(
             "E427",
             f"finality {Finality.PAPER_MAJORITY} is of engine dpos, not of {engine}",
@@ -149,7 +148,8 @@ def _paper_majority(engine: str, path: str, *, unsafe: bool) -> Rules:
             hint="--unsafe, to see it fork; docs/protocol.md has the counter-examples",
             exit_code=Exit.USAGE,
         )
-    return Rules(chosen, parse_path(path, chosen), simulate_majority, (engine, path))
+    dpos = parse_engine(engine)
+    return Rules(dpos, parse_path(path, dpos), simulate_majority, (engine, path))
 
 
 def parse_faults(text: str) -> frozenset[FaultSet]:
