@@ -99,14 +99,14 @@ class ViewChanger:
     def first_height(self) -> Height:
         """H0 of the view this replica is in; the epoch's first height in view 0."""
         opened = self._record.new_view
-        return 1 if opened is None else opened.height
+        return self._validators.first if opened is None else opened.height
 
     # ------------------------------------------------------------ asking
 
     def start(self, view: View, why: str) -> None:
         """``start_vc``: never to vote below ``view`` again, and to say what was promised there."""
         core, record = self._core, self._record
-        if core.own is None or not core.voting or view <= record.view:
+        if core.own is None or not core.voting or core.ended or view <= record.view:
             return
         head, height = core.head, core.head.height + 1
         vote, prepared = record.vote, record.prepared
@@ -235,7 +235,8 @@ class ViewChanger:
         view = message.standing.view
         since = core.head.height - self.first_height
         refreshes = (
-            since >= REFRESH_FOLLOW_AFTER
+            not self._profile.moves
+            and since >= REFRESH_FOLLOW_AFTER
             and self.leader(view) == leader
             and view <= record.view + 2 * self._rotation
         )
@@ -254,7 +255,7 @@ class ViewChanger:
     def tend(self) -> None:
         """Each tick: a leader brings home who timed out alone."""
         record, core = self._record, self._core
-        if record.mode is not Mode.NORMAL or core.own is None:
+        if record.mode is not Mode.NORMAL or core.own is None or self._profile.moves:
             return
         led = self.leader(record.view) == core.own
         if led and core.head.height - self.first_height >= REFRESH_LEADER_AFTER:
