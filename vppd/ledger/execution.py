@@ -71,6 +71,7 @@ from vppd.ledger.transaction import (
     decode_transaction,
     statement_in,
 )
+from vppd.ledger.validators_view import validators_view
 from vppd.market.auction import Book
 from vppd.merkle import EMPTY_ROOT
 from vppd.types import Digest, Height, Micro, PublicKey, Slot, TimeMs
@@ -399,10 +400,14 @@ class Ledger:
         op = statement_in(tx)
         if op is None:
             raise Failed(ErrorCode.NOT_A_STATEMENT)
+        return examine(self._next_block(), op, proved=proved)
+
+    def _next_block(self) -> Context:
+        """What the rules would work on now; nothing of it outlives the next block's execution."""
         ctx = self._ctx
         ctx.height = self.height + 1
         ctx.era = self.era_at(ctx.height)
-        return examine(ctx, op, proved=proved)
+        return ctx
 
     def nonce(self, key: PublicKey) -> int | None:
         """The next nonce of a member or a meter; ``None`` if the key is neither."""
@@ -447,6 +452,10 @@ class Ledger:
         return self._ctx.state.get(SETTLEMENT, slot, account)
 
     # ------------------------------------------------------------ documents for people
+
+    def validators_view(self) -> dict[str, Any]:
+        """Members, candidates and proposals, as the next block finds them."""
+        return validators_view(self._next_block())
 
     def account_view(self, key: PublicKey) -> dict[str, Any]:
         """A member or meter as a JSON document (docs/clients.md)."""

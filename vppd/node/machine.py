@@ -157,7 +157,7 @@ class Machine:
     ) -> None:
         self.genesis = genesis
         self.ledger = ledger
-        self.mempool = Mempool(ledger.nonce)
+        self.mempool = Mempool(ledger.nonce, ledger.judge_statement)
         self._signer = signer
         self.terms = Terms(genesis)
         self.terms.note(ledger.eras)
