@@ -22,10 +22,13 @@ from vppd.ledger import views
 from vppd.ledger.buckets import Buckets, StateProof
 from vppd.ledger.changes import Configure
 from vppd.ledger.context import Context, Failed
+from vppd.ledger.epochs import conclude
 from vppd.ledger.eras import DELAY, in_force, known_eras, latest_era
 from vppd.ledger.governance import configure
 from vppd.ledger.metering import take_reading
 from vppd.ledger.opening import opening_state
+from vppd.ledger.producers import vote
+from vppd.ledger.proofs import Accuse, Ready, Skip, Statement
 from vppd.ledger.receipts import (
     EraScheduled,
     ErrorCode,
@@ -56,8 +59,19 @@ from vppd.ledger.state import (
     State,
     TradeRecord,
 )
+from vppd.ledger.statements import MOST_STATEMENTS, Effect, examine, state_fact
 from vppd.ledger.trading import close_gate, match_arrivals, place_order, restore_book
-from vppd.ledger.transaction import Op, PlaceOrder, Reading, Transfer, decode_transaction
+from vppd.ledger.transaction import (
+    Op,
+    PlaceOrder,
+    Reading,
+    Transaction,
+    Transfer,
+    Vote,
+    decode_transaction,
+    statement_in,
+)
+from vppd.ledger.validators_view import validators_view
 from vppd.market.auction import Book
 from vppd.merkle import EMPTY_ROOT
 from vppd.types import Digest, Height, Micro, PublicKey, Slot, TimeMs
@@ -89,7 +103,9 @@ class Execution(NamedTuple):
 class Ledger:
     """One chain's state after some height; :meth:`from_genesis` and :meth:`load` make one."""
 
-    __slots__ = ("_buckets", "_ctx", "_eras", "genesis", "height", "receipts_root", "time_ms")
+    __slots__ = (
+        "_buckets", "_ctx", "_eras", "_statements", "genesis", "height", "receipts_root", "time_ms",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -111,6 +127,8 @@ class Ledger:
         self._buckets = buckets
         self._ctx = ctx = Context(genesis, state, verify)
         self._eras = known_eras(genesis, state)
+        self._statements = 0
+        """Met in the block being executed."""
         for slot, record in state.scan(SLOT):
             phase = Phase(record.phase)
             ctx.agenda.note(slot, phase)
@@ -186,6 +204,7 @@ class Ledger:
         ctx = self._ctx
         ctx.time_ms, ctx.height = header.time_ms, header.height
         ctx.era = self.era_at(header.height)
+        self._statements = 0
         own = self._triggers()
         receipts = [Receipt(Status.OK, ErrorCode.NONE, (), own)]
         tx_ids: list[Digest] = []
@@ -233,6 +252,7 @@ class Ledger:
         """What follows from the block as a whole, after its transactions."""
         ctx = self._ctx
         ctx.events = []
+        conclude(ctx)
         latest = latest_era(self.genesis, ctx.state)
         if latest.epoch > self._eras[-1].epoch:
             self._eras = known_eras(self.genesis, ctx.state)
@@ -248,6 +268,9 @@ class Ledger:
             tx = decode_transaction(raw)
         except Malformed:
             return sha256(raw), _failure(Status.REFUSED, ErrorCode.UNDECODABLE)
+        statement = statement_in(tx)
+        if statement is not None:
+            return tx.id, self._statement(statement)
         due = self.nonce(tx.sender)
         if due is None:
             return tx.id, _failure(Status.REFUSED, ErrorCode.UNKNOWN_ACCOUNT)
@@ -255,6 +278,19 @@ class Ledger:
             return tx.id, _failure(Status.REFUSED, ErrorCode.BAD_NONCE, due)
         self._use_nonce(tx.sender)
         return tx.id, self._operations(tx.sender, tx.ops)
+
+    def _statement(self, op: Statement) -> Receipt:
+        """All or nothing, and nothing means no trace."""
+        ctx = self._ctx
+        self._statements += 1
+        if self._statements > MOST_STATEMENTS:
+            return _failure(Status.REFUSED, ErrorCode.TOO_MANY_STATEMENTS, MOST_STATEMENTS)
+        ctx.events = []
+        try:
+            state_fact(ctx, op)
+        except Failed as failed:
+            return _failure(Status.REFUSED, failed.code, *failed.detail)
+        return Receipt(Status.OK, ErrorCode.NONE, (), tuple(ctx.events))
 
     def _operations(self, sender: PublicKey, ops: Sequence[Op]) -> Receipt:
         """All of them, or none."""
@@ -290,6 +326,10 @@ class Ledger:
                 place_order(ctx, sender, op)
             case Configure():
                 configure(ctx, sender, op)
+            case Vote():
+                vote(ctx, sender, op)
+            case Ready() | Accuse() | Skip():
+                raise Failed(ErrorCode.NOT_A_STATEMENT)
 
     def _use_nonce(self, sender: PublicKey) -> None:
         state = self._ctx.state
@@ -347,6 +387,28 @@ class Ledger:
         members = sum(a.balance + a.escrow for _, a in state.scan(ACCOUNT))
         return members + state.need(GRID_ACCOUNT).balance
 
+    def judge_statement(self, tx: Transaction, *, proved: bool = False) -> Effect:
+        """What a statement would change in the next block.
+
+        Args:
+            tx: of the form :func:`~vppd.ledger.transaction.statement_in` knows.
+            proved: its signatures have been checked before.
+
+        Raises:
+            Failed: nothing; its code says why.
+        """
+        op = statement_in(tx)
+        if op is None:
+            raise Failed(ErrorCode.NOT_A_STATEMENT)
+        return examine(self._next_block(), op, proved=proved)
+
+    def _next_block(self) -> Context:
+        """What the rules would work on now; nothing of it outlives the next block's execution."""
+        ctx = self._ctx
+        ctx.height = self.height + 1
+        ctx.era = self.era_at(ctx.height)
+        return ctx
+
     def nonce(self, key: PublicKey) -> int | None:
         """The next nonce of a member or a meter; ``None`` if the key is neither."""
         state = self._ctx.state
@@ -390,6 +452,10 @@ class Ledger:
         return self._ctx.state.get(SETTLEMENT, slot, account)
 
     # ------------------------------------------------------------ documents for people
+
+    def validators_view(self) -> dict[str, Any]:
+        """Members, candidates and proposals, as the next block finds them."""
+        return validators_view(self._next_block())
 
     def account_view(self, key: PublicKey) -> dict[str, Any]:
         """A member or meter as a JSON document (docs/clients.md)."""
