@@ -7,7 +7,7 @@ the one that was signed. No I/O, no clock, no chance in here: frames in, frames 
 
 Both sides speak at once, so neither can answer in the other's version: a hello says the oldest one
 its sender speaks, and in its nonce, where version 2 sees only chance, the newest
-(docs/adr/0014).
+(docs/adr/0016).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from vppd.codec import U8, Bytes32, Bytes64, Decoder, Malformed, Message, encode
 from vppd.crypto import DOMAIN, Signer, key_text, verify
 from vppd.errors import PeerFault
 from vppd.net.frames import HELLO, NEWEST_WIRE, OLDEST_WIRE, PROOF, REFUSE, encode_frame
-from vppd.types import ZERO_DIGEST, Digest, PublicKey, ReplicaIndex
+from vppd.types import ZERO_DIGEST, Digest, PeerNumber, PublicKey
 
 VERSION = NEWEST_WIRE
 """The newest version of the protocol that this release speaks."""
@@ -156,8 +156,8 @@ class PeerIdentity(msgspec.Struct, frozen=True):
     kind: Kind
     key: PublicKey
     name: str
-    index: ReplicaIndex | None
-    """Set for a validator."""
+    index: PeerNumber | None
+    """Set for a validator, and for a node that was dialled as one of them."""
     instance: bytes = NO_INSTANCE
     """Which process with that key."""
 
@@ -257,7 +257,7 @@ class Handshake:
 
     Args:
         me: what we say.
-        validators: index of each validator by key; may change meanwhile.
+        validators: peer number of each validator by key; may change meanwhile.
         nonce: 32 bytes, never used before; :func:`offer` may write over the last eight.
         channel: certificates of the connection below.
         expected: key of whom we dialled; ``None``: whoever comes.
@@ -267,7 +267,7 @@ class Handshake:
     def __init__(
         self,
         me: Self,
-        validators: Mapping[PublicKey, ReplicaIndex],
+        validators: Mapping[PublicKey, PeerNumber],
         nonce: bytes,
         channel: Channel = PLAIN,
         expected: PublicKey | None = None,
@@ -375,6 +375,8 @@ class Handshake:
             raise UnknownValidator(  # dismissed since its hello
                 self._dismissed.get(hello.key, "no validator any more")
             )
-        index = self._validators.get(hello.key) if kind is Kind.VALIDATOR else None
+        # Whom we have dialled is who it is, whatever it calls itself.
+        known = kind is Kind.VALIDATOR or self._expected is not None
+        index = self._validators.get(hello.key) if known else None
         name = "".join(c if c.isprintable() else "?" for c in hello.name)
         return PeerIdentity(kind, hello.key, name, index, hello.instance)

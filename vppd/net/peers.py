@@ -13,7 +13,7 @@ import random
 import secrets
 import socket
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -197,9 +197,7 @@ class Network:
         slot = self._roster.add(entry, self._now())
         self._pending.know(self._peer_hosts())
         log.info("peer_admitted", peer=entry.name, addr=entry.addr)
-        for link in tuple(self._observers):
-            if link.peer is not None and link.peer.key == entry.key:
-                link.cut("a validator now: come as one")
+        self._cut_guests(entry.key, "a validator now: come as one")
         self._dial(slot)
 
     def dismiss(self, key: PublicKey, reason: str) -> None:
@@ -215,6 +213,14 @@ class Network:
         self._roster.remove(slot, reason)
         self._pending.know(self._peer_hosts())
         log.warning("peer_dismissed", peer=slot.entry.name, why=reason)
+
+    def members(self) -> tuple[PublicKey, ...]:
+        """Every validator's key, in the order of peer numbers; this node's own included."""
+        return tuple(sorted(self._roster.numbers, key=self._roster.numbers.__getitem__))
+
+    def remember(self, dismissed: Mapping[PublicKey, str]) -> None:
+        """Tell these, too, when they come as validators, why they are none."""
+        self._roster.dismissed.update(dismissed)
 
     def promote(self, own: PeerEntry) -> None:
         """This node is a validator: it greets as one from now on, and every peer again."""
@@ -306,7 +312,8 @@ class Network:
                 self._let_wait(slot, link)
             else:
                 self._take_place(slot, link)
-            return Terms(peer_caps(link.wire), self._deadlines.idle)
+            idle = self._deadlines.idle if kind is Kind.VALIDATOR else None
+            return Terms(peer_caps(link.wire), idle)
         if kind is Kind.OBSERVER:
             self._admit(link, self._observers, MAX_OBSERVERS, "observers")
             log.info("observer_connected", name=name, remote=link.remote)
@@ -439,9 +446,8 @@ class Network:
     def _take_place(self, slot: Slot, link: Link) -> None:
         if slot.link is not None:
             slot.link.cut("replaced by a newer connection")
-        for guest in tuple(self._observers):  # what it was before
-            if guest.peer is not None and guest.peer.key == slot.entry.key:
-                guest.cut("replaced by a connection as a validator")
+        if link.peer is not None and link.peer.kind is Kind.VALIDATOR:  # what it was before
+            self._cut_guests(slot.entry.key, "replaced by a connection as a validator")
         if link.greeted_as is Kind.VALIDATOR:
             slot.told, slot.as_observer = "", False
         slot.link = link
@@ -535,6 +541,12 @@ class Network:
 
     def _slot_of(self, link: Link) -> Slot | None:
         return next((slot for slot in self._slots.values() if slot.link is link), None)
+
+    def _cut_guests(self, key: PublicKey, why: str) -> None:
+        """Close the links that a node made as an observer."""
+        for guest in tuple(self._observers):
+            if guest.peer is not None and guest.peer.key == key:
+                guest.cut(why)
 
     def _told_no_validator(self, slot: Slot, why: str) -> None:
         if self._roster.kind is Kind.VALIDATOR and self._roster.take_no(slot, why):
