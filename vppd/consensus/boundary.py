@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Annotated, Literal, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 from msgspec import Meta
@@ -24,6 +24,11 @@ from vppd.consensus.messages import (
     ViewChange,
 )
 from vppd.types import Digest, Epoch, Height, Mode, ReplicaIndex, TimeMs, View
+
+if TYPE_CHECKING:
+    from vppd.consensus.chain import Settings
+    from vppd.consensus.profile import EngineProfile
+    from vppd.consensus.validators import ValidatorSet
 
 
 class Now(NamedTuple):
@@ -99,17 +104,28 @@ class Fired(NamedTuple):
     timer: Timer
 
 
+class Seat(NamedTuple):
+    """A node's place in one epoch."""
+
+    profile: EngineProfile
+    settings: Settings
+    validators: ValidatorSet
+    own: ReplicaIndex | None
+    """``None``: its key is not among them."""
+
+
 class Applied(NamedTuple):
     """The ledger has executed decided block ``height``."""
 
     height: Height
     state_root: Digest
     receipts_root: Digest
-    committee: tuple[bytes, ...] = ()
-    """Replica keys elected by the ledger; empty: no change."""
-    scores: tuple[int, ...] = ()
     next_due_ms: TimeMs | None = None
     """Block time at which the ledger has something to do even without a transaction."""
+    seat: Seat | None = None
+    """In the epoch in force at ``height + 1``; ``None``: the one the engine is in."""
+    next_set: Digest | None = None
+    """Hash of the validator set in force at ``height + 2``; ``None``: the same as before."""
 
 
 Input: TypeAlias = Received | Offered | Pending | Fired | Applied
@@ -192,12 +208,16 @@ class EvidenceRecord(Message, frozen=True, tag=9):
 
 
 class ObserverRecord(Message, frozen=True, tag=10):
-    """This node follows and serves, and never signs again as the replica it was (§4)."""
+    """This node follows and serves, and never signs again as the replica it was (§4).
+
+    It votes again in epochs whose configuration names ``nonce``, and in no other.
+    """
 
     reason: Annotated[str, Meta(max_length=256)]
     """For people."""
     nonce: Bytes32
-    """Drawn after the loss; what may bring this node back must name it. Zeros: not drawn."""
+    """Drawn after the loss, or before the first vote of a node that genesis does not list, and on
+    disk before anybody hears of it. Zeros: not drawn."""
 
 
 Record: TypeAlias = (

@@ -11,6 +11,7 @@ from functools import cache
 import msgspec
 
 from vppd.config.engines import load_engine, unusable
+from vppd.config.founding import founding_size
 from vppd.config.genesis import Engine, Genesis, PathSetting
 from vppd.consensus.messages import CertificateKind, Path
 from vppd.consensus.policy import PathPolicy, PolicyMaker
@@ -20,6 +21,7 @@ from vppd.consensus.schedule import (
     all_in_turn,
     every_der_once,
     operators_first,
+    producers_in_order,
     round_robin,
 )
 from vppd.consensus.validators import ValidatorSet, founding_set
@@ -35,6 +37,9 @@ class EngineProfile(msgspec.Struct, frozen=True, kw_only=True):
     """Whether F first-round votes decide at once (protocol.md, §9.2)."""
     hands_back: bool
     """Whether a DER in the lead returns it to an operator that is back (protocol.md, §7)."""
+    moves: bool = False
+    """Whether the lead moves with each height. Then no leader need change its view to take along
+    who timed out alone (protocol.md, §7): the turn of the one left alone brings all together."""
     policy: PolicyMaker = PathPolicy
     """Chooses each block's path; asked only with ``fast_exit``, without it all is broadcast."""
 
@@ -57,7 +62,17 @@ BNCM = EngineProfile(
 )
 """The operator collects everybody's vote, or all vote to all; F votes decide at once (§5, §9)."""
 
-PROFILES: dict[Engine, EngineProfile] = {BNCM.name: BNCM, PBFT.name: PBFT}
+DPOS = EngineProfile(
+    name=Engine("dpos"),
+    schedule=producers_in_order,
+    rotation=all_in_turn,
+    fast_exit=False,
+    hands_back=False,
+    moves=True,
+)
+"""Producers elected by score take turns; finality is q locked votes of them (§13)."""
+
+PROFILES: dict[Engine, EngineProfile] = {p.name: p for p in (BNCM, PBFT, DPOS)}
 """Of this build."""
 
 
@@ -95,7 +110,8 @@ def founding_validators(genesis: Genesis) -> ValidatorSet:
     """
     rules = genesis.consensus
     profile = profile_of(rules.engine)
-    validators = founding_set(genesis.validators, rules.f, None if profile.fast_exit else 0)
+    listed = genesis.validators[: founding_size(rules, len(genesis.validators))]
+    validators = founding_set(listed, rules.f, None if profile.fast_exit else 0)
     if rules.engine not in PROFILES:
         _check_fit(profile, validators, rules.path)
     return validators

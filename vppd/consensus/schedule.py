@@ -20,8 +20,13 @@ def round_robin(validators: ValidatorSet, view: View, height: Height) -> Replica
 
 
 def all_in_turn(validators: ValidatorSet) -> int:
-    """The rotation of :func:`round_robin`."""
+    """The rotation of :func:`round_robin` and of :func:`producers_in_order`."""
     return validators.quorum.n
+
+
+def producers_in_order(validators: ValidatorSet, view: View, height: Height) -> ReplicaIndex:
+    """``leader(n,v) = Q[(n − n₀ + v) mod N]``, n₀ the epoch's first height (``dpos``, §13)."""
+    return (height - validators.first + view) % validators.quorum.n
 
 
 def operators_first(validators: ValidatorSet, view: View, height: Height) -> ReplicaIndex:

@@ -14,16 +14,22 @@ from msgspec.structs import replace
 
 from vppd.codec import Malformed
 from vppd.config.genesis import Genesis
-from vppd.crypto import sha256
+from vppd.crypto import Verify, sha256, verify
+from vppd.era import Era
 from vppd.errors import LocalFault
 from vppd.header import Header
 from vppd.ledger import views
 from vppd.ledger.buckets import Buckets, StateProof
+from vppd.ledger.changes import Configure
 from vppd.ledger.context import Context, Failed
+from vppd.ledger.eras import DELAY, in_force, known_eras, latest_era
+from vppd.ledger.governance import configure
 from vppd.ledger.metering import take_reading
 from vppd.ledger.opening import opening_state
 from vppd.ledger.receipts import (
+    EraScheduled,
     ErrorCode,
+    Event,
     Purse,
     Reason,
     Receipt,
@@ -76,12 +82,14 @@ class Execution(NamedTuple):
     """Block time at which there is something to do even without a transaction."""
     refused: tuple[int, ...] = ()
     """Positions of transactions that did not use their nonce: they may yet be executed."""
+    era: Era | None = None
+    """The era this block scheduled."""
 
 
 class Ledger:
     """One chain's state after some height; :meth:`from_genesis` and :meth:`load` make one."""
 
-    __slots__ = ("_buckets", "_ctx", "genesis", "height", "receipts_root", "time_ms")
+    __slots__ = ("_buckets", "_ctx", "_eras", "genesis", "height", "receipts_root", "time_ms")
 
     def __init__(
         self,
@@ -91,6 +99,7 @@ class Ledger:
         height: Height,
         time_ms: TimeMs,
         last_receipts_root: Digest,
+        verify: Verify = verify,
     ) -> None:
         self.genesis = genesis
         self.height: Height = height
@@ -100,7 +109,8 @@ class Ledger:
         self.receipts_root: Digest = last_receipts_root
         """Of the block at ``height``; that of no receipts at genesis."""
         self._buckets = buckets
-        self._ctx = ctx = Context(genesis, state)
+        self._ctx = ctx = Context(genesis, state, verify)
+        self._eras = known_eras(genesis, state)
         for slot, record in state.scan(SLOT):
             phase = Phase(record.phase)
             ctx.agenda.note(slot, phase)
@@ -108,15 +118,19 @@ class Ledger:
                 ctx.books[slot] = restore_book(state, ctx.rules, slot)
 
     @classmethod
-    def from_genesis(cls, genesis: Genesis) -> Ledger:
+    def from_genesis(cls, genesis: Genesis, *, verify: Verify = verify) -> Ledger:
         """The ledger at height 0.
+
+        Args:
+            genesis: the chain.
+            verify: decides on signatures inside operations.
 
         Raises:
             ConfigError: E124; the numbers in genesis cannot be executed.
         """
         state, buckets = opening_state(genesis), Buckets()
         buckets.apply(state.seal())
-        return cls(genesis, state, buckets, 0, 0, EMPTY_ROOT)
+        return cls(genesis, state, buckets, 0, 0, EMPTY_ROOT, verify)
 
     @classmethod
     def load(
@@ -126,6 +140,8 @@ class Ledger:
         entries: Iterable[tuple[bytes, bytes]],
         header: Header | None = None,
         last_receipts_root: Digest = EMPTY_ROOT,
+        *,
+        verify: Verify = verify,
     ) -> Ledger:
         """The ledger as it was after ``height``.
 
@@ -138,6 +154,7 @@ class Ledger:
             entries: the whole state, as :meth:`entries` gave it.
             header: of the block at ``height``; None at genesis.
             last_receipts_root: of the block at ``height``.
+            verify: decides on signatures inside operations.
 
         Raises:
             LocalFault: the header is another block's.
@@ -149,7 +166,8 @@ class Ledger:
         buckets = Buckets()
         buckets.apply(pairs)
         time_ms = 0 if header is None else header.time_ms
-        return cls(genesis, State.load(pairs), buckets, height, time_ms, last_receipts_root)
+        state = State.load(pairs)
+        return cls(genesis, state, buckets, height, time_ms, last_receipts_root, verify)
 
     # ------------------------------------------------------------ execution
 
@@ -166,13 +184,16 @@ class Ledger:
         if header.height != self.height + 1:
             raise LocalFault(f"block {header.height} handed to a ledger at height {self.height}")
         ctx = self._ctx
-        ctx.time_ms = header.time_ms
-        receipts = [self._triggers()]
+        ctx.time_ms, ctx.height = header.time_ms, header.height
+        ctx.era = self.era_at(header.height)
+        own = self._triggers()
+        receipts = [Receipt(Status.OK, ErrorCode.NONE, (), own)]
         tx_ids: list[Digest] = []
         for raw in txs:
             tx_id, receipt = self._transaction(raw)
             tx_ids.append(tx_id)
             receipts.append(receipt)
+        receipts[0] = Receipt(Status.OK, ErrorCode.NONE, (), (*own, *self._conclusions()))
         encoded = tuple(map(encode_receipt, receipts))
         changes = self._buckets.apply(ctx.state.seal())
         self.height, self.time_ms = header.height, header.time_ms
@@ -186,9 +207,10 @@ class Ledger:
             tuple(tx_ids),
             self.next_due_ms,
             tuple(i for i, r in enumerate(receipts[1:]) if r.status == Status.REFUSED),
+            self._scheduled(),
         )
 
-    def _triggers(self) -> Receipt:
+    def _triggers(self) -> tuple[Event, ...]:
         """Every transition whose time has come, each once, before the block's transactions."""
         ctx = self._ctx
         ctx.events = []
@@ -205,7 +227,21 @@ class Ledger:
                     close(ctx, slot)
                 case _:
                     pass  # delivery begins and ends without anything to book
-        return Receipt(Status.OK, ErrorCode.NONE, (), tuple(ctx.events))
+        return tuple(ctx.events)
+
+    def _conclusions(self) -> tuple[Event, ...]:
+        """What follows from the block as a whole, after its transactions."""
+        ctx = self._ctx
+        ctx.events = []
+        latest = latest_era(self.genesis, ctx.state)
+        if latest.epoch > self._eras[-1].epoch:
+            self._eras = known_eras(self.genesis, ctx.state)
+            ctx.events.append(EraScheduled(latest))
+        return tuple(ctx.events)
+
+    def _scheduled(self) -> Era | None:
+        latest = self._eras[-1]
+        return latest if latest.first == self.height + DELAY else None
 
     def _transaction(self, raw: bytes) -> tuple[Digest, Receipt]:
         try:
@@ -252,6 +288,8 @@ class Ledger:
                 _transfer(ctx, sender, op)
             case PlaceOrder():
                 place_order(ctx, sender, op)
+            case Configure():
+                configure(ctx, sender, op)
 
     def _use_nonce(self, sender: PublicKey) -> None:
         state = self._ctx.state
@@ -273,6 +311,22 @@ class Ledger:
     def state_root(self) -> Digest:
         """After ``height``."""
         return self._buckets.root
+
+    @property
+    def eras(self) -> tuple[Era, ...]:
+        """Those known, ascending: the last 16 after genesis, with era 0 before fewer than 16.
+
+        The last may not have begun.
+        """
+        return self._eras
+
+    def era_at(self, height: Height) -> Era:
+        """Who votes at ``height``, as far as it is decided.
+
+        Raises:
+            LookupError: the era is no longer known.
+        """
+        return in_force(self._eras, height)
 
     @property
     def next_due_ms(self) -> TimeMs | None:

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from enum import IntEnum, IntFlag
 from typing import TypeAlias
 
-from vppd.codec import I64, U8, U63, Bytes32, Decoder, Message, encode
+from vppd.codec import I64, U8, U32, U63, Bytes32, Decoder, Message, encode
+from vppd.era import Era
 from vppd.merkle import merkle_root
 from vppd.types import Digest, PublicKey
 
@@ -56,6 +57,23 @@ class ErrorCode(IntEnum):
     DUPLICATE_READING = 19
     BEFORE_FIRST_SLOT = 20
     TOO_MANY_ORDERS = 21
+    NOT_A_GOVERNOR = 22
+    STALE_PROPOSAL = 23
+    ERA_CHANGING = 24
+    ALREADY_APPROVED = 25
+    NOTHING_CHANGES = 26
+    TOO_MANY_CHANGES = 27
+    UNKNOWN_VALIDATOR = 28
+    KEY_TAKEN = 29
+    NAME_TAKEN = 30
+    BAD_NAME_OR_ADDRESS = 31
+    NOT_READY = 32
+    KEY_CONVICTED = 33
+    NO_MEMBER_LEFT = 34
+    TOO_MANY_VALIDATORS = 35
+    BAD_QUORUM = 36
+    BAD_NUMBER = 37
+    UNKNOWN_ENGINE = 38
 
 
 MEANING: dict[ErrorCode, tuple[str, tuple[str, ...]]] = {
@@ -95,6 +113,41 @@ MEANING: dict[ErrorCode, tuple[str, tuple[str, ...]]] = {
     ErrorCode.TOO_MANY_ORDERS: (
         "A member places at most market.max_orders for one slot.",
         ("max_orders",),
+    ),
+    ErrorCode.NOT_A_GOVERNOR: (
+        "Only a member of the era in force, or a registration authority, proposes and approves.",
+        (),
+    ),
+    ErrorCode.STALE_PROPOSAL: (
+        "The proposal is made for another era than the latest scheduled.",
+        ("latest_epoch",),
+    ),
+    ErrorCode.ERA_CHANGING: ("Another change takes effect with this block.", ("first_height",)),
+    ErrorCode.ALREADY_APPROVED: ("The sender has approved exactly this proposal before.", ()),
+    ErrorCode.NOTHING_CHANGES: ("It would leave everything as it is.", ()),
+    ErrorCode.TOO_MANY_CHANGES: (
+        "A block adds, removes, re-keys and readmits at most max(1, f) members.",
+        ("most",),
+    ),
+    ErrorCode.UNKNOWN_VALIDATOR: ("There is no such validator or candidate.", ("change",)),
+    ErrorCode.KEY_TAKEN: ("The key is a validator's, a candidate's or a meter's.", ("change",)),
+    ErrorCode.NAME_TAKEN: ("Another validator or candidate has this name.", ("change",)),
+    ErrorCode.BAD_NAME_OR_ADDRESS: ("A name or an address has not the right form.", ("change",)),
+    ErrorCode.NOT_READY: (
+        "Its ready is another key's, not signed by it, of a height to come, or without a nonce.",
+        ("change",),
+    ),
+    ErrorCode.KEY_CONVICTED: ("The key is proved to have broken the rules.", ("change",)),
+    ErrorCode.NO_MEMBER_LEFT: ("At least one member stays.", ("change",)),
+    ErrorCode.TOO_MANY_VALIDATORS: ("There can be only so many.", ("most",)),
+    ErrorCode.BAD_QUORUM: ("So many members cannot have that f or p.", ("members", "most_f")),
+    ErrorCode.BAD_NUMBER: (
+        "No such number, a value out of range, or one that contradicts another number.",
+        ("change",),
+    ),
+    ErrorCode.UNKNOWN_ENGINE: (
+        "Neither an engine of this build nor the one in genesis, or it does not fit the members.",
+        (),
     ),
     ErrorCode.BEFORE_FIRST_SLOT: ("The meter counts from a later slot on.", ("first_slot",)),
 }
@@ -210,7 +263,43 @@ class Settled(Message, frozen=True, tag=6):
     flags: U8
 
 
-Event: TypeAlias = Posted | SlotAdvanced | OrderAccepted | Traded | ReadingAccepted | Settled
+class EraScheduled(Message, frozen=True, tag=7):
+    """New members or rules from ``era.first`` on; in the block's own receipt, once."""
+
+    era: Era
+
+
+class Approved(Message, frozen=True, tag=8):
+    """A proposal was made or approved."""
+
+    proposal: Bytes32
+    """Its id."""
+    approvals: U32
+    """Of members of the era in force."""
+    needed: U32
+    authority: U8
+    """1: an authority's approval is missing."""
+
+
+class AccountOpened(Message, frozen=True, tag=9):
+    """A new validator has an account, without money."""
+
+    account: Bytes32
+    credit: U32
+    """Parts per million."""
+
+
+Event: TypeAlias = (
+    Posted
+    | SlotAdvanced
+    | OrderAccepted
+    | Traded
+    | ReadingAccepted
+    | Settled
+    | EraScheduled
+    | Approved
+    | AccountOpened
+)
 
 
 class Receipt(Message, frozen=True):

@@ -16,6 +16,7 @@ from vppd.codec import U32, U63, Bytes32, Bytes64, Decoder, Malformed, Message, 
 from vppd.config.genesis import ConsensusRules
 from vppd.crypto import DOMAIN, Signer, Verify, sha256
 from vppd.errors import PeerFault
+from vppd.ledger.changes import Configure
 from vppd.types import Digest, Height, PublicKey, Signature
 
 VERSION: Final = 1
@@ -61,8 +62,8 @@ class Reading(Message, frozen=True, tag=3):
     """Energy given to the grid since ever (OBIS 2.8.0)."""
 
 
-Op: TypeAlias = Transfer | PlaceOrder | Reading
-"""What a transaction does; tags 4 and up are free."""
+Op: TypeAlias = Transfer | PlaceOrder | Reading | Configure
+"""What a transaction does."""
 
 
 class Body(Message, frozen=True):

@@ -424,7 +424,7 @@ class Daemon:
         self._driver.wake()
         leader = 0
         if isinstance(message, Block):
-            leader = machine.engine.leader(message.view, message.height)
+            leader = machine.terms.leader(message.epoch, message.view, message.height)
         self._metrics.heard(message, leader)
         self._note(peer, message)
 

@@ -366,11 +366,12 @@ class Trusting(Gate):
     def _check_decision(self, certificate: Certificate) -> None:
         signers = signers_of(certificate)
         fast = certificate.kind == CertificateKind.FAST
-        enough = signers == (OPERATOR,) if fast else len(signers) > 2 * self._validators.quorum.f
+        f = self._term(certificate.epoch).validators.quorum.f
+        enough = signers == (OPERATOR,) if fast else len(signers) > 2 * f
         if not enough or len(certificate.signatures) != len(signers):
             raise Malformed(f"height {certificate.height}: not the operator's word")
         at = (certificate.epoch, certificate.view, certificate.height, certificate.digest)
         signed = sign_bytes(TAG_VOTE if fast else TAG_COMMIT, self._chain_id, *at)
         for index, signature in zip(signers, certificate.signatures, strict=True):
-            if not self._verify(self._member(index), signed, signature):
+            if not self._verify(self._member(certificate.epoch, index), signed, signature):
                 raise BadSignature(f"replica {index} did not sign height {certificate.height}")
