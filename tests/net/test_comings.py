@@ -107,9 +107,12 @@ async def test_of_two_the_higher_key_dials_and_of_two_founders_the_higher_place(
     plant: Plant,
 ) -> None:
     nodes = await founders(plant, 2)
-    assert [len(node.network._roster.slots) for node in nodes] == [1, 1]
+    assert [len(node.network._directory.slots) for node in nodes] == [1, 1]
     dialling = [
-        {slot.entry.name: slot.dialling is not None for slot in node.network._roster.slots.values()}
+        {
+            slot.entry.name: slot.dialling is not None
+            for slot in node.network._directory.slots.values()
+        }
         for node in nodes
     ]
     assert dialling == [{"node-1": False}, {"node-0": True}]
@@ -121,7 +124,7 @@ async def test_of_two_the_higher_key_dials_and_of_two_founders_the_higher_place(
     late.network.promote(own)
     await settled(plant, [*nodes, late])
     for i, node in enumerate(nodes):
-        ours = next(s for s in node.network._roster.slots.values() if s.entry.key == own.key)
+        ours = next(s for s in node.network._directory.slots.values() if s.entry.key == own.key)
         assert (ours.dialling is not None) is (KEYS[i].public_key > own.key)
 
 

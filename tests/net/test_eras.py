@@ -6,7 +6,7 @@ import pytest
 
 from tests.net.comings import until
 from tests.net.plant import KEYS, Down, Node, Plant
-from tests.node.eras import FOUNDERS, GENESIS, era, member
+from tests.node.eras import FOUNDERS, GENESIS, era, member, numbers
 from vppd.config.peers import Peer
 from vppd.era import Era
 from vppd.net.hello import Kind
@@ -21,7 +21,7 @@ class Living:
     def __init__(self, plant: Plant, key: int, peers: tuple[Peer, ...]) -> None:
         self.plant = plant
         self.key = key
-        self.membership = Membership(KEYS[key].public_key, FOUNDERS, peers)
+        self.membership = Membership(KEYS[key].public_key, numbers().__getitem__, FOUNDERS, peers)
         self.node: Node | None = None
 
     async def start(self) -> None:

@@ -6,7 +6,23 @@ from tests.net.plant import KEYS
 from vppd.config.genesis import ValidatorEntry
 from vppd.config.peers import Peer
 from vppd.era import Era, EraMember
-from vppd.types import Role
+from vppd.types import PeerNumber, PublicKey, Role
+
+
+class Numbers(dict[PublicKey, PeerNumber]):
+    """As the machine numbers keys."""
+
+    def __missing__(self, key: PublicKey) -> PeerNumber:
+        self[key] = len(self)
+        return self[key]
+
+
+def numbers() -> Numbers:
+    given = Numbers()
+    for founder in FOUNDERS:
+        given[founder.key]
+    return given
+
 
 FOUNDERS = tuple(
     ValidatorEntry(name=f"node-{i}", role=Role.DER if i else Role.OPERATOR, key=KEYS[i].public_key)

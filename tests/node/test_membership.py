@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.net.plant import KEYS
-from tests.node.eras import FOUNDERS, GENESIS, PEERS, era, member
+from tests.node.eras import FOUNDERS, GENESIS, PEERS, era, member, numbers
 from vppd.node.membership import Membership, Plan
 from vppd.types import Role
 
@@ -15,7 +15,7 @@ def names(plan: Plan) -> list[tuple[int, str]]:
 
 
 def of(i: int) -> Membership:
-    return Membership(KEYS[i].public_key, FOUNDERS, PEERS)
+    return Membership(KEYS[i].public_key, numbers().__getitem__, FOUNDERS, PEERS)
 
 
 def test_without_eras_the_founders_are_the_members() -> None:
@@ -102,7 +102,7 @@ def test_candidates_stay_whoever_is_elected() -> None:
 
 
 def test_a_node_that_is_no_member_also_follows_whom_peers_toml_lists() -> None:
-    membership = Membership(STRANGER, FOUNDERS, PEERS)
+    membership = Membership(STRANGER, numbers().__getitem__, FOUNDERS, PEERS)
     plan = membership.plan((), 0)
     assert plan.own is None
     assert names(plan) == [(0, "node-0"), (1, "node-1"), (2, "node-2"), (3, "node-5")]

@@ -14,18 +14,18 @@ from collections.abc import Callable
 from vppd.config.node import is_loopback
 from vppd.config.values import parse_address
 from vppd.net.dial import Backoff, dial
+from vppd.net.directory import Directory, Slot
 from vppd.net.hello import Kind, RefusalCode
 from vppd.net.limits import Offences
 from vppd.net.link import Deadlines, Link
-from vppd.net.roster import Roster, Slot
 from vppd.net.tls import Tls, explain, explain_handshake
 
 
 class Dialler:
-    """Dials the peers of a roster.
+    """Dials the peers of a directory.
 
     Args:
-        roster: says whom, and as what.
+        directory: says whom, and as what.
         make: a link to a slot, greeting as that kind.
         tls: ``None``: plain, on this machine only.
         deadlines: how long anything may take.
@@ -38,7 +38,7 @@ class Dialler:
 
     def __init__(
         self,
-        roster: Roster,
+        directory: Directory,
         make: Callable[[Slot, Kind], Link],
         tls: Tls | None,
         deadlines: Deadlines,
@@ -49,7 +49,7 @@ class Dialler:
         not_reached: Callable[[Slot, str], None],
         told: Callable[[Slot, str], None],
     ) -> None:
-        self._roster = roster
+        self._directory = directory
         self._make = make
         self._tls = tls
         self._deadlines = deadlines
@@ -63,7 +63,7 @@ class Dialler:
         """Keep a link to that peer, until it is the one that dials."""
         failures = 0
         now = asyncio.get_running_loop().time
-        while (kind := self._roster.greeting(slot)) is not None:
+        while (kind := self._directory.greeting(slot)) is not None:
             there = slot.link
             if there is not None and (kind is Kind.OBSERVER or there.greeted_as is kind):
                 await there.gone.wait()
@@ -99,7 +99,7 @@ class Dialler:
                 self._not_reached(slot, link.why)
             elif link.refusal is not RefusalCode.LIVE_SESSION:
                 failures = 0  # else its refusal is in the books; ask again after a while
-        if self._roster.is_ours_to_dial(slot):
+        if self._directory.is_ours_to_dial(slot):
             slot.as_observer = False
         return failures
 

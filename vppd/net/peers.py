@@ -1,6 +1,6 @@
 """The network of one node: whom it listens to, whom it dials, and which links are up.
 
-Two validators know which of them dials (:mod:`vppd.net.roster`); an observer dials every validator.
+Two validators know which of them dials (`vppd.net.directory`); an observer dials every validator.
 There is one link per validator; a newer one that has proven itself replaces the older, at once if
 it is of the same process, else unless the older one is still heard. Validators come and go while
 the node runs. Clients come over the Unix socket, or over the port with a certificate of the plant.
@@ -33,6 +33,7 @@ from vppd.net.copies import (
 )
 from vppd.net.dial import BACKOFF, SHUTDOWN_SECONDS, Backoff
 from vppd.net.dialler import Dialler
+from vppd.net.directory import Directory, PeerEntry, PeerState, Slot
 from vppd.net.frames import REQUEST_CAPS, peer_caps
 from vppd.net.handler import Handler
 from vppd.net.hello import Channel, Full, Handshake, Kind, RefusalCode, Self
@@ -40,7 +41,6 @@ from vppd.net.limits import CUT_FAULTS, Offences
 from vppd.net.link import DEADLINES, Deadlines, Link, Terms
 from vppd.net.outgoing import Shared
 from vppd.net.ports import Listener, Pending, bind_tcp, bind_unix, require_loopback
-from vppd.net.roster import PeerEntry, PeerState, Roster, Slot
 from vppd.net.tls import Tls, explain_handshake
 from vppd.types import PeerNumber, PublicKey
 
@@ -99,12 +99,12 @@ class Network:
         self._deadlines = deadlines
         loop = asyncio.get_running_loop()
         self._now = loop.time
-        self._roster = Roster(me.signer.public_key, me.kind, validators, loop.time())
-        self._slots = self._roster.slots
+        self._directory = Directory(me.signer.public_key, me.kind, validators, loop.time())
+        self._slots = self._directory.slots
         self._pending = Pending(self._peer_hosts())
         self._offences = Offences()
         self._dialler = Dialler(
-            self._roster,
+            self._directory,
             lambda slot, kind: self._new_link(slot.entry.addr, slot.entry.key, kind),
             tls, deadlines, backoff, chance or random.SystemRandom(), self._offences,
             not_reached=self._not_reached, told=self._told_no_validator,
@@ -189,12 +189,12 @@ class Network:
 
         As an observer it is connected already, perhaps; it has to come again as a validator.
         """
-        slot = self._roster.by_key(entry.key)
+        slot = self._directory.by_key(entry.key)
         if slot is not None:
             slot.entry = entry
             self._pending.know(self._peer_hosts())
             return
-        slot = self._roster.add(entry, self._now())
+        slot = self._directory.add(entry, self._now())
         self._pending.know(self._peer_hosts())
         log.info("peer_admitted", peer=entry.name, addr=entry.addr)
         self._cut_guests(entry.key, "a validator now: come as one")
@@ -202,7 +202,7 @@ class Network:
 
     def dismiss(self, key: PublicKey, reason: str) -> None:
         """No validator any more: its link is cut, and it is refused with this reason, as one."""
-        slot = self._roster.by_key(key)
+        slot = self._directory.by_key(key)
         if slot is None:
             return
         self._stop_dialling(slot)
@@ -210,29 +210,29 @@ class Network:
             if link is not None:
                 link.cut(reason, RefusalCode.NO_VALIDATOR)
         self._claims.withdraw(slot.entry.index)
-        self._roster.remove(slot, reason)
+        self._directory.remove(slot, reason)
         self._pending.know(self._peer_hosts())
         log.warning("peer_dismissed", peer=slot.entry.name, why=reason)
 
     def members(self) -> tuple[PublicKey, ...]:
         """Every validator's key, in the order of peer numbers; this node's own included."""
-        return tuple(sorted(self._roster.numbers, key=self._roster.numbers.__getitem__))
+        return tuple(sorted(self._directory.numbers, key=self._directory.numbers.__getitem__))
 
     def remember(self, dismissed: Mapping[PublicKey, str]) -> None:
         """Tell these, too, when they come as validators, why they are none."""
-        self._roster.dismissed.update(dismissed)
+        self._directory.dismissed.update(dismissed)
 
     def promote(self, own: PeerEntry) -> None:
         """This node is a validator: it greets as one from now on, and every peer again."""
         if self._me.kind is Kind.VALIDATOR:
             return
         self._me = self._me._replace(kind=Kind.VALIDATOR)
-        self._roster.join(own)
+        self._directory.join(own)
         log.info("promoted", name=own.name)
         for slot in tuple(self._slots.values()):
             self._stop_dialling(slot)
             # Where it dials, it has to be made to; where we do, the old link stays until then.
-            if slot.link is not None and not self._roster.is_ours_to_dial(slot):
+            if slot.link is not None and not self._directory.is_ours_to_dial(slot):
                 slot.link.cut("a validator now: dial it as one")
             self._dial(slot)
 
@@ -241,14 +241,14 @@ class Network:
         if self._me.kind is not Kind.VALIDATOR:
             return
         self._me = self._me._replace(kind=Kind.OBSERVER)
-        self._roster.leave()
+        self._directory.leave()
         log.warning("demoted", why=reason)
         for slot in self._slots.values():
             self._dial(slot)
 
     def dismissed_by(self) -> dict[str, str]:
         """Validators that take this one for none, by name, and what they say."""
-        return self._roster.dismissed_by()
+        return self._directory.dismissed_by()
 
     def send(self, peer: PeerNumber, frame: bytes) -> bool:
         """Queue a frame for a validator; whether it will be sent."""
@@ -435,8 +435,8 @@ class Network:
     ) -> Link:
         def opening(channel: Channel) -> Handshake:
             me = self._me if kind is None else self._me._replace(kind=kind)
-            nonce, roster = secrets.token_bytes(32), self._roster
-            return Handshake(me, roster.numbers, nonce, channel, expected, roster.dismissed)
+            nonce, directory = secrets.token_bytes(32), self._directory
+            return Handshake(me, directory.numbers, nonce, channel, expected, directory.dismissed)
 
         own = self._tls.fingerprint if self._tls is not None else None
         return Link(self, opening, own, remote, self._deadlines, self._shared)
@@ -549,7 +549,7 @@ class Network:
                 guest.cut(why)
 
     def _told_no_validator(self, slot: Slot, why: str) -> None:
-        if self._roster.kind is Kind.VALIDATOR and self._roster.take_no(slot, why):
+        if self._directory.kind is Kind.VALIDATOR and self._directory.take_no(slot, why):
             log.warning("no_validator", said_by=slot.entry.name, why=why)
 
     def _peer_hosts(self) -> frozenset[str]:

@@ -7,7 +7,7 @@ import gc
 import secrets
 import signal
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -32,10 +32,9 @@ from vppd.consensus.messages import (
 )
 from vppd.consensus.profile import founding_validators
 from vppd.crypto import verify
-from vppd.era import Era, EraMember
 from vppd.errors import LocalFault, PeerFault
 from vppd.header import decode_header
-from vppd.ledger.execution import Ledger
+from vppd.ledger.execution import Execution, Ledger
 from vppd.ledger.transaction import InvalidTransaction
 from vppd.net.frames import ANSWER_CAPS, PUSH, REQUEST, RESPONSE, encode_frame
 from vppd.net.gate import BadSignature, PeerMessage, decode_message
@@ -49,7 +48,7 @@ from vppd.node.clocks import Clocks
 from vppd.node.driver import Disk, Driver
 from vppd.node.http import Health, serve_http
 from vppd.node.machine import Committed, Frame, Machine, Turn
-from vppd.node.membership import Membership
+from vppd.node.membership import Membership, Plan
 from vppd.node.mempool import Refused
 from vppd.node.metrics import Metrics
 from vppd.node.notify import notify, watchdog_interval_s
@@ -149,9 +148,6 @@ class Daemon:
         self._metrics = Metrics(founding_validators(home.genesis).quorum)
         self._trace = Trace(home.node.trace_heights)
         self._heights: dict[PeerNumber, Height] = {}
-        self._membership = Membership(
-            home.signer.public_key, home.genesis.validators, home.peers.peers
-        )
         self._subscribers: dict[Link, None] = {}
         self._requests: dict[Link, deque[bytes]] = {}
         """Of clients that wait for an answer, in the order they came."""
@@ -170,6 +166,10 @@ class Daemon:
         """
         home = self._home
         self._machine, first = await resume(home, self._store)
+        self._membership = Membership(
+            home.signer.public_key, self._machine.roster.number, home.genesis.validators,
+            home.peers.peers,
+        )  # fmt: skip
         quorum, rules = self._machine.validators.quorum, home.genesis.consensus
         self._clocks = Clocks(quorum.n, quorum.f, rules.clock_tolerance_ms)
         self._network = self._make_network()
@@ -214,12 +214,12 @@ class Daemon:
     def _make_network(self) -> Network:
         home, machine = self._home, self._machine
         node = home.node
-        plan = self._membership.plan((), machine.ledger.height)
+        plan = self._plan()
         kind = Kind.OBSERVER if plan.own is None else Kind.VALIDATOR
         tls = None
         if node.transport == "tls":
             tls = load_tls(node.ca, node.cert, node.cert_key, node.crl)
-        return Network(
+        network = Network(
             Self(
                 kind,
                 home.name,
@@ -235,19 +235,23 @@ class Daemon:
             handler=self,
             liars=machine.validators.quorum.f,
         )
+        self._membership.follow(network, plan)
+        return network
 
-    def follow_eras(self, eras: Sequence[Era], candidates: Sequence[EraMember] = ()) -> None:
-        """Connect to whom they name and cut who is gone; after each execution that changes them.
+    def _plan(self) -> Plan:
+        """Whom the network is to have links to, as the ledger stands."""
+        ledger = self._machine.ledger
+        return self._membership.plan(ledger.eras, ledger.height)
 
-        Args:
-            eras: those the ledger knows, ascending.
-            candidates: who may be elected.
-        """
+    def _follow_eras(self, executed: Execution) -> None:
+        """Connect to whom a new era names; cut who is gone when it begins."""
         machine = self._machine
-        quorum = machine.validators.quorum
+        begins = any(era.first == executed.height + 1 for era in machine.ledger.eras)
+        if executed.era is None and not begins:
+            return
+        quorum = machine.terms.at(machine.ledger.height + 1).validators.quorum
         self._clocks.expect(quorum.n, quorum.f)
-        plan = self._membership.plan(eras, machine.ledger.height, candidates)
-        self._membership.follow(self._network, plan)
+        self._membership.follow(self._network, self._plan())
 
     def _is_ready(self) -> bool:
         return self._machine.engine.status().applied and not self._driver.disk_low
@@ -279,6 +283,7 @@ class Daemon:
                     self._network.send(index, data)
 
     def _announce(self, block: Committed, dropped: tuple[Digest, ...]) -> None:
+        self._follow_eras(block.execution)
         if self._subscribers:
             payload = committed_push(block, dropped)
             if len(payload) > ANSWER_CAPS[PUSH]:

@@ -7,7 +7,7 @@ and the height, whatever was seen before, so a node that was away has nothing to
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from vppd.config.genesis import ValidatorEntry
@@ -31,18 +31,26 @@ class Plan(NamedTuple):
 
 
 class Membership:
-    """Numbers peers, and keeps the network as the chain says.
+    """Keeps the network as the chain says.
 
     Args:
         own: this node's key.
+        number: what the network calls the holder of a key; the machine gives the next number to a
+            new one.
         founders: of genesis; their places are their numbers.
         peers: of peers.toml: addresses of members that name none, and, while this node is no
             validator, further nodes to follow the chain from.
     """
 
     def __init__(
-        self, own: PublicKey, founders: Sequence[ValidatorEntry], peers: Sequence[Peer]
+        self,
+        own: PublicKey,
+        number: Callable[[PublicKey], PeerNumber],
+        founders: Sequence[ValidatorEntry],
+        peers: Sequence[Peer],
     ) -> None:
+        self.number = number
+        """What the network calls the holder of a key."""
         self._own = own
         self._founders = tuple(
             EraMember(founder.key, founder.role is Role.OPERATOR, founder.name)
@@ -50,13 +58,8 @@ class Membership:
         )
         self._peers = {peer.key: peer for peer in peers}
         self._members = dict(enumerate(self._founders))
-        self._numbers = {member.key: number for number, member in self._members.items()}
         self.dismissed = ""
         """Why this node is no validator although it was one; empty: it is one, or never was."""
-
-    def number(self, key: PublicKey) -> PeerNumber:
-        """What the network calls the holder of a key; a new one gets the next number."""
-        return self._numbers.setdefault(key, len(self._numbers))
 
     def member(self, number: PeerNumber) -> EraMember | None:
         """Who has that number, as the last era it was in says; ``None``: it never was in one."""

@@ -88,7 +88,7 @@ class Slot:
         )  # fmt: skip
 
 
-class Roster:
+class Directory:
     """Every other validator, by peer number and by key.
 
     Args:
