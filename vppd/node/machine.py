@@ -26,6 +26,7 @@ from vppd.consensus.boundary import (
     Applied,
     BodyRecord,
     Decision,
+    Drawn,
     Engine,
     Fired,
     Input,
@@ -75,12 +76,23 @@ from vppd.crypto import Signer, Verify
 from vppd.errors import LocalFault
 from vppd.header import Header, decode_header
 from vppd.ledger.block import make_header
+from vppd.ledger.changes import Ready, ready_bytes
 from vppd.ledger.execution import Execution, Ledger
 from vppd.ledger.transaction import Transaction
 from vppd.net.gate import Gate, PeerMessage, header_of
 from vppd.node.mempool import Mempool
 from vppd.node.roster import PeerNumber, Roster
-from vppd.types import Digest, Epoch, Height, Mode, PublicKey, ReplicaIndex, TimeMs, View
+from vppd.types import (
+    ZERO_DIGEST,
+    Digest,
+    Epoch,
+    Height,
+    Mode,
+    PublicKey,
+    ReplicaIndex,
+    TimeMs,
+    View,
+)
 
 INBOX_BYTES = 4 * 1024 * 1024
 """Of one sender's messages, waiting for the next turn."""
@@ -178,6 +190,8 @@ class Machine:
         self._frames: list[Frame] = []
         self._view: tuple[Epoch, View] = (0, 0)
         """The view whose leader has been sent what waits here."""
+        self._nonce: Digest = ZERO_DIGEST
+        """What this node's memory is called, durably."""
         self._recovered: list[Committed] = []
         """Executed at the start; part of the first effects, so that the host stores them."""
 
@@ -239,7 +253,7 @@ class Machine:
         """Whether it is worth checking the signatures of this message from that node."""
         header = header_of(message, self.terms.leader)
         if header is None:
-            return True
+            return not isinstance(message, Reply) or self.terms.of(message.epoch) is not None
         if self.terms.of(header.epoch) is None:
             return False
         if header.epoch > self.term.epoch:
@@ -265,6 +279,22 @@ class Machine:
         if self._queued[sender] + size <= INBOX_BYTES:
             self._queued[sender] += size
             self._inbox.append(Received(sender, message))
+
+    def draw(self, nonce: Digest) -> None:
+        """Random bytes that may name this node's memory; see :meth:`ready`."""
+        self._inbox.append(Drawn(nonce))
+
+    def ready(self) -> Ready | None:
+        """What asks the members to admit this node, or to let it vote again; only once named.
+
+        ``None``: it has no nonce yet (:meth:`draw`), or that is not durable.
+        """
+        ledger = self.ledger
+        if self._nonce == ZERO_DIGEST:
+            return None
+        at = (self.term.epoch, ledger.height, ledger.state_root, self._nonce)
+        signature = self._signer.sign(ready_bytes(self.genesis.digest, *at))
+        return Ready(self.key, *at, signature)
 
     def fire(self, timer: Timer) -> None:
         """A timer ran out."""
@@ -373,6 +403,7 @@ class Machine:
     def release(self, turn: Turn, now: Now) -> Effects:
         """The turn's records are durable: sign, send, execute."""
         step = turn.step
+        self._nonce = self.engine.status().nonce
         frames, self._frames = self._frames, []
         for send in step.send:
             signed = self._sign(send.message)
@@ -486,9 +517,13 @@ class Machine:
     # ------------------------------------------------------------ signatures
 
     def _sign(self, message: ConsensusMessage) -> ConsensusMessage:
-        """Fill in this node's signatures; what needs none passes."""
+        """Fill in this node's signatures; what needs none passes, or has another's."""
         sign = self._signer.sign
         match message:
+            case Prepare(sig=sig) | Commit(sig=sig) | NewView(sig=sig) if sig != ZERO_SIGNATURE:
+                return message
+            case ViewChange(Standing(sig=sig)) if sig != ZERO_SIGNATURE:
+                return message
             case Block(epoch, view, height, digest, path, header, txs):
                 proposal = sign(self._bytes(TAG_PROPOSAL, epoch, view, height, digest))
                 vote = sign(self._bytes(TAG_VOTE, epoch, view, height, digest))
@@ -511,7 +546,7 @@ class Machine:
                 return Reply(epoch, height, digest, state_root, receipts_root, signer, sig)
             case ViewChange(standing, decision, prepared):
                 return ViewChange(self._sign_standing(standing), decision, prepared)
-            case NewView() if message.sig == ZERO_SIGNATURE:  # else another leader's, passed on
+            case NewView():
                 sig = sign(new_view_bytes(self.genesis.digest, message))
                 return msgspec.structs.replace(message, sig=sig)
             case _:

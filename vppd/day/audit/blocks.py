@@ -17,6 +17,9 @@ from vppd.day.audit.settlements import Settlements
 from vppd.day.audit.slots import Slots
 from vppd.day.audit.trades import Trades
 from vppd.ledger.receipts import (
+    AccountOpened,
+    Approved,
+    EraScheduled,
     Event,
     OrderAccepted,
     Posted,
@@ -178,6 +181,8 @@ class _Audit:
                     self._settlements.read(event)
             case Settled():
                 self._settlements.settle(event, by_time=by_time)
+            case EraScheduled() | Approved() | AccountOpened():
+                pass  # who votes moves no money
             case _:  # pragma: no cover
                 assert_never(event)
 
