@@ -22,6 +22,7 @@ T = TypeVar("T")
 SOCKET_PATH_BYTES = 107
 """Longest path of a Unix socket on Linux (unix(7)): 108 with the zero at the end."""
 Transport = Literal["tls", "plain"]
+Wire = Literal[2, 3]
 Synchronous = Literal["full", "normal", "off"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "json", "console"]
@@ -45,6 +46,7 @@ class NetTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     cert_key: str = "node-tls.key"
     crl: str | None = None
     socket: str = "vppd.sock"
+    wire: Wire = 3
 
 
 class HttpTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -97,6 +99,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     crl: Path | None
     socket: Path
     """Unix socket for clients on this machine."""
+    wire: Wire
+    """Newest version of the protocol to speak with other nodes."""
     http_listen: str | None
     """Loopback ``host:port`` of /metrics, /livez and /readyz; ``None``: the port after listen's;
     empty: no HTTP."""
@@ -181,6 +185,7 @@ def _decode(file: NodeFile, path: Path, *, bench: bool) -> NodeConfig:
         cert_key=base / file.net.cert_key,
         crl=None if file.net.crl is None else base / file.net.crl,
         socket=socket,
+        wire=file.net.wire,
         http_listen=file.http.listen,
         store=base / file.store.path,
         synchronous=file.store.synchronous,
