@@ -125,7 +125,7 @@ class _Beginning(NamedTuple):
 
 
 def _beginning(recorded: Recorded, genesis: Genesis, store: Path | None) -> _Beginning:
-    ledger = Ledger.from_genesis(genesis)
+    ledger = Ledger.from_genesis(genesis, verify=verify)
     log: tuple[Record, ...] = ()
     header: Header | None = None
     below = recorded.head["first"] - 1
