@@ -123,7 +123,7 @@ class Cluster:
         self._queue: list[tuple[int, int, Action]] = []
         self._sequence = 0
         self._trace = hashlib.sha256()
-        ledger = Ledger.from_genesis(self.genesis)
+        ledger = Ledger.from_genesis(self.genesis, verify=sim_verify)
         self.nodes = [Node(i, self) for i in range(setup.n)]
         probe = Machine(self.genesis, node_key(0), sim_verify, ledger)
         self.quorum = probe.validators.quorum
