@@ -200,7 +200,7 @@ class _Check:
         self._genesis = genesis
         self._verify = verifier
         self._validators = founding_validators(genesis)
-        self._ledger = Ledger.from_genesis(genesis)
+        self._ledger = Ledger.from_genesis(genesis, verify=self._verify)
         self._parent: Digest = genesis.digest
         self._parent_time_ms: TimeMs = 0
         self._executed = executed
