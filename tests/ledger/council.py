@@ -18,7 +18,8 @@ from vppd.config.genesis import (
 )
 from vppd.crypto import SigningKey, sha256
 from vppd.era import Era
-from vppd.ledger.changes import Add, Change, Configure, Ready, Rekey, signed_part
+from vppd.ledger.changes import Add, Change, Configure, Rekey
+from vppd.ledger.proofs import Ready, signed_part
 from vppd.ledger.receipts import EraScheduled, ErrorCode, Receipt, Status
 from vppd.types import PublicKey, Role, TimeMs
 

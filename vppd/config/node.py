@@ -15,7 +15,7 @@ from vppd.config.keys import key_path
 from vppd.config.toml import bad_value, convert, parse, read_bytes
 from vppd.config.values import parse_address, parse_name, parse_size
 from vppd.errors import ConfigError
-from vppd.types import Role
+from vppd.types import Digest, Height, Role
 
 T = TypeVar("T")
 
@@ -26,6 +26,11 @@ Wire = Literal[2, 3]
 Synchronous = Literal["full", "normal", "off"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "json", "console"]
+SyncMode = Literal["auto", "snapshot", "replay"]
+SNAPSHOT_AFTER = 10_000
+"""Heights behind, beyond which a new node begins with a snapshot (protocol.md, §10)."""
+RETENTION: dict[Role, int] = {Role.DER: 10_000, Role.OPERATOR: 0, Role.OBSERVER: 0}
+"""Blocks that a node keeps whole; 0: all (protocol.md, §10, GC)."""
 
 
 class NodeTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -62,6 +67,15 @@ class StoreTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     path: str = "chain.db"
     synchronous: Synchronous = "full"
     min_free: str = "512MiB"
+    retention_blocks: Annotated[int, Meta(ge=0, lt=2**62)] | None = None
+
+
+class SyncTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[sync]`` as written."""
+
+    mode: SyncMode = "auto"
+    snapshot_after: Annotated[int, Meta(ge=0, lt=2**62)] = SNAPSHOT_AFTER
+    trust: str | None = None
 
 
 class LogTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -80,7 +94,18 @@ class NodeFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     net: NetTable = NetTable()
     http: HttpTable = HttpTable()
     store: StoreTable = StoreTable()
+    sync: SyncTable = SyncTable()
     log: LogTable = LogTable()
+
+
+class Trust(msgspec.Struct, frozen=True):
+    """A block that somebody knows to be of this chain, not from its nodes."""
+
+    height: Height
+    digest: Digest
+
+    def __str__(self) -> str:
+        return f"{self.height}:{self.digest.hex()}"
 
 
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,6 +136,14 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     synchronous: Synchronous
     min_free_bytes: int
     """Free disk space below which the node stops signing."""
+    retention_blocks: int | None
+    """Blocks kept whole; 0: all; ``None``: as the node's role has it (:data:`RETENTION`)."""
+    sync_mode: SyncMode
+    """How a node without any block gets to where the plant is."""
+    snapshot_after: int
+    """With ``auto``: heights behind, beyond which it begins with a snapshot."""
+    trust: Trust | None
+    """A block that the chain must have."""
     log_level: LogLevel
     log_format: LogFormat
     trace_heights: int
@@ -194,10 +227,28 @@ def _decode(file: NodeFile, path: Path, *, bench: bool) -> NodeConfig:
         store=base / file.store.path,
         synchronous=file.store.synchronous,
         min_free_bytes=_check(path, "store.min_free", parse_size, file.store.min_free),
+        retention_blocks=file.store.retention_blocks,
+        sync_mode=file.sync.mode,
+        snapshot_after=file.sync.snapshot_after,
+        trust=None
+        if file.sync.trust is None
+        else _check(path, "sync.trust", parse_trust, file.sync.trust),
         log_level=file.log.level,
         log_format=file.log.format,
         trace_heights=file.log.trace_heights,
     )
+
+
+def parse_trust(text: str) -> Trust:
+    """A block as ``HEIGHT:HASH``, in digits and 64 hexadecimal digits.
+
+    Raises:
+        ValueError: not that.
+    """
+    height, _, digest = text.partition(":")
+    if not height.isascii() or not height.isdigit() or int(height) < 1 or len(digest) != 64:
+        raise ValueError(f"{text!r} is not HEIGHT:HASH, like 128:{'ab' * 32}")
+    return Trust(int(height), bytes.fromhex(digest))
 
 
 def is_loopback(host: str) -> bool:

@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
-import struct
 from typing import Annotated, TypeAlias
 
 from msgspec import Meta
 
-from vppd.codec import U63, Bytes32, Bytes64, Message, encode
-from vppd.crypto import DOMAIN, sha256
+from vppd.codec import U63, Bytes32, Message, encode
+from vppd.crypto import sha256
 from vppd.era import Name
-from vppd.types import Digest, Epoch, Height
+from vppd.ledger.proofs import Ready
+from vppd.types import Digest
 
-TAG_READY = b"Y"
-_AT = struct.Struct(">QQ")
 Address: TypeAlias = Annotated[str, Meta(max_length=128)]
 """``host:port``; empty: where peers.toml says."""
-
-
-class Ready(Message, frozen=True, tag=4):
-    """A node says that it follows the chain and can vote; signed by its own key (§4)."""
-
-    key: Bytes32
-    epoch: U63
-    """In force when it signed."""
-    height: U63
-    """Executed when it signed."""
-    state_root: Bytes32
-    """After ``height``."""
-    nonce: Bytes32
-    """Drawn by that node after it last had no memory of its votes."""
-    sig: Bytes64
 
 
 class Add(Message, frozen=True, tag=1):
@@ -102,15 +85,3 @@ class Configure(Message, frozen=True, tag=7):
     def digest(self) -> Digest:
         """The proposal's id."""
         return sha256(encode((self.epoch, self.changes)))
-
-
-def ready_bytes(
-    chain_id: Digest, epoch: Epoch, height: Height, state_root: Digest, nonce: Digest
-) -> bytes:
-    """What a ``ready`` signs: ``"VPPD1" ‖ "Y" ‖ chain_id ‖ epoch ‖ height ‖ root ‖ nonce``."""
-    return DOMAIN + TAG_READY + chain_id + _AT.pack(epoch, height) + state_root + nonce
-
-
-def signed_part(ready: Ready, chain_id: Digest) -> bytes:
-    """What the signature of ``ready`` covers."""
-    return ready_bytes(chain_id, ready.epoch, ready.height, ready.state_root, ready.nonce)

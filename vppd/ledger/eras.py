@@ -10,12 +10,14 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
+from vppd.config.engines import OWN
 from vppd.config.founding import founding_era
-from vppd.config.genesis import Genesis
+from vppd.config.genesis import Engine, Genesis
+from vppd.consensus.profile import check_fit, profile_of
 from vppd.consensus.quorum import quorums
 from vppd.consensus.terms import validators_of
-from vppd.consensus.validators import ValidatorSet
 from vppd.era import Era
+from vppd.errors import ConfigError, LocalFault
 from vppd.ledger.state import BALLOT, ERA, PROPOSAL, State
 from vppd.types import Epoch, Height
 
@@ -57,37 +59,46 @@ def in_force(eras: Sequence[Era], height: Height) -> Era:
     raise LookupError(f"the era of height {height} is no longer known")
 
 
-def schedule(state: State, height: Height, latest: Era, era: Era) -> None:
-    """Block ``height`` decides on ``era``; what it decided on before, if anything, is replaced.
-
-    A new era ends every proposal made for the one before it.
+def follow(latest: Era, height: Height) -> Era:
+    """The era that block ``height`` decides on, before anything is changed in it.
 
     Args:
-        state: to change.
+        latest: scheduled so far; by this very block, if something in it did before.
         height: of the block being executed.
-        latest: scheduled so far.
-        era: what is to follow; its epoch and first height are set here.
     """
     if latest.first == height + DELAY:
-        state.put(ERA, replace(era, epoch=latest.epoch, first=latest.first), latest.epoch)
-        return
-    made = replace(era, epoch=latest.epoch + 1, first=height + DELAY)
-    state.put(ERA, made, made.epoch)
-    if made.epoch > KEPT:
-        state.remove(ERA, made.epoch - KEPT)
-    for proposal, _ in state.scan(PROPOSAL):
-        state.remove(PROPOSAL, proposal)
-    for key, _ in state.scan(BALLOT):
-        state.remove(BALLOT, key)
+        return latest
+    return replace(latest, epoch=latest.epoch + 1, first=height + DELAY)
 
 
-def electorate(era: Era) -> ValidatorSet:
-    """The voters of an era with their quorums.
+def schedule(state: State, height: Height, era: Era) -> None:
+    """Block ``height`` decides on ``era``: one that :func:`follow` made, with its changes.
 
-    Raises:
-        ValueError: f and p do not fit so many members.
+    It takes the place of what the block decided on before; and it ends every proposal made for the
+    era before it.
     """
-    return validators_of(era)
+    if era.first != height + DELAY:
+        raise LocalFault(f"block {height} cannot decide on an era from height {era.first} on")
+    if state.get(ERA, era.epoch) is None:
+        if era.epoch > KEPT:
+            state.remove(ERA, era.epoch - KEPT)
+        for proposal, _ in state.scan(PROPOSAL):
+            state.remove(PROPOSAL, proposal)
+        for key, _ in state.scan(BALLOT):
+            state.remove(BALLOT, key)
+    state.put(ERA, era, era.epoch)
+
+
+def fits(genesis: Genesis, era: Era) -> bool:
+    """Whether the engine of ``era`` can run with its members; this build's own always can."""
+    if era.engine in OWN:
+        return True
+    profile = profile_of(Engine(era.engine))
+    try:
+        check_fit(profile, validators_of(era), genesis.consensus.path)
+    except ConfigError:
+        return False
+    return True
 
 
 def fitting(era: Era) -> Era:

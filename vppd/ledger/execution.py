@@ -22,10 +22,13 @@ from vppd.ledger import views
 from vppd.ledger.buckets import Buckets, StateProof
 from vppd.ledger.changes import Configure
 from vppd.ledger.context import Context, Failed
+from vppd.ledger.epochs import conclude
 from vppd.ledger.eras import DELAY, in_force, known_eras, latest_era
 from vppd.ledger.governance import configure
 from vppd.ledger.metering import take_reading
 from vppd.ledger.opening import opening_state
+from vppd.ledger.producers import vote
+from vppd.ledger.proofs import Accuse, Ready, Skip, Statement
 from vppd.ledger.receipts import (
     EraScheduled,
     ErrorCode,
@@ -40,6 +43,7 @@ from vppd.ledger.receipts import (
 )
 from vppd.ledger.settling import close, correct, settle
 from vppd.ledger.slots import Phase
+from vppd.ledger.snapshot import Snapshot
 from vppd.ledger.state import (
     ACCOUNT,
     GRID_ACCOUNT,
@@ -56,12 +60,25 @@ from vppd.ledger.state import (
     State,
     TradeRecord,
 )
+from vppd.ledger.statements import MOST_STATEMENTS, Effect, examine, state_fact
 from vppd.ledger.trading import close_gate, match_arrivals, place_order, restore_book
-from vppd.ledger.transaction import Op, PlaceOrder, Reading, Transfer, decode_transaction
+from vppd.ledger.transaction import (
+    Op,
+    PlaceOrder,
+    Reading,
+    Transaction,
+    Transfer,
+    Vote,
+    decode_transaction,
+    statement_in,
+)
+from vppd.ledger.validators_view import validators_view
 from vppd.market.auction import Book
 from vppd.merkle import EMPTY_ROOT
 from vppd.types import Digest, Height, Micro, PublicKey, Slot, TimeMs
 
+SNAPSHOTS = 2
+"""States kept for joiners: who began with one has until the next but one to finish."""
 _I64_MIN, _I64_MAX = -(2**63), 2**63 - 1
 
 
@@ -89,7 +106,10 @@ class Execution(NamedTuple):
 class Ledger:
     """One chain's state after some height; :meth:`from_genesis` and :meth:`load` make one."""
 
-    __slots__ = ("_buckets", "_ctx", "_eras", "genesis", "height", "receipts_root", "time_ms")
+    __slots__ = (
+        "_buckets", "_ctx", "_eras", "_statements", "genesis", "height", "receipts_root",
+        "snapshots", "time_ms",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -108,9 +128,13 @@ class Ledger:
         """Of the block at ``height``; 0 at genesis."""
         self.receipts_root: Digest = last_receipts_root
         """Of the block at ``height``; that of no receipts at genesis."""
+        self.snapshots: tuple[Snapshot, ...] = ()
+        """States kept for joiners, the latest last: of the last checkpoints (§10)."""
         self._buckets = buckets
         self._ctx = ctx = Context(genesis, state, verify)
         self._eras = known_eras(genesis, state)
+        self._statements = 0
+        """Met in the block being executed."""
         for slot, record in state.scan(SLOT):
             phase = Phase(record.phase)
             ctx.agenda.note(slot, phase)
@@ -186,6 +210,7 @@ class Ledger:
         ctx = self._ctx
         ctx.time_ms, ctx.height = header.time_ms, header.height
         ctx.era = self.era_at(header.height)
+        self._statements = 0
         own = self._triggers()
         receipts = [Receipt(Status.OK, ErrorCode.NONE, (), own)]
         tx_ids: list[Digest] = []
@@ -198,6 +223,8 @@ class Ledger:
         changes = self._buckets.apply(ctx.state.seal())
         self.height, self.time_ms = header.height, header.time_ms
         self.receipts_root = receipts_root(encoded)
+        if self.height % self.genesis.consensus.checkpoint_blocks == 0:
+            self.freeze()
         return Execution(
             self.height,
             self.state_root,
@@ -233,6 +260,7 @@ class Ledger:
         """What follows from the block as a whole, after its transactions."""
         ctx = self._ctx
         ctx.events = []
+        conclude(ctx)
         latest = latest_era(self.genesis, ctx.state)
         if latest.epoch > self._eras[-1].epoch:
             self._eras = known_eras(self.genesis, ctx.state)
@@ -248,6 +276,9 @@ class Ledger:
             tx = decode_transaction(raw)
         except Malformed:
             return sha256(raw), _failure(Status.REFUSED, ErrorCode.UNDECODABLE)
+        statement = statement_in(tx)
+        if statement is not None:
+            return tx.id, self._statement(statement)
         due = self.nonce(tx.sender)
         if due is None:
             return tx.id, _failure(Status.REFUSED, ErrorCode.UNKNOWN_ACCOUNT)
@@ -255,6 +286,19 @@ class Ledger:
             return tx.id, _failure(Status.REFUSED, ErrorCode.BAD_NONCE, due)
         self._use_nonce(tx.sender)
         return tx.id, self._operations(tx.sender, tx.ops)
+
+    def _statement(self, op: Statement) -> Receipt:
+        """All or nothing, and nothing means no trace."""
+        ctx = self._ctx
+        self._statements += 1
+        if self._statements > MOST_STATEMENTS:
+            return _failure(Status.REFUSED, ErrorCode.TOO_MANY_STATEMENTS, MOST_STATEMENTS)
+        ctx.events = []
+        try:
+            state_fact(ctx, op)
+        except Failed as failed:
+            return _failure(Status.REFUSED, failed.code, *failed.detail)
+        return Receipt(Status.OK, ErrorCode.NONE, (), tuple(ctx.events))
 
     def _operations(self, sender: PublicKey, ops: Sequence[Op]) -> Receipt:
         """All of them, or none."""
@@ -290,6 +334,10 @@ class Ledger:
                 place_order(ctx, sender, op)
             case Configure():
                 configure(ctx, sender, op)
+            case Vote():
+                vote(ctx, sender, op)
+            case Ready() | Accuse() | Skip():
+                raise Failed(ErrorCode.NOT_A_STATEMENT)
 
     def _use_nonce(self, sender: PublicKey) -> None:
         state = self._ctx.state
@@ -333,6 +381,11 @@ class Ledger:
         """Block time of the next transition of any slot."""
         return self._ctx.agenda.next_due_ms()
 
+    def freeze(self) -> None:
+        """Keep the state as it is now for joiners, and the one kept before."""
+        kept = (*self.snapshots, Snapshot(self.height, self._buckets.freeze()))
+        self.snapshots = kept[-SNAPSHOTS:]
+
     def entries(self) -> list[tuple[bytes, bytes]]:
         """The whole state, in key order."""
         return self._buckets.entries()
@@ -346,6 +399,28 @@ class Ledger:
         state = self._ctx.state
         members = sum(a.balance + a.escrow for _, a in state.scan(ACCOUNT))
         return members + state.need(GRID_ACCOUNT).balance
+
+    def judge_statement(self, tx: Transaction, *, proved: bool = False) -> Effect:
+        """What a statement would change in the next block.
+
+        Args:
+            tx: of the form :func:`~vppd.ledger.transaction.statement_in` knows.
+            proved: its signatures have been checked before.
+
+        Raises:
+            Failed: nothing; its code says why.
+        """
+        op = statement_in(tx)
+        if op is None:
+            raise Failed(ErrorCode.NOT_A_STATEMENT)
+        return examine(self._next_block(), op, proved=proved)
+
+    def _next_block(self) -> Context:
+        """What the rules would work on now; nothing of it outlives the next block's execution."""
+        ctx = self._ctx
+        ctx.height = self.height + 1
+        ctx.era = self.era_at(ctx.height)
+        return ctx
 
     def nonce(self, key: PublicKey) -> int | None:
         """The next nonce of a member or a meter; ``None`` if the key is neither."""
@@ -390,6 +465,10 @@ class Ledger:
         return self._ctx.state.get(SETTLEMENT, slot, account)
 
     # ------------------------------------------------------------ documents for people
+
+    def validators_view(self) -> dict[str, Any]:
+        """Members, candidates and proposals, as the next block finds them."""
+        return validators_view(self._next_block())
 
     def account_view(self, key: PublicKey) -> dict[str, Any]:
         """A member or meter as a JSON document (docs/clients.md)."""

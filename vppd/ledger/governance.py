@@ -21,11 +21,10 @@ from vppd.config.genesis import (
     STARTING_CREDIT,
     ConsensusRules,
     DposRules,
-    Engine,
 )
 from vppd.config.values import parse_address, parse_name
-from vppd.consensus.profile import profile_of, schedule_flaw
 from vppd.consensus.quorum import quorums
+from vppd.consensus.terms import validators_of
 from vppd.era import Era, EraMember
 from vppd.ledger.changes import (
     Add,
@@ -33,15 +32,15 @@ from vppd.ledger.changes import (
     Configure,
     Move,
     Readmit,
-    Ready,
     Rekey,
     Remove,
     SetEngine,
     SetNumber,
-    signed_part,
 )
 from vppd.ledger.context import Context, Failed
-from vppd.ledger.eras import DELAY, electorate, latest_era, schedule
+from vppd.ledger.eras import DELAY, fits, follow, latest_era, schedule
+from vppd.ledger.producers import forget_elections, move_candidate
+from vppd.ledger.proofs import Ready, signed_part
 from vppd.ledger.receipts import AccountOpened, Approved, ErrorCode
 from vppd.ledger.state import (
     ACCOUNT,
@@ -89,7 +88,7 @@ def configure(ctx: Context, sender: PublicKey, op: Configure) -> None:
     said = Approved(proposal, *standing_of(ctx, proposal))
     ctx.events.append(said)
     if said.approvals >= said.needed and not said.authority:
-        outcome.take_effect(ctx, latest)
+        outcome.take_effect(ctx)
 
 
 def standing_of(ctx: Context, proposal: Digest) -> tuple[int, int, int]:
@@ -98,15 +97,15 @@ def standing_of(ctx: Context, proposal: Digest) -> tuple[int, int, int]:
     approving = {key for key, b in ctx.state.scan(BALLOT) if proposal in b.proposals}
     n = len(ctx.era.members)
     threshold = governance.threshold
-    needed = electorate(ctx.era).quorum.f + 1 if threshold is None else min(threshold, n)
+    needed = validators_of(ctx.era).quorum.f + 1 if threshold is None else min(threshold, n)
     count = sum(member.key in approving for member in ctx.era.members)
     missing = governance.authority and approving.isdisjoint(governance.authority)
     return count, needed, 1 if missing else 0
 
 
-def most_changes(era: Era) -> int:
+def most_changes(ctx: Context, era: Era) -> int:
     """How many members may be added, removed, re-keyed and readmitted in one block."""
-    return max(1, electorate(era).quorum.f)
+    return max(1, validators_of(era).quorum.f)
 
 
 def _forget_unwanted(ctx: Context, dropped: set[Digest]) -> None:
@@ -131,7 +130,7 @@ class Outcome:
 
     def __init__(self, ctx: Context, era: Era, changes: Sequence[Change]) -> None:
         counted = sum(isinstance(c, Add | Remove | Rekey | Readmit) for c in changes)
-        most = most_changes(era)
+        most = most_changes(ctx, era)
         if counted > most:
             raise Failed(ErrorCode.TOO_MANY_CHANGES, most)
         self._ctx = ctx
@@ -139,7 +138,8 @@ class Outcome:
         self._before = dict(ctx.state.scan(CANDIDATE))
         self._candidates = dict(self._before)
         self._new_keys: list[PublicKey] = []
-        self._era = era
+        self._rekeyed: list[tuple[PublicKey, PublicKey]] = []
+        self._era = follow(era, ctx.height)
         for index, change in enumerate(changes):
             self._apply(index, change)
         self._era = replace(self._era, members=tuple(self._members.values()))
@@ -151,21 +151,26 @@ class Outcome:
         elif self._era.engine != DPOS:
             self._candidates = {}
         self._check(changes)
-        if self._era == era and self._candidates == self._before:
+        if self._era == follow(era, ctx.height) and self._candidates == self._before:
             raise Failed(ErrorCode.NOTHING_CHANGES)
 
-    def take_effect(self, ctx: Context, latest: Era) -> None:
+    def take_effect(self, ctx: Context) -> None:
         """Schedule the era, and keep the candidates."""
         state = ctx.state
         for key in sorted(self._before.keys() - self._candidates.keys()):
             state.remove(CANDIDATE, key)
         for key, candidate in self._candidates.items():
             state.put(CANDIDATE, candidate, key)
+        if self._era.engine == DPOS:
+            for old, new in self._rekeyed:
+                move_candidate(state, old, new)
+        else:
+            forget_elections(state)
         for key in self._new_keys:
             if state.get(ACCOUNT, key) is None:
                 state.put(ACCOUNT, Account(0, 0, 0, STARTING_CREDIT, 0), key)
                 ctx.events.append(AccountOpened(key, STARTING_CREDIT))
-        schedule(state, ctx.height, latest, self._era)
+        schedule(state, ctx.height, self._era)
 
     # ------------------------------------------------------------ one change
 
@@ -183,6 +188,7 @@ class Outcome:
                 self._rekey(index, change)
             case Readmit(key, ready):
                 self._need(index, key)
+                self._check_innocent(index, key)
                 self._check_ready(index, key, ready)
                 self._edit(key, nonce=ready.nonce)
             case Move(key, operator):
@@ -218,6 +224,7 @@ class Outcome:
 
     def _rekey(self, index: int, change: Rekey) -> None:
         self._need(index, change.old)
+        self._check_innocent(index, change.old)
         self._check_new_key(index, change.new)
         self._check_ready(index, change.new, change.ready)
         self._check_written(index, change.addr)
@@ -233,6 +240,7 @@ class Outcome:
         if change.old in self._candidates:
             self._candidates[change.new] = self._candidates.pop(change.old)
         self._new_keys.append(change.new)
+        self._rekeyed.append((change.old, change.new))
 
     def _edit(self, key: PublicKey, **fields: object) -> None:
         if key in self._members:
@@ -272,10 +280,14 @@ class Outcome:
         if key not in self._members and key not in self._candidates:
             raise Failed(ErrorCode.UNKNOWN_VALIDATOR, index)
 
-    def _check_new_key(self, index: int, key: PublicKey) -> None:
+    def _check_innocent(self, index: int, key: PublicKey) -> None:
         if self._ctx.state.get(CONVICTION, key) is not None:
             raise Failed(ErrorCode.KEY_CONVICTED, index)
+
+    def _check_new_key(self, index: int, key: PublicKey) -> None:
+        self._check_innocent(index, key)
         taken = key in self._members or key in self._candidates
+        taken = taken or any(key == c.account for c in self._candidates.values())
         if taken or self._ctx.state.get(METER, key) is not None:
             raise Failed(ErrorCode.KEY_TAKEN, index)
 
@@ -310,5 +322,5 @@ class Outcome:
         if not ordered or rules.max_block_bytes >= BLOCK_BYTES_LIMIT:
             last = max(i for i, c in enumerate(changes) if isinstance(c, SetNumber))
             raise Failed(ErrorCode.BAD_NUMBER, last)
-        if era.engine not in OWN and schedule_flaw(profile_of(Engine(era.engine)), electorate(era)):
+        if not fits(self._ctx.genesis, era):
             raise Failed(ErrorCode.UNKNOWN_ENGINE)

@@ -74,6 +74,13 @@ class ErrorCode(IntEnum):
     BAD_QUORUM = 36
     BAD_NUMBER = 37
     UNKNOWN_ENGINE = 38
+    NOT_A_STATEMENT = 39
+    TOO_MANY_STATEMENTS = 40
+    UNKNOWN_EPOCH = 41
+    NO_PROOF = 42
+    NOT_DPOS = 43
+    NOT_A_CANDIDATE = 44
+    TOO_MANY_TARGETS = 45
 
 
 MEANING: dict[ErrorCode, tuple[str, tuple[str, ...]]] = {
@@ -148,6 +155,22 @@ MEANING: dict[ErrorCode, tuple[str, tuple[str, ...]]] = {
     ErrorCode.UNKNOWN_ENGINE: (
         "Neither an engine of this build nor the one in genesis, or it does not fit the members.",
         (),
+    ),
+    ErrorCode.NOT_A_STATEMENT: ("What proves itself stands in a transaction without sender.", ()),
+    ErrorCode.TOO_MANY_STATEMENTS: (
+        "A block's statements beyond the first are not looked at; REFUSED.",
+        ("most",),
+    ),
+    ErrorCode.UNKNOWN_EPOCH: (
+        "It is about an epoch that does not count, or not any more; REFUSED.",
+        ("latest_epoch",),
+    ),
+    ErrorCode.NO_PROOF: ("It does not prove what it says; REFUSED.", ()),
+    ErrorCode.NOT_DPOS: ("The engine in force elects nobody.", ()),
+    ErrorCode.NOT_A_CANDIDATE: ("There is no such candidate.", ()),
+    ErrorCode.TOO_MANY_TARGETS: (
+        "A vote names distinct candidates, at most as many as there are producers.",
+        ("most",),
     ),
     ErrorCode.BEFORE_FIRST_SLOT: ("The meter counts from a later slot on.", ("first_slot",)),
 }
@@ -289,6 +312,36 @@ class AccountOpened(Message, frozen=True, tag=9):
     """Parts per million."""
 
 
+class ReadyNoted(Message, frozen=True, tag=10):
+    """A candidate may be elected next: it is there."""
+
+    key: Bytes32
+    epoch: U63
+
+
+class Convicted(Message, frozen=True, tag=11):
+    """A key is proved to have broken the rules; it never votes again."""
+
+    key: Bytes32
+    epoch: U63
+    """In which it did."""
+
+
+class Punished(Message, frozen=True, tag=12):
+    """A producer was skipped."""
+
+    key: Bytes32
+    until_epoch: U63
+    """The last for which it cannot be elected."""
+
+
+class Voted(Message, frozen=True, tag=13):
+    """An account votes for these candidates from now on."""
+
+    account: Bytes32
+    targets: tuple[Bytes32, ...]
+
+
 Event: TypeAlias = (
     Posted
     | SlotAdvanced
@@ -299,6 +352,10 @@ Event: TypeAlias = (
     | EraScheduled
     | Approved
     | AccountOpened
+    | ReadyNoted
+    | Convicted
+    | Punished
+    | Voted
 )
 
 

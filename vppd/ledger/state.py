@@ -158,6 +158,36 @@ class Candidate(Message, frozen=True):
     """Whose energy and vote count for it: the key it was first listed under."""
 
 
+class Readiness(Message, frozen=True):
+    """A candidate has said since the last election that it is there."""
+
+    epoch: U63
+    height: U63
+    """Of the block that carried it."""
+
+
+class Punishment(Message, frozen=True):
+    """A producer that was skipped."""
+
+    until_epoch: U63
+    """The last for which it cannot be elected."""
+
+
+class Votes(Message, frozen=True):
+    """Whom an account votes for."""
+
+    targets: tuple[Bytes32, ...]
+
+
+class Delivery(Message, frozen=True):
+    """What an account contracted and delivered in the latest slot it settled."""
+
+    slot: U63
+    pre_wh: U63
+    real_wh: U63
+    energy_wh: U63
+
+
 class Table(Generic[R, P]):
     """One kind of record and how its keys are written.
 
@@ -223,12 +253,20 @@ BALLOT: Table[Ballot, bytes] = Table(12, "32s", Ballot)
 """By key of the member or authority."""
 CONVICTION: Table[Conviction, bytes] = Table(13, "32s", Conviction)
 CANDIDATE: Table[Candidate, bytes] = Table(14, "32s", Candidate)
+READINESS: Table[Readiness, bytes] = Table(15, "32s", Readiness)
+"""By candidate."""
+PUNISHMENT: Table[Punishment, bytes] = Table(16, "32s", Punishment)
+"""By candidate."""
+VOTES: Table[Votes, bytes] = Table(17, "32s", Votes)
+"""By account."""
+DELIVERY: Table[Delivery, bytes] = Table(18, "32s", Delivery)
+"""By account."""
 
 TABLES: dict[int, Table[Any, Any]] = {
     table.number: table
     for table in (
         ACCOUNT, METER, SLOT, ORDER, TRADE, REGISTER, SETTLEMENT, GRID_ACCOUNT, ORDERED,
-        ERA, PROPOSAL, BALLOT, CONVICTION, CANDIDATE,
+        ERA, PROPOSAL, BALLOT, CONVICTION, CANDIDATE, READINESS, PUNISHMENT, VOTES, DELIVERY,
     )
 }  # fmt: skip
 

@@ -13,11 +13,12 @@ from typing import Any
 
 import structlog
 
-from vppd.codec import Malformed, encode
+from vppd.codec import Malformed, Message, encode
 from vppd.config.home import Home
 from vppd.consensus.boundary import Decision
 from vppd.consensus.messages import (
     TYPE_OF,
+    Absent,
     Block,
     BlockBody,
     Blocks,
@@ -42,18 +43,22 @@ from vppd.net.hello import Kind, Self
 from vppd.net.link import Link
 from vppd.net.peers import Network
 from vppd.net.requests import Failure, FailureCode, Response
+from vppd.net.sync import REQUESTS, SYNC_TYPES, decode_sync
 from vppd.net.tls import load_tls
 from vppd.node.clock import now
 from vppd.node.clocks import Clocks
 from vppd.node.driver import Disk, Driver
 from vppd.node.http import Health, serve_http
+from vppd.node.join import check_trust, join, require_trusted
 from vppd.node.machine import Committed, Frame, Machine, Turn
 from vppd.node.membership import Membership, Plan
 from vppd.node.mempool import Refused
 from vppd.node.metrics import Metrics
-from vppd.node.notify import notify, watchdog_interval_s
+from vppd.node.notify import notify, watchdog
 from vppd.node.replies import Replies
+from vppd.node.retention import Retention
 from vppd.node.service import Service, committed_push
+from vppd.node.snapshots import Snapshots
 from vppd.node.trace import Trace
 from vppd.node.views import Views
 from vppd.store.chain import ChainStore
@@ -88,7 +93,12 @@ async def run_node(home: Home) -> None:
     async with await ChainStore.open(
         home.node.store, home.genesis.digest, home.node.synchronous
     ) as store:
-        await Daemon(home, store).run(stop)
+        instance = secrets.token_bytes(16)
+        if await store.decided() == 0:
+            await join(home, store, instance, stop)
+        if not stop.is_set():
+            await require_trusted(home, store)
+            await Daemon(home, store, instance).run(stop)
     log.info("stopped")
 
 
@@ -106,7 +116,7 @@ async def resume(home: Home, store: ChainStore) -> tuple[Machine, Turn]:
         await store.seed_state(ledger.entries())
         header = None
     else:
-        block, execution = await store.block(executed), await store.execution(executed)
+        block, execution = await store.certified(executed), await store.execution(executed)
         if block is None or execution is None:
             raise LocalFault(f"{home.node.store} lacks block {executed} that it has executed")
         header = decode_header(block.header)
@@ -119,6 +129,7 @@ async def resume(home: Home, store: ChainStore) -> tuple[Machine, Turn]:
             raise LocalFault(
                 f"{home.node.store}: the stored state is not that of height {executed}"
             )
+        ledger.freeze()  # for joiners, until the next checkpoint
     missed = [await _decision(store, h) for h in range(executed + 1, kept.decided + 1)]
     machine = Machine(genesis, home.signer, verify, ledger)
     turn = machine.start(now(), kept.log, header, missed)
@@ -140,10 +151,12 @@ class Daemon:
     Args:
         home: its files.
         store: open.
+        instance: of this process, for its hello.
     """
 
-    def __init__(self, home: Home, store: ChainStore) -> None:
+    def __init__(self, home: Home, store: ChainStore, instance: bytes) -> None:
         self._home = home
+        self._instance = instance
         self._store = store
         self._metrics = Metrics(founding_validators(home.genesis).quorum)
         self._trace = Trace(home.node.trace_heights)
@@ -183,6 +196,8 @@ class Daemon:
             self._machine, self._metrics, self._network_rows, home.name, home.node.store.parent,
             self._trace,
         )  # fmt: skip
+        self._snapshots = Snapshots(self._machine.ledger, self._store)
+        self._retention = Retention(home, self._store)
         self._service = Service(self._machine, self._store, replies, views, self._driver)
         async with AsyncExitStack() as stack:
             if home.http_listen:
@@ -194,8 +209,10 @@ class Daemon:
             stack.push_async_callback(self._network.stop)
             driving = asyncio.create_task(self._driver.run(first))
             stack.push_async_callback(_cancel, driving)
-            watching = asyncio.create_task(_watchdog())
+            watching = asyncio.create_task(watchdog())
             stack.push_async_callback(_cancel, watching)
+            pruning = asyncio.create_task(self._retention.run())
+            stack.push_async_callback(_cancel, pruning)
             # What exists now lives as long as the process: no need to look at it ever again.
             gc.collect()
             gc.freeze()
@@ -205,7 +222,7 @@ class Daemon:
             )
             stopping = asyncio.create_task(stop.wait())
             stack.push_async_callback(_cancel, stopping)
-            ends: tuple[asyncio.Future[Any], ...] = (driving, stopping, self._fatal)
+            ends: tuple[asyncio.Future[Any], ...] = (driving, stopping, pruning, self._fatal)
             done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             notify("STOPPING=1")
             for finished in done:
@@ -225,7 +242,7 @@ class Daemon:
                 home.name,
                 home.signer,
                 home.genesis.digest,
-                secrets.token_bytes(16),
+                self._instance,
                 node.wire,
             ),
             plan.entries,
@@ -284,6 +301,9 @@ class Daemon:
 
     def _announce(self, block: Committed, dropped: tuple[Digest, ...]) -> None:
         self._follow_eras(block.execution)
+        trust = self._home.node.trust
+        if trust is not None and trust.height == block.decision.height:
+            check_trust(trust, block.decision.digest)
         if self._subscribers:
             payload = committed_push(block, dropped)
             if len(payload) > ANSWER_CAPS[PUSH]:
@@ -296,6 +316,9 @@ class Daemon:
 
     def on_frame(self, peer: ReplicaIndex | None, link: Link, type_: int, payload: bytes) -> None:
         """A frame from a node; see :class:`~vppd.net.peers.Handler`."""
+        if type_ in SYNC_TYPES:
+            self._take_sync(peer, link, type_, payload)
+            return
         message = decode_message(type_, payload)
         if self._driver.disk_low and not isinstance(message, GetBlock | GetBlocks | Ping):
             return
@@ -305,12 +328,24 @@ class Daemon:
             log.debug("bad_signature", remote=link.remote, why=str(err))
             self._network.blame(link)
 
+    def _take_sync(self, peer: ReplicaIndex | None, link: Link, type_: int, payload: bytes) -> None:
+        """Joiners are answered; an answer that nobody waits for any more is thrown away."""
+        message = decode_sync(type_, payload)
+        if type_ in REQUESTS:
+            self._answer(link, lambda: self._snapshots.answer(message))
+        elif isinstance(message, Absent):
+            self._machine.receive(peer, Blocks(()))  # it has none: the core asks another
+            self._driver.wake()
+
+    async def _blocks_from(self, first: Height) -> Blocks | Absent | None:
+        return await self._service.blocks_from(first) or await self._snapshots.below(first)
+
     def _take_message(self, peer: ReplicaIndex | None, link: Link, message: PeerMessage) -> None:
         match message:
             case GetBlock(digest):
                 self._answer(link, lambda: self._service.body(digest))
             case GetBlocks(first):
-                self._answer(link, lambda: self._service.blocks_from(first))
+                self._answer(link, lambda: self._blocks_from(first))
             case Tx(raw):
                 link.charge(verifications=self._machine.gate.cost(message))
                 self._take_transaction(raw)
@@ -438,12 +473,12 @@ class Daemon:
         to = None if machine.own is None else (machine.own,)
         self._trace.note(now().unix_ms, machine.ledger.height + 1, peer, to, message)
 
-    def _answer(self, link: Link, read: Callable[[], Awaitable[BlockBody | Blocks | None]]) -> None:
+    def _answer(self, link: Link, read: Callable[[], Awaitable[Message | None]]) -> None:
         if not link.stuck:  # who has not read the last answers can ask again when it has
             self._spawn(link, self._read_and_send(link, read))
 
     async def _read_and_send(
-        self, link: Link, read: Callable[[], Awaitable[BlockBody | Blocks | None]]
+        self, link: Link, read: Callable[[], Awaitable[Message | None]]
     ) -> None:
         message = await read()
         if message is not None:
@@ -523,6 +558,8 @@ class Daemon:
         ]
         refused = [{"remote": r.remote, "why": r.why} for r in self._network.refusals()]
         return {
+            "first_block": self._retention.first_block,
+            "joining": None,
             "disk_low": self._driver.disk_low,
             "clock_ms": clocks.get(None),
             "clock_tolerance_ms": self._home.genesis.consensus.clock_tolerance_ms,
@@ -547,11 +584,3 @@ def _is_enough(waiting: deque[bytes]) -> bool:
 async def _cancel(task: asyncio.Task[Any]) -> None:
     task.cancel()
     await asyncio.wait({task})
-
-
-async def _watchdog() -> None:
-    """Tell systemd that the event loop turns."""
-    interval_s = watchdog_interval_s()
-    while interval_s is not None:
-        notify("WATCHDOG=1")
-        await asyncio.sleep(interval_s)

@@ -76,8 +76,8 @@ from vppd.crypto import Signer, Verify
 from vppd.errors import LocalFault
 from vppd.header import Header, decode_header
 from vppd.ledger.block import make_header
-from vppd.ledger.changes import Ready, ready_bytes
 from vppd.ledger.execution import Execution, Ledger
+from vppd.ledger.proofs import Ready, ready_bytes
 from vppd.ledger.transaction import Transaction
 from vppd.net.gate import Gate, PeerMessage, header_of
 from vppd.node.mempool import Mempool
@@ -169,7 +169,7 @@ class Machine:
     ) -> None:
         self.genesis = genesis
         self.ledger = ledger
-        self.mempool = Mempool(ledger.nonce)
+        self.mempool = Mempool(ledger.nonce, ledger.judge_statement)
         self._signer = signer
         self.terms = Terms(genesis)
         self.terms.note(ledger.eras)

@@ -20,12 +20,12 @@ from vppd.ledger.changes import (
     Configure,
     Move,
     Readmit,
-    Ready,
     Rekey,
     Remove,
     SetEngine,
     SetNumber,
 )
+from vppd.ledger.proofs import Ready
 from vppd.ledger.transaction import InvalidTransaction, make_transaction
 from vppd.node.machine import Machine
 from vppd.node.mempool import Refused
