@@ -39,6 +39,7 @@ class NodeTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     role: Role | None = None
     name: str | None = None
     key: str = "node.key"
+    joins: bool = False
 
 
 class NetTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -115,6 +116,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     name: str | None
     """What the file calls the node; ``None``: peers.toml knows."""
     key_file: Path
+    joins: bool
+    """Whether the node came after genesis, which therefore does not list its key."""
     listen: str | None
     """``host:port`` to bind; ``None``: as peers.toml says."""
     transport: Transport
@@ -211,6 +214,7 @@ def _decode(file: NodeFile, path: Path, *, bench: bool) -> NodeConfig:
         role=file.node.role,
         name=file.node.name,
         key_file=key_path(file.node.key, base),
+        joins=file.node.joins,
         listen=file.net.listen,
         transport=file.net.transport,
         ca=base / file.net.ca,
@@ -256,7 +260,12 @@ def is_loopback(host: str) -> bool:
 
 
 def render_node(
-    *, role: Role, name: str, listen: str | None = None, transport: Transport = "tls"
+    *,
+    role: Role,
+    name: str,
+    listen: str | None = None,
+    transport: Transport = "tls",
+    joins: bool = False,
 ) -> str:
     """node.toml for a node whose files lie beside it under their default names."""
     lines = [
@@ -268,6 +277,7 @@ def render_node(
         f'name = "{name}"',
         'key = "node.key"',
     ]
+    lines += ["joins = true"] if joins else []
     net = [f'listen = "{listen}"'] if listen is not None else []
     net += [f'transport = "{transport}"'] if transport != "tls" else []
     if net:
