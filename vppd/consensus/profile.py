@@ -11,6 +11,7 @@ from functools import cache
 import msgspec
 
 from vppd.config.engines import load_engine, unusable
+from vppd.config.founding import founding_size
 from vppd.config.genesis import Engine, Genesis, PathSetting
 from vppd.consensus.messages import CertificateKind, Path
 from vppd.consensus.policy import PathPolicy, PolicyMaker
@@ -109,13 +110,19 @@ def founding_validators(genesis: Genesis) -> ValidatorSet:
     """
     rules = genesis.consensus
     profile = profile_of(rules.engine)
-    validators = founding_set(genesis.validators, rules.f, None if profile.fast_exit else 0)
+    listed = genesis.validators[: founding_size(rules, len(genesis.validators))]
+    validators = founding_set(listed, rules.f, None if profile.fast_exit else 0)
     if rules.engine not in PROFILES:
-        _check_fit(profile, validators, rules.path)
+        check_fit(profile, validators, rules.path)
     return validators
 
 
-def _check_fit(profile: EngineProfile, validators: ValidatorSet, path: PathSetting) -> None:
+def check_fit(profile: EngineProfile, validators: ValidatorSet, path: PathSetting) -> None:
+    """Whether these replicas can run that engine.
+
+    Raises:
+        ConfigError: E125, they cannot.
+    """
     try:
         why = schedule_flaw(profile, validators) or policy_flaw(profile, path)
     except Exception as err:  # whatever a stranger's function raises

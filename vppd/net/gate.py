@@ -59,7 +59,7 @@ from vppd.crypto import Verify
 from vppd.errors import PeerFault
 from vppd.header import Header, decode_header
 from vppd.ledger.block import check_body
-from vppd.ledger.transaction import Transaction, precheck, signature_of
+from vppd.ledger.transaction import Transaction, precheck, signature_holds
 from vppd.types import (
     ZERO_DIGEST,
     Digest,
@@ -236,7 +236,7 @@ class Gate:
         tx = precheck(raw, height, self._terms.at(height).rules)
         if admit is not None:
             admit(tx)
-        if not self._seen(raw) and not self._verify(*signature_of(tx, self._chain_id)):
+        if not self._seen(raw) and not signature_holds(tx, self._chain_id, self._verify):
             raise BadSignature(f"transaction {tx.id.hex()[:16]}: signature does not hold")
         return tx
 

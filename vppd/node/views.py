@@ -61,6 +61,7 @@ class Views:
             "account": self.account,
             "accounts": lambda _: [self._account(key) for key in self._ledger.account_keys()],
             "market": lambda _: self.market(),
+            "validators": lambda _: self._ledger.validators_view(),
             "slots": lambda _: self._ledger.slots_view(),
             "book": lambda slot: self._ledger.book_view(_slot(slot)),
             "trades": lambda slot: self._ledger.trades_view(_slot(slot)),

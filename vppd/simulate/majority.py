@@ -13,7 +13,7 @@ import struct
 from collections.abc import Iterable, Sequence
 from functools import partial
 from random import Random
-from typing import ClassVar, assert_never
+from typing import Any, ClassVar, assert_never
 
 import msgspec
 
@@ -25,6 +25,7 @@ from vppd.consensus.boundary import (
     BodyRecord,
     Decision,
     DecisionRecord,
+    Drawn,
     EngineStatus,
     Fired,
     Input,
@@ -68,7 +69,8 @@ from vppd.simulate.checkers import Checkers
 from vppd.simulate.cluster import Cluster
 from vppd.simulate.outcome import Outcome, Setup
 from vppd.simulate.paper import ForksOnly
-from vppd.types import Digest, Epoch, Height, Mode, ReplicaIndex, Signature, View
+from vppd.simulate.plant import NO_ELECTION
+from vppd.types import ZERO_DIGEST, Digest, Epoch, Height, Mode, ReplicaIndex, Signature, View
 
 TICK_MS = 1_000
 _TICK = Timer(TimerKind.TICK)
@@ -169,6 +171,8 @@ class PaperMajority:
                         self._tick()
                     else:
                         self._skip(timer)
+                case Drawn():
+                    pass  # the paper knows no lost memory
                 case _:  # pragma: no cover
                     assert_never(item)
         while self._advance():
@@ -202,7 +206,8 @@ class PaperMajority:
         return EngineStatus(
             engine="dpos", epoch=0, view=turn, mode=Mode.NORMAL,
             leader=self.leader(turn, head.height + 1), decided=head.height, head=head.digest,
-            applied=self._ready, voting=True, observer="", view_changes=self._skips,
+            applied=self._ready, voting=True, observer="",
+            nonce=ZERO_DIGEST, view_changes=self._skips,
             view_triggers=(("timeout", self._skips),) if self._skips else (), stuck_ms=None,
             ahead_ms=None, evidence=0, byzantine_tolerance=0, quorum_slack=self._n - self._needed,
             view_slack=self._n - 1, fast_slack=0, path="broadcast",
@@ -425,6 +430,10 @@ class MajorityCluster(Cluster):
 
     make_gate: ClassVar[type[Gate]] = HalfDecides
     make_checkers: ClassVar[type[Checkers]] = ForksOnly
+
+    def __init__(self, setup: Setup, seed: int, *rest: Any, **more: Any) -> None:
+        still = msgspec.structs.replace(setup, epoch_blocks=NO_ELECTION)  # its text has no epochs
+        super().__init__(still, seed, *rest, **more)
 
     needed: int | None = None
     """Votes that make a block final; ``None`` for the paper's half."""
