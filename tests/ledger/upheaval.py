@@ -7,7 +7,7 @@ from random import Random
 
 from msgspec.structs import replace
 
-from tests.ledger.council import NODES, Crimes
+from tests.ledger.council import NODES, Crimes, plant
 from tests.ledger.test_producers import Republic, dpos
 from vppd.config.genesis import Genesis, Governance
 from vppd.crypto import SigningKey
@@ -33,10 +33,12 @@ NUMBERS = (
 
 
 def founding(seed: int) -> Genesis:
-    """By seed: with or without an authority, a threshold, a few seats."""
+    """By seed: with or without an authority, a threshold; a few seats, or seats for all."""
     authority = (NODES[5].public_key,) if seed % 3 == 0 else ()
     threshold = 1 if seed % 2 else None
     governance = Governance(threshold=threshold, authority=authority)
+    if seed % 4 == 3:
+        return plant(6, "bncm", governance=governance)
     return dpos(6, 3 + seed % 3, governance=governance)
 
 
@@ -73,7 +75,7 @@ class Upheaval:
             if rng.random() < 0.3:
                 txs.append(make_statement(rng.randrange(10**6), self._statement(republic)))
             else:
-                key = rng.choice(NODES)
+                key = rng.choice(republic.sitting() if rng.random() < 0.7 else NODES)
                 txs.append(
                     republic.tx(key, *(self._op(republic) for _ in range(rng.choice((1, 1, 2)))))
                 )
