@@ -70,7 +70,7 @@ def configure(ctx: Context, sender: PublicKey, op: Configure) -> None:
     members = {member.key for member in ctx.era.members}
     if sender not in members and sender not in governance.authority:
         raise Failed(ErrorCode.NOT_A_GOVERNOR)
-    latest = latest_era(ctx.genesis, state)
+    latest = latest_era(ctx.founding, state)
     if latest.first == ctx.height + DELAY:
         raise Failed(ErrorCode.ERA_CHANGING, latest.first)
     if op.epoch != latest.epoch:
