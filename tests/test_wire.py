@@ -15,13 +15,16 @@ from tests.wire_samples import (
     ASKS,
     BOB,
     CERTIFICATE,
+    CHANGES,
+    ERA_RECEIPT,
     HEADER,
     LINK,
-    OFFER,
+    SNAPSHOT_OFFER,
     OPS,
     PAGE,
     PROOFS,
     PUSH,
+    READY,
     RECEIPT,
     RESULTS,
     SAMPLES,
@@ -42,8 +45,9 @@ from vppd.consensus import messages as consensus
 from vppd.consensus.certificate import assemble, signers_of
 from vppd.consensus.messages import CAP, TYPE_OF, CertificateKind, Status, Type
 from vppd.crypto import sha256, verify
-from vppd.era import EraMember
+from vppd.era import Era, EraMember
 from vppd.header import Header, decode_header
+from vppd.ledger.changes import Change
 from vppd.ledger.receipts import Event, decode_receipt
 from vppd.ledger.transaction import (
     Body,
@@ -51,6 +55,7 @@ from vppd.ledger.transaction import (
     check_stateless,
     decode_transaction,
     open_envelope,
+    statement_in,
 )
 from vppd.net.frames import (
     ANSWER_CAPS,
@@ -77,6 +82,8 @@ from vppd.net.sync import decode_sync
 
 TEXT = PAGE.read_text(encoding="utf-8")
 HEX = read_page(TEXT)
+OFFER = bytes.fromhex("56505044312d57") + b"\x03"
+"""What the page says about version 3 at a nonce's end."""
 
 
 def frames(stream: bytes) -> list[Frame]:
@@ -150,17 +157,17 @@ def test_the_bytes_of_state_sync_decode_and_no_others(sample: Message) -> None:
 
 
 def test_an_offer_has_a_hash_for_each_bucket() -> None:
-    data = encode(OFFER)
-    assert decode_sync(Type.SNAPSHOT_OFFER, data) == OFFER
+    data = encode(SNAPSHOT_OFFER)
+    assert decode_sync(Type.SNAPSHOT_OFFER, data) == SNAPSHOT_OFFER
     assert len(data) < CAP[Type.SNAPSHOT_OFFER]
     for size in (131_071, 131_073):
-        wrong = encode(msgspec.structs.replace(OFFER, hashes=bytes(size)))
+        wrong = encode(msgspec.structs.replace(SNAPSHOT_OFFER, hashes=bytes(size)))
         with pytest.raises(Malformed):
             decode_sync(Type.SNAPSHOT_OFFER, wrong)
 
 
 def test_every_type_between_nodes_has_a_sample() -> None:
-    samples = (*SAMPLES, *SYNC_SAMPLES, OFFER)
+    samples = (*SAMPLES, *SYNC_SAMPLES, SNAPSHOT_OFFER)
     assert {TYPE_OF[type(sample)] for sample in samples} == set(Type)
 
 
@@ -180,7 +187,7 @@ def test_pushes_decode() -> None:
 
 @pytest.mark.parametrize(
     ("union", "samples"),
-    [(Ask, ASKS), (Result, RESULTS), (Op, OPS), (consensus.Proof, PROOFS)],
+    [(Ask, ASKS), (Result, RESULTS), (Op, OPS), (Change, CHANGES), (consensus.Proof, PROOFS)],
 )
 def test_every_tagged_message_has_a_sample(union: Any, samples: tuple[Message, ...]) -> None:
     assert {type(sample) for sample in samples} == set(union.__args__)
@@ -202,8 +209,10 @@ def test_the_frame() -> None:
 def test_hello_proof_and_refuse_decode() -> None:
     hello, proof, refuse = Decoder(Hello), Decoder(Proof), Decoder(Refuse)
     (alice,), (bob,) = frames(HEX["hello-alice"]), frames(HEX["hello-bob"])
-    assert hello(alice.payload) == hello_of(ALICE, "op-0", bytes([0xA1]) * 32)
-    assert hello(bob.payload) == hello_of(BOB, "der-1", bytes([0xB2]) * 32)
+    assert hello(alice.payload) == hello_of(ALICE, "op-0", bytes([0xA1]) * 24 + OFFER)
+    assert hello(bob.payload) == hello_of(BOB, "der-1", bytes([0xB2]) * 24 + OFFER)
+    (pinned,) = frames(HEX["hello-alice-2"])
+    assert hello(pinned.payload) == hello_of(ALICE, "op-0", bytes([0xA1]) * 32)
     (proven,), (refused,) = frames(HEX["proof-alice"]), frames(HEX["refuse"])
     assert verify(ALICE.public_key, HEX["proof-bytes-alice"], proof(proven.payload).sig)
     assert refuse(refused.payload) == Refuse("no room for another client")
@@ -220,7 +229,8 @@ def test_the_proofs_of_the_page_let_both_sides_in() -> None:
 
 def test_what_is_signed_in_a_hello_is_laid_out_as_described() -> None:
     parts = [D, ALICE.public_key, BOB.public_key]
-    parts += [bytes([byte]) * 32 for byte in (0xA1, 0xB2, 0xC3, 0xD4)]
+    parts += [bytes([byte]) * 24 + OFFER for byte in (0xA1, 0xB2)]
+    parts += [bytes([byte]) * 32 for byte in (0xC3, 0xD4)]
     assert HEX["proof-bytes-alice"] == b"VPPD1H" + b"".join(parts)
     assert len(HEX["proof-bytes-alice"]) == 230
 
@@ -308,6 +318,26 @@ def test_the_transaction() -> None:
     assert HEX["transaction"] == TRANSACTION
 
 
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: word(type(change)))
+def test_changes_decode(change: Change) -> None:
+    decode: Callable[[bytes], Change] = msgspec.msgpack.Decoder(Change).decode
+    assert decode(HEX[f"change-{word(type(change))}"]) == change
+
+
+def test_the_statement() -> None:
+    tx = decode_transaction(HEX["statement"])
+    assert statement_in(tx) == READY
+    assert open_envelope(HEX["statement"]).sig == bytes(64)
+    numbers = struct.pack(">QQ", 0, 7)
+    assert HEX["sign-ready"] == b"VPPD1Y" + D + numbers + bytes([0x33]) * 32 + READY.nonce
+
+
+def test_the_id_of_a_proposal_is_the_hash_of_epoch_and_changes() -> None:
+    tag, epoch, changes = msgspec.msgpack.decode(HEX["configure"])
+    assert tag == 7
+    assert HEX["proposal-id"] == sha256(encode([epoch, changes]))
+
+
 @pytest.mark.parametrize("op", OPS, ids=lambda op: word(type(op)))
 def test_operations_decode(op: Op) -> None:
     decode: Callable[[bytes], Op] = msgspec.msgpack.Decoder(Op).decode
@@ -316,6 +346,7 @@ def test_operations_decode(op: Op) -> None:
 
 def test_the_receipt() -> None:
     assert decode_receipt(HEX["receipt"]) == RECEIPT
+    assert decode_receipt(HEX["receipt-era"]) == ERA_RECEIPT
 
 
 # ---------------------------------------------------------------- tables
@@ -359,6 +390,7 @@ def test_the_tables_of_hello_and_client_frames_have_every_cap_and_field() -> Non
         ("ask", Ask),
         ("result", Result),
         ("operation", Op),
+        ("change", Change),
         ("event", Event),
         ("proof", consensus.Proof),
     ],
@@ -369,8 +401,7 @@ def test_the_tables_of_tagged_messages_have_every_tag_and_field(title: str, unio
 
 
 @pytest.mark.parametrize(
-    "kind",
-    [Body, TxProof, type(CERTIFICATE), type(STANDING), type(LINK), type(LINK.era), EraMember],
+    "kind", [Body, TxProof, type(CERTIFICATE), type(STANDING), type(LINK), Era, EraMember]
 )
 def test_nested_arrays_are_listed_field_by_field(kind: type[Message]) -> None:
     flat = TEXT.replace("\n", " ")

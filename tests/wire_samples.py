@@ -62,11 +62,31 @@ from vppd.crypto import SigningKey
 from vppd.era import Era, EraMember
 from vppd.header import VERSION, Header
 from vppd.ledger import transaction
-from vppd.ledger.receipts import Receipt, SlotAdvanced, encode_receipt
-from vppd.ledger.transaction import PlaceOrder, Reading, Transfer, make_transaction
+from vppd.ledger.changes import (
+    Add,
+    Change,
+    Configure,
+    Move,
+    Readmit,
+    Rekey,
+    Remove,
+    SetEngine,
+    SetNumber,
+)
+from vppd.ledger.proofs import Accuse, Ready, Skip, signed_part
+from vppd.ledger.receipts import EraScheduled, Receipt, SlotAdvanced, encode_receipt
+from vppd.ledger.transaction import (
+    Op,
+    PlaceOrder,
+    Reading,
+    Transfer,
+    Vote,
+    make_statement,
+    make_transaction,
+)
 from vppd.merkle import EMPTY_ROOT, merkle_root
 from vppd.net.copies import LIVE_SESSION
-from vppd.net.frames import encode_frame
+from vppd.net.frames import NEWEST_WIRE, OLDEST_WIRE, encode_frame
 from vppd.net.hello import (
     Channel,
     Handshake,
@@ -75,6 +95,7 @@ from vppd.net.hello import (
     RefusalCode,
     Refuse,
     Self,
+    offer,
     proof_bytes,
     refuse_frame,
 )
@@ -167,7 +188,9 @@ SYNC_SAMPLES: tuple[Message, ...] = (
     Absent(1_301, 128),
 )
 """Of state sync, but for the offer."""
-OFFER = SnapshotOffer(HEADER.encode(), CERTIFICATE, HEADER.encode(), CERTIFICATE, bytes(131_072))
+SNAPSHOT_OFFER = SnapshotOffer(
+    HEADER.encode(), CERTIFICATE, HEADER.encode(), CERTIFICATE, bytes(131_072)
+)
 """Too long for the page: its manifest alone is 128 KiB."""
 
 ASKS: tuple[Ask, ...] = (
@@ -202,14 +225,46 @@ ALICE, BOB = SigningKey(bytes([1]) * 32), SigningKey(bytes([2]) * 32)
 """Two validators with index 0 and 1; their secret seeds are 32 bytes 01 and 32 bytes 02."""
 VALIDATORS = {ALICE.public_key: 0, BOB.public_key: 1}
 NONCES = (bytes([0xA1]) * 32, bytes([0xB2]) * 32)
+"""Before the newest version is written into them."""
+VERSIONS = (OLDEST_WIRE, NEWEST_WIRE)
+OFFERS = tuple(offer(nonce, NEWEST_WIRE) for nonce in NONCES)
 SEALS = (bytes([0xC3]) * 32, bytes([0xD4]) * 32)
 """SHA-256 of Alice's and of Bob's TLS certificate."""
 
 ORDER = PlaceOrder(30, 1, 1_500, 520_000, 550_000, 0)
-OPS = (ORDER, Reading(29, 12_000, 3_400), Transfer(BOB.public_key, 2_500_000))
+READY = Ready(BOB.public_key, 0, 7, bytes([0x33]) * 32, NONCES[1], SIG)
+CHANGES: tuple[Change, ...] = (
+    Add(BOB.public_key, "der-9", False, "192.168.10.9:7440", READY),
+    Remove(ALICE.public_key),
+    Rekey(ALICE.public_key, BOB.public_key, READY, ""),
+    Readmit(BOB.public_key, READY),
+    Move(BOB.public_key, True),
+    SetNumber("f", 1),
+    SetEngine("pbft"),
+)
+OPS: tuple[Op, ...] = (
+    ORDER,
+    Reading(29, 12_000, 3_400),
+    Transfer(BOB.public_key, 2_500_000),
+    READY,
+    Accuse(PROOFS[0]),
+    Skip(0, 2, 8, (STANDING,)),
+    Configure(0, (SetNumber("f", 1),)),
+    Vote((BOB.public_key,)),
+)
+STATEMENT = make_statement(1_007, READY)
+ERA = Era(
+    1, 9, "bncm", None, None,
+    (
+        EraMember(ALICE.public_key, True, "op-0"),
+        EraMember(BOB.public_key, False, "der-9", "192.168.10.9:7440", NONCES[1]),
+    ),
+    (("max_tx_ops", 7),),
+)  # fmt: skip
 TRANSACTION = make_transaction(ALICE, D, 4, 1_007, (ORDER,))
 
 RECEIPT = Receipt(0, 0, (), (SlotAdvanced(30, 1),))
+ERA_RECEIPT = Receipt(0, 0, (), (EraScheduled(ERA),))
 
 
 class Meeting(NamedTuple):
@@ -226,10 +281,14 @@ def hello_of(key: SigningKey, name: str, nonce: bytes) -> Hello:
     return Hello(2, D, Kind.VALIDATOR, key.public_key, nonce, nonce[:16], name)
 
 
-def meet() -> Meeting:
-    """Alice and Bob greet each other through the daemon's own code; not yet concluded."""
+def meet(newest: int = VERSIONS[1]) -> Meeting:
+    """Alice and Bob greet each other through the daemon's own code; not yet concluded.
+
+    Args:
+        newest: version that Alice speaks.
+    """
     alice = Handshake(
-        Self(Kind.VALIDATOR, "op-0", ALICE, D, NONCES[0][:16]),
+        Self(Kind.VALIDATOR, "op-0", ALICE, D, NONCES[0][:16], newest),
         VALIDATORS,
         NONCES[0],
         Channel(*SEALS),
@@ -262,18 +321,22 @@ def vectors() -> dict[str, bytes]:
     opened = transaction.open_envelope(TRANSACTION)
     decoded = transaction.decode_transaction(TRANSACTION)
     who = (
-        (ALICE.public_key, NONCES[0], SEALS[0]),
-        (BOB.public_key, NONCES[1], SEALS[1]),
+        (ALICE.public_key, OFFERS[0], SEALS[0]),
+        (BOB.public_key, OFFERS[1], SEALS[1]),
     )
     vote = sign_bytes(TAG_VOTE, D, 0, 1, 7, HEADER.digest())
     named = {
         "frame": encode_frame(TYPE_OF[Status], encode(Status(0, 7, 1, 0))),
         "hello-alice": meeting.hellos[0],
         "hello-bob": meeting.hellos[1],
+        "hello-alice-2": meet(VERSIONS[0]).hellos[0],
         "proof-bytes-alice": proof_bytes(D, *who),
         "proof-alice": meeting.proofs[0],
         "proof-bob": meeting.proofs[1],
         "refuse": encode_frame(34, encode(Refuse("no room for another client"))),
+        "refuse-no-validator": refuse_frame(
+            "no validator any more since height 812", RefusalCode.NO_VALIDATOR
+        ),
         "refuse-live": refuse_frame(LIVE_SESSION, RefusalCode.LIVE_SESSION),
         "header": HEADER.encode(),
         "header-digest": HEADER.digest(),
@@ -289,9 +352,14 @@ def vectors() -> dict[str, bytes]:
         "transaction-sign-bytes": transaction.sign_bytes(D, decoded.id),
         "transaction-signature": opened.sig,
         "transaction": TRANSACTION,
+        "statement": STATEMENT,
+        "sign-ready": signed_part(READY, D),
+        "proposal-id": Configure(0, (SetNumber("f", 1),)).digest(),
         "receipt": encode_receipt(RECEIPT),
+        "receipt-era": encode_receipt(ERA_RECEIPT),
     }
     named |= {word(type(op)): encode(op) for op in OPS}
+    named |= {f"change-{word(type(change))}": encode(change) for change in CHANGES}
     named |= {word(type(sample)): encode(sample) for sample in SAMPLES}
     named |= {word(type(sample)): encode(sample) for sample in SYNC_SAMPLES}
     named |= {f"proof-{word(type(proof))}": encode(proof) for proof in PROOFS}

@@ -408,7 +408,7 @@ def test_the_own_view_change_shown_again_is_not_checked_again() -> None:
     assert group.modes()[1] is Mode.NORMAL
     (asked, *_) = group.said(2, ViewChange)
     replica = replica_of(group, 2)
-    shown = header_of(asked, replica.leader)
+    shown = header_of(asked, lambda _, *at: replica.leader(*at))
     assert shown is not None
     assert not replica.wants(shown)
 
@@ -419,7 +419,7 @@ def test_a_new_view_that_does_not_follow_is_looked_at_once() -> None:
     group.isolate(3)
     lie = opened(*(standing(i) for i in range(3)), choice=ONE)
     replica = replica_of(group, 3)
-    header_ = header_of(lie, replica.leader)
+    header_ = header_of(lie, lambda _, *at: replica.leader(*at))
     assert header_ is not None
     assert replica.wants(header_)
     group.tell(3, lie, sender=1)

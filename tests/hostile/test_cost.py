@@ -20,10 +20,7 @@ def test_every_type_is_charged_what_it_costs() -> None:
         return verify(key, message, signature)
 
     machine = Actor(2).machine
-    gate = Gate(
-        GENESIS.digest, machine.validators, GENESIS.consensus, machine.engine.leader, counting,
-        lambda _: False, fast_exit=True,
-    )  # fmt: skip
+    gate = Gate(GENESIS.digest, machine.terms, counting, lambda _: False)
     charged: dict[Type, int] = {}
     for _, frame in play().said:
         message = decode_message(frame.type, frame.payload)

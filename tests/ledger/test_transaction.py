@@ -3,27 +3,46 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tests.ledger.chain import ANN, BOB
 from vppd.codec import Malformed, encode
 from vppd.config.genesis import ConsensusRules
+from vppd.consensus.messages import Claim, Concealment, Equivocation, Standing
 from vppd.crypto import sha256, verify
+from vppd.ledger.changes import (
+    Add,
+    Configure,
+    Move,
+    Readmit,
+    Rekey,
+    Remove,
+    SetEngine,
+    SetNumber,
+)
+from vppd.ledger.proofs import Accuse, Ready, Skip, Statement, ready_bytes
 from vppd.ledger.transaction import (
+    Body,
+    Envelope,
     InvalidTransaction,
     Op,
     PlaceOrder,
     Reading,
     Transfer,
+    Vote,
     check_stateless,
     decode_transaction,
+    make_statement,
     make_transaction,
     precheck,
     sign_bytes,
-    signature_of,
+    signature_holds,
+    statement_in,
     transaction_id,
 )
 
@@ -34,10 +53,37 @@ PAY = Transfer(BOB.public_key, 5)
 
 u63 = st.integers(0, 2**63 - 1)
 key32 = st.binary(min_size=32, max_size=32)
+u32 = st.integers(0, 2**32 - 1)
+sig64 = st.binary(min_size=64, max_size=64)
+name = st.text(max_size=64)
+readies = st.builds(Ready, key32, u63, u63, key32, key32, sig64)
+claims = st.none() | st.builds(Claim, u63, key32)
+stands = st.builds(Standing, u63, u63, u32, u63, key32, claims, claims, sig64)
+proofs = st.one_of(
+    st.builds(Equivocation, st.integers(0, 4), u63, u63, u63, u32, key32, sig64, key32, sig64),
+    st.builds(Concealment, stands, st.builds(Claim, u63, key32), sig64),
+)
+changes = st.one_of(
+    st.builds(Add, key32, name, st.booleans(), name, readies),
+    st.builds(Remove, key32),
+    st.builds(Rekey, key32, key32, readies, name),
+    st.builds(Readmit, key32, readies),
+    st.builds(Move, key32, st.booleans()),
+    st.builds(SetNumber, name, st.none() | u63),
+    st.builds(SetEngine, name),
+)
+statements: st.SearchStrategy[Statement] = st.one_of(
+    readies,
+    st.builds(Accuse, proofs),
+    st.builds(Skip, u63, u63, u63, st.lists(stands, min_size=1, max_size=4).map(tuple)),
+)
 ops: st.SearchStrategy[Op] = st.one_of(
     st.builds(Transfer, key32, u63),
-    st.builds(PlaceOrder, u63, st.integers(0, 1), u63, u63, u63, st.integers(0, 2**32 - 1)),
+    st.builds(PlaceOrder, u63, st.integers(0, 1), u63, u63, u63, u32),
     st.builds(Reading, u63, u63, u63),
+    statements,
+    st.builds(Configure, u63, st.lists(changes, min_size=1, max_size=3).map(tuple)),
+    st.builds(Vote, st.lists(key32, max_size=5).map(tuple)),
 )
 
 
@@ -74,9 +120,9 @@ def test_it_travels_as_documented() -> None:
 def test_the_signature_covers_domain_chain_and_id() -> None:
     tx = decode_transaction(made())
     assert sign_bytes(CHAIN, tx.id) == b"VPPD1T" + CHAIN + tx.id
-    assert signature_of(tx, CHAIN) == (ANN.public_key, b"VPPD1T" + CHAIN + tx.id, tx.sig)
-    assert verify(*signature_of(tx, CHAIN))
-    assert not verify(*signature_of(tx, sha256(b"another chain")))
+    assert verify(ANN.public_key, b"VPPD1T" + CHAIN + tx.id, tx.sig)
+    assert signature_holds(tx, CHAIN, verify)
+    assert not signature_holds(tx, sha256(b"another chain"), verify)
 
 
 @settings(deadline=None)
@@ -154,3 +200,68 @@ def test_a_valid_transaction_passes_and_a_forged_one_does_not() -> None:
     forged = raw[:-1] + bytes([raw[-1] ^ 1])
     with pytest.raises(InvalidTransaction, match="signature does not hold"):
         check_stateless(forged, CHAIN, 100, RULES, verify)
+
+
+# -- statements
+
+
+def said(**changes: Any) -> Ready:
+    """Ann is ready."""
+    ready = replace(Ready(ANN.public_key, 3, 70, CHAIN, sha256(b"nonce"), bytes(64)), **changes)
+    at = (ready.epoch, ready.height, ready.state_root, ready.nonce)
+    return replace(ready, sig=ANN.sign(ready_bytes(CHAIN, *at)))
+
+
+def test_a_ready_signs_its_place_and_its_nonce() -> None:
+    numbers = (3).to_bytes(8) + (70).to_bytes(8)
+    assert ready_bytes(CHAIN, 3, 70, CHAIN, sha256(b"nonce")) == (
+        b"VPPD1Y" + CHAIN + numbers + CHAIN + sha256(b"nonce")
+    )
+
+
+@settings(deadline=None)
+@given(u63, statements)
+def test_a_statement_has_no_sender_and_no_signature(expiry: int, op: Statement) -> None:
+    tx = decode_transaction(make_statement(expiry, op))
+    assert (tx.sender, tx.nonce, tx.sig, tx.ops) == (bytes(32), 0, bytes(64), (op,))
+    assert statement_in(tx) == op
+
+
+def test_a_ready_is_valid_if_its_own_signature_holds() -> None:
+    rules = ConsensusRules()
+    raw = make_statement(100, said())
+    assert check_stateless(raw, CHAIN, 100, rules, verify).raw == raw
+    for forged in (
+        replace(said(), height=71),
+        replace(said(), epoch=4),
+        replace(said(), nonce=CHAIN),
+        replace(said(), key=BOB.public_key),
+        replace(said(), sig=bytes(64)),
+    ):
+        with pytest.raises(InvalidTransaction, match="signature does not hold"):
+            check_stateless(make_statement(100, forged), CHAIN, 100, rules, verify)
+
+
+def test_what_other_statements_prove_only_the_state_can_tell() -> None:
+    equivocation = Equivocation(1, 0, 0, 1, 0, CHAIN, bytes(64), sha256(b"x"), bytes(64))
+    raw = make_statement(100, Accuse(equivocation))
+    assert check_stateless(raw, CHAIN, 100, ConsensusRules(), verify).raw == raw
+
+
+def test_half_a_statement_may_not_stand_in_a_block() -> None:
+    signed = make_transaction(ANN, CHAIN, 0, 100, [said()])
+    mixed = make_transaction(ANN, CHAIN, 0, 100, [PAY, said()])
+    for sender, nonce, sig, half in (
+        (bytes(32), 1, bytes(64), (said(),)),
+        (bytes(32), 0, b"\1" * 64, (said(),)),
+        (bytes(32), 0, bytes(64), (said(), said())),
+        (bytes(32), 0, bytes(64), (PAY,)),
+        (ANN.public_key, 0, bytes(64), (said(),)),
+    ):
+        raw = encode(Envelope(encode(Body(1, sender, nonce, 100, half)), sig))
+        assert statement_in(decode_transaction(raw)) is None
+        with pytest.raises(InvalidTransaction, match="stands alone"):
+            precheck(raw, 100, ConsensusRules())
+    for raw in (signed, mixed):
+        with pytest.raises(InvalidTransaction, match="stands alone"):
+            precheck(raw, 100, ConsensusRules())

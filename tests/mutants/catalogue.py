@@ -19,6 +19,7 @@ CORE, FLIGHT, FALLBACK = "consensus/core.py", "consensus/flight.py", "consensus/
 PROPOSER, CHANGE = "consensus/proposer.py", "consensus/viewchange.py"
 SELECT, SAFETY, SIZES = "consensus/selection.py", "consensus/safety.py", "consensus/quorum.py"
 TALLY, CERTIFICATE, SCREEN = "consensus/tally.py", "consensus/certificate.py", "consensus/screen.py"
+MISSING, TERMS = "consensus/missing.py", "consensus/terms.py"
 AT_THE_GATE = "net/gate.py"
 
 MUTANTS = (
@@ -142,10 +143,10 @@ MUTANTS = (
     Mutant(
         "commits-of-one-view-only",
         CORE,
-        "for view in self.ballots.views(height, round_):",
-        "for view in (self.record.view,):\n"
-        "                if view not in self.ballots.views(height, round_):\n"
-        "                    continue",
+        "                view, digest, signatures = reached\n",
+        "                view, digest, signatures = reached\n"
+        "                if view != self.record.view:\n"
+        "                    continue\n",
         VIEWS,
     ),
     Mutant(
@@ -185,9 +186,9 @@ MUTANTS = (
     ),
     Mutant(
         "one-vote-makes-it-fetch",
-        CORE,
-        "if len(signatures) > self.quorum.f and digest not in self.bodies:",
-        "if digest not in self.bodies:",
+        MISSING,
+        "if len(signatures) > core.quorum.f and digest not in core.bodies:",
+        "if digest not in core.bodies:",
         GUARDS,
     ),
     Mutant(
@@ -353,8 +354,8 @@ MUTANTS = (
     Mutant(
         "opens-on-w-minus-1",
         CHANGE,
-        "        if len(asking) < self._quorum.view_change:",
-        "        if len(asking) < self._quorum.view_change - 1:",
+        "        if len(asking) < size:",
+        "        if len(asking) < size - 1:",
         VIEWS,
     ),
     Mutant(
@@ -632,12 +633,16 @@ MUTANTS = (
     Mutant(
         "prepared-decides",
         AT_THE_GATE,
-        "if certificate.kind not in self._decisive:",
+        "if certificate.kind not in term.decisive:",
         "if not certificate.kind:",
         GATE,
     ),
     Mutant(
-        "votes-decide-everywhere", AT_THE_GATE, "        if fast_exit:", "        if True:", ENDS
+        "votes-decide-everywhere",
+        TERMS,
+        "        if self.profile.fast_exit:",
+        "        if True:",
+        ENDS,
     ),
     Mutant(
         "decision-prepares",
@@ -670,7 +675,7 @@ MUTANTS = (
     Mutant(
         "new-view-of-anybody",
         AT_THE_GATE,
-        "if not self._verify(self._member(leader), signed, message.sig):",
+        "if not self._verify(self._member(message.epoch, leader), signed, message.sig):",
         "if not signed:",
         GATE,
     ),

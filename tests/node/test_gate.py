@@ -12,6 +12,7 @@ from tests.node.plant import GENESIS, KEYS, LEADER, N, payment
 from tests.store.real_chain import VALIDATORS, Maker, certify
 from tests.wire_samples import SAMPLES
 from vppd.codec import Malformed, encode
+from vppd.config.genesis import Engine
 from vppd.consensus.messages import (
     TYPE_OF,
     Agree,
@@ -36,13 +37,15 @@ from vppd.consensus.messages import (
     ViewChange,
 )
 from vppd.consensus.signing import TAG_COMMIT, TAG_PROPOSAL, TAG_VOTE, reply_bytes, sign_bytes
+from vppd.consensus.terms import Terms
 from vppd.crypto import sha256, verify
+from vppd.era import Era, EraMember
 from vppd.errors import PeerFault
 from vppd.ledger.transaction import InvalidTransaction, Transfer
 from vppd.merkle import merkle_root
 from vppd.net.gate import BadSignature, Gate, PeerMessage, decode_message, header_of
 from vppd.net.sync import SYNC_TYPES
-from vppd.types import Height, PublicKey, ReplicaIndex, View
+from vppd.types import Epoch, Height, PublicKey, ReplicaIndex, Role, View
 
 OTHER = sha256(b"another digest")
 
@@ -51,12 +54,25 @@ def schedule(view: View, _: Height) -> ReplicaIndex:
     return view % N
 
 
+def leader(_: Epoch, view: View, height: Height) -> ReplicaIndex:
+    return schedule(view, height)
+
+
+def terms(engine: str) -> Terms:
+    """Of the test chain, under another engine; its members stay the same in epoch 1."""
+    rules = replace(GENESIS.consensus, engine=Engine(engine))
+    made = Terms(replace(GENESIS, consensus=rules))
+    members = tuple(EraMember(m.key, m.role is Role.OPERATOR, m.name) for m in VALIDATORS.members)
+    made.note([Era(1, 100, engine, None, None, members)])
+    return made
+
+
 class Checked:
     """A gate that counts the signatures it has verified."""
 
     def __init__(self, seen: Callable[[bytes], bool] = lambda _: False) -> None:
         self.count = 0
-        self.gate = Gate(GENESIS.digest, VALIDATORS, GENESIS.consensus, schedule, self.verify, seen)
+        self.gate = Gate(GENESIS.digest, terms("pbft"), self.verify, seen)
 
     def verify(self, key: PublicKey, message: bytes, signature: bytes) -> bool:
         self.count += 1
@@ -291,7 +307,7 @@ def test_every_field_of_a_certificate_is_checked(
     checked: Checked, maker: Maker, change: dict[str, Any]
 ) -> None:
     made = maker.blocks[0].certificate
-    checked.refuses(Agree(replace(made, **change)), Malformed, "certificate|bitmap|signature")
+    checked.refuses(Agree(replace(made, **change)), Malformed, "certificate|bitmap|signature|epoch")
 
 
 def decided(maker: Maker) -> tuple[DecidedBlock, ...]:
@@ -375,7 +391,7 @@ def test_what_is_wrong_with_a_transaction_is_found_before_its_signature(checked:
 def test_what_claims_nothing_passes(checked: Checked, message: PeerMessage) -> None:
     checked.gate.check(message)
     assert checked.count == 0
-    assert header_of(message, schedule) is None
+    assert header_of(message, leader) is None
 
 
 # ---------------------------------------------------------------- frames and headers
@@ -408,9 +424,9 @@ def test_a_message_in_the_wrong_frame_is_malformed() -> None:
 
 def test_headers_say_whose_message_it_is(block: Block) -> None:
     for message in (block, body_of(block)):
-        header = header_of(replace(message, view=3), schedule)
+        header = header_of(replace(message, view=3), leader)
         assert header is not None
         assert (header.view, header.height, header.digest) == (3, 1, block.digest)
         assert header.signer == 3
     with pytest.raises(Malformed, match="empty range"):
-        header_of(Blocks(()), schedule)
+        header_of(Blocks(()), leader)

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.node.plant import GENESIS, KEYS, LEADER, N
-from tests.node.test_gate import OTHER, Checked, schedule, signed
+from tests.node.test_gate import OTHER, Checked, leader, schedule, signed, terms
 from tests.store.real_chain import VALIDATORS
 from vppd.codec import Malformed
 from vppd.consensus.certificate import assemble
@@ -140,10 +140,10 @@ def test_one_vote_has_one_signature_in_either_envelope(checked: Checked) -> None
 
 
 def test_headers_name_who_must_have_signed() -> None:
-    header = header_of(replace(waited(None), view=3), schedule)
+    header = header_of(replace(waited(None), view=3), leader)
     assert header is not None
     assert header[:6] == (Type.PRE_PREPARED, 0, 3, 1, OTHER, 3)
-    header = header_of(Collected(0, 0, 1, OTHER, 2, bytes(64)), schedule)
+    header = header_of(Collected(0, 0, 1, OTHER, 2, bytes(64)), leader)
     assert header is not None
     assert header[:6] == (Type.RECEIVED, 0, 0, 1, OTHER, 2)
 
@@ -157,10 +157,7 @@ def fast(size: int, kind: int = CertificateKind.FAST) -> Certificate:
 
 
 def gate_with_exit(checked: Checked) -> Gate:
-    return Gate(
-        GENESIS.digest, VALIDATORS, GENESIS.consensus, schedule, checked.verify,
-        lambda _: False, fast_exit=True,
-    )  # fmt: skip
+    return Gate(GENESIS.digest, terms("bncm"), checked.verify, lambda _: False)
 
 
 def test_f_votes_decide_where_the_engine_has_a_fast_exit(checked: Checked) -> None:

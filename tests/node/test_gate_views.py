@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.node.plant import GENESIS, KEYS, N
-from tests.node.test_gate import Checked, maker, schedule, signed  # noqa: F401  # maker: fixture
+from tests.node.test_gate import Checked, leader, maker, schedule, signed  # noqa: F401  # maker: fixture
 from tests.store.real_chain import Maker
 from vppd.codec import Malformed
 from vppd.consensus.certificate import assemble
@@ -118,7 +118,7 @@ def test_every_field_of_a_view_change_is_signed(checked: Checked, change: dict[s
 
 
 def test_a_view_change_of_another_epoch_or_replica_is_malformed(checked: Checked) -> None:
-    checked.refuses(ViewChange(standing(2, epoch=1), None, None), Malformed, "epoch 1")
+    checked.refuses(ViewChange(standing(2, epoch=2), None, None), Malformed, "epoch 2")
     stranger = replace(standing(2), signer=N)
     checked.refuses(ViewChange(stranger, None, None), Malformed, "does not exist")
 
@@ -162,10 +162,10 @@ def test_certificates_in_it_are_checked(checked: Checked) -> None:
 
 
 def test_headers_name_signer_and_view() -> None:
-    header = header_of(ViewChange(standing(2), None, None), schedule)
+    header = header_of(ViewChange(standing(2), None, None), leader)
     assert header is not None
     assert (header.type, header.view, header.signer) == (Type.VIEW_CHANGE, 5, 2)
-    header = header_of(opened(standing(0), standing(1), standing(2)), schedule)
+    header = header_of(opened(standing(0), standing(1), standing(2)), leader)
     assert header is not None
     assert (header.type, header.view, header.signer) == (Type.NEW_VIEW, 5, schedule(5, 1))
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from tests.node.plant import GENESIS, KEYS, N
+from tests.node.plant import GENESIS, KEYS
+from tests.node.test_gate import terms
 from tests.store.real_chain import VALIDATORS
 from vppd.consensus.messages import Reply
 from vppd.consensus.signing import reply_bytes
@@ -33,9 +34,7 @@ def reply(signer: int, height: int = 5, **changes: Any) -> Reply:
 
 @pytest.fixture
 def replies() -> Replies:
-    gate = Gate(
-        GENESIS.digest, VALIDATORS, GENESIS.consensus, lambda v, _: v % N, verify, lambda _: False
-    )
+    gate = Gate(GENESIS.digest, terms("pbft"), verify, lambda _: False)
     return Replies(gate, NEEDED)
 
 

@@ -23,6 +23,7 @@ from vppd.consensus.boundary import (
     PreparedRecord,
     ProposalRecord,
     Record,
+    Seat,
     Step,
     VoteRecord,
 )
@@ -70,15 +71,13 @@ class Broken(Replica):
     miscounted: ClassVar[tuple[str, ...]] = ()
     """Quorums that are one too small in the whole node."""
 
-    def __init__(
-        self, profile: EngineProfile, settings: Settings, validators: ValidatorSet,
-        own: ReplicaIndex | None,
-    ) -> None:  # fmt: skip
+    def _sit_down(self, seat: Seat) -> None:
+        validators = seat.validators
         validators.__dict__.pop("quorum", None)  # another node may share the set
         right = validators.quorum
         wrong = {name: getattr(right, name) - 1 for name in self.miscounted}
         validators.__dict__["quorum"] = right._replace(**wrong)
-        super().__init__(profile, settings, validators, own)
+        super()._sit_down(seat)
         self._core.__class__ = self.core
         self._changer.__class__ = self.changer
         self._core.record.__class__ = self.record

@@ -18,7 +18,7 @@ from vppd.config.genesis import Genesis
 from vppd.crypto import key_text, verify
 from vppd.errors import Exit, UserError
 from vppd.ledger.receipts import Status, decode_receipt
-from vppd.ledger.transaction import decode_transaction, signature_of
+from vppd.ledger.transaction import decode_transaction, signature_holds
 from vppd.net.requests import TxStage, TxState
 from vppd.types import Digest
 
@@ -138,7 +138,7 @@ def _check(raw: bytes, genesis: Genesis, file: Path) -> None:
             facts={"input": f"{_name(file)}, {len(raw)} bytes", "why": str(err)},
             hint="the bytes as they were signed, raw or hexadecimal, whole and nothing beside them",
         ) from err
-    if not verify(*signature_of(tx, genesis.digest)):
+    if not signature_holds(tx, genesis.digest, verify):
         raise UserError(
             "E394",
             "the transaction's signature does not hold on this chain",

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 
 from vppd.crypto import key_text
+from vppd.ledger.plain import fields
 from vppd.ledger.receipts import (
-    GRID,
     MEANING,
     ErrorCode,
     Posted,
@@ -21,7 +21,7 @@ from vppd.ledger.receipts import (
     decode_receipt,
 )
 from vppd.ledger.slots import Phase
-from vppd.ledger.transaction import PlaceOrder, decode_transaction
+from vppd.ledger.transaction import PlaceOrder, decode_transaction, statement_in
 from vppd.market.auction import Side
 
 REMEDY: dict[ErrorCode, str] = {
@@ -46,9 +46,32 @@ REMEDY: dict[ErrorCode, str] = {
     ErrorCode.DUPLICATE_READING: "nothing: it is recorded",
     ErrorCode.BEFORE_FIRST_SLOT: "leave the reading out: it is before the meter's starting point",
     ErrorCode.TOO_MANY_ORDERS: "another slot, or fewer and larger orders",
+    ErrorCode.NOT_A_GOVERNOR: "sign with the key of a validator that votes now",
+    ErrorCode.STALE_PROPOSAL: "propose it again: members or rules have changed since",
+    ErrorCode.ERA_CHANGING: "propose it again: members or rules change with this very block",
+    ErrorCode.ALREADY_APPROVED: "nothing: others have to approve it now",
+    ErrorCode.NOTHING_CHANGES: "nothing: it is so already",
+    ErrorCode.TOO_MANY_CHANGES: "fewer members at once; the next when these are in force",
+    ErrorCode.UNKNOWN_VALIDATOR: "a key of the list of validators and candidates",
+    ErrorCode.KEY_TAKEN: "a key of its own for the new node",
+    ErrorCode.NAME_TAKEN: "another name",
+    ErrorCode.BAD_NAME_OR_ADDRESS: "a name such as der-9, an address such as 192.168.10.9:7440",
+    ErrorCode.NOT_READY: "have the node say again that it is ready, on this chain",
+    ErrorCode.KEY_CONVICTED: "a new key for that node, once you know why the old one lied",
+    ErrorCode.NO_MEMBER_LEFT: "add another validator first",
+    ErrorCode.TOO_MANY_VALIDATORS: "remove one first",
+    ErrorCode.BAD_QUORUM: "set f and p together with the change, or leave them unset",
+    ErrorCode.BAD_NUMBER: "a number of [consensus] within the bounds of docs/configuration.md",
+    ErrorCode.UNKNOWN_ENGINE: "bncm, pbft, dpos, or the engine in genesis.toml",
+    ErrorCode.NOT_A_STATEMENT: "send it without sender and signature",
+    ErrorCode.TOO_MANY_STATEMENTS: "send it again",
+    ErrorCode.UNKNOWN_EPOCH: "nothing: it is about another epoch than those that count",
+    ErrorCode.NO_PROOF: "proof of what is said, or nothing",
+    ErrorCode.NOT_DPOS: "nothing: in this engine nobody is elected",
+    ErrorCode.NOT_A_CANDIDATE: "a key of the list of candidates",
+    ErrorCode.TOO_MANY_TARGETS: "fewer candidates, each once",
 }
 """For each error on chain what a person may try."""
-_KEYS = {"account", "to", "seller", "buyer", "meter"}
 
 
 def render_transaction(raw: bytes) -> dict[str, Any]:
@@ -59,7 +82,7 @@ def render_transaction(raw: bytes) -> dict[str, Any]:
     """
     tx = decode_transaction(raw)
     return {
-        "sender": key_text(tx.sender),
+        "sender": "nobody" if statement_in(tx) is not None else key_text(tx.sender),
         "nonce": tx.nonce,
         "expiry_height": tx.expiry_height,
         "ops": [{"op": type(op).__name__, **_fields(op)} for op in tx.ops],
@@ -83,24 +106,19 @@ def render_receipt(data: bytes) -> dict[str, Any]:
 
 
 def _event(event: msgspec.Struct) -> dict[str, Any]:
-    fields = _fields(event)
+    shown = _fields(event)
     if isinstance(event, Posted):
-        fields["purse"] = Purse(event.purse).name.lower()
-        fields["reason"] = Reason(event.reason).name.lower()
+        shown["purse"] = Purse(event.purse).name.lower()
+        shown["reason"] = Reason(event.reason).name.lower()
     elif isinstance(event, SlotAdvanced):
-        fields["phase"] = Phase(event.phase).name.lower()
+        shown["phase"] = Phase(event.phase).name.lower()
     elif isinstance(event, Settled):
-        fields["flags"] = [flag.name for flag in SettlementFlag(event.flags)]
-    return {"event": type(event).__name__, **fields}
+        shown["flags"] = [flag.name for flag in SettlementFlag(event.flags)]
+    return {"event": type(event).__name__, **shown}
 
 
 def _fields(record: msgspec.Struct) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for name in record.__struct_fields__:
-        value = getattr(record, name)
-        if name in _KEYS:
-            value = "grid" if value == GRID else key_text(value)
-        values[name] = value
+    values = fields(record)
     if isinstance(record, PlaceOrder):
         values["side"] = Side(record.side).name.lower()
     return values

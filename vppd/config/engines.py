@@ -14,7 +14,8 @@ from vppd.config.genesis import Engine
 from vppd.errors import ConfigError
 
 GROUP = "vppd.engines"
-OWN = (Engine("bncm"), Engine("pbft"))
+DPOS = Engine("dpos")
+OWN = (Engine("bncm"), Engine("pbft"), DPOS)
 """Of this build. Nobody else can take their names."""
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 

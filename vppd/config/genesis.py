@@ -7,15 +7,45 @@ from typing import Annotated, Literal, NewType
 import msgspec
 from msgspec import Meta
 
-from vppd.types import Digest, Micro, MicroPerKwh, Ppm, PublicKey, Role, Slot, TimeMs, Wh
+from vppd.types import PPM, Digest, Micro, MicroPerKwh, Ppm, PublicKey, Role, Slot, TimeMs, Wh
 
 Engine = NewType("Engine", str)
 """The name of an engine that can run here: :mod:`vppd.config.engines` checks it."""
 PathSetting = Literal["auto", "collect", "broadcast"]
 """Where first-round votes go in engine ``bncm``; ``auto``: the leader picks by measured cost."""
 MarketRules = Literal["production", "paper003", "literal003", "two-stage"]
+Ranking = Literal["composite", "largest-producer"]
+"""By what producers are elected in engine ``dpos``: votes weighed by score, or energy alone."""
 Count = Annotated[int, Meta(ge=1, lt=2**31)]
 Millis = Annotated[int, Meta(ge=1, lt=2**53)]
+
+STARTING_CREDIT: Ppm = 800_000
+"""Of an account that says nothing else (market.md, §0)."""
+MOST_VALIDATORS = 256
+"""A certificate's bitmap has at most 32 bytes (consensus/messages.py)."""
+BLOCK_BYTES_LIMIT = 2**20 - 2**16
+"""A block with its header and certificate must fit a frame of 1 MiB (protocol.md, §3)."""
+ORDERED_RULES = (
+    ("view_timeout_ms", "view_timeout_max_ms"),
+    ("max_tx_bytes", "max_block_bytes"),
+)
+"""Pairs of numbers in ``[consensus]``: the first is at most the second."""
+
+
+class DposRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[consensus.dpos]``: how engine ``dpos`` elects (protocol.md, §13).
+
+    A plant founded on another engine may change to this one with its section left out, so these
+    defaults are part of what a genesis means: they never change.
+    """
+
+    alpha_ppm: Annotated[int, Meta(ge=0, le=PPM)] = 700_000
+    """α: weight of reputation in the composite score; the rest is the amount's."""
+    delegates: Annotated[int, Meta(ge=1, le=MOST_VALIDATORS)] = 4
+    """N: producers elected, at most."""
+    punish_epochs: Count = 3
+    """K: epochs for which a skipped producer cannot be elected."""
+    ranking: Ranking = "composite"
 
 
 class ConsensusRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -40,6 +70,16 @@ class ConsensusRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Furthest expiry a transaction may name, in heights from the block that carries it."""
     clock_tolerance_ms: Millis = 500
     """How far a fresh block's time may lie ahead of a voter's clock."""
+    dpos: DposRules = DposRules()
+
+
+class Governance(msgspec.Struct, frozen=True, kw_only=True):
+    """``[governance]``: whose word changes members and rules of a plant that runs."""
+
+    threshold: int | None = None
+    """Members of the era in force that must agree; unset: f+1, so that one of them is honest."""
+    authority: tuple[PublicKey, ...] = ()
+    """Registration authority: if there is one, a change also needs one of these keys."""
 
 
 class Tariff(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,7 +132,10 @@ class MarketRulesSection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ValidatorEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """``[[validator]]``: a replica that votes; its index is its position in the file."""
+    """``[[validator]]``: a replica that votes; its index is its position in the file.
+
+    In engine ``dpos`` a candidate; the first ``delegates`` of them produce until an election.
+    """
 
     name: str
     role: Role
@@ -105,8 +148,7 @@ class AccountEntry(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     key: PublicKey
     balance: Micro = 0
-    credit: Ppm = 800_000
-    """Starting credit (market.md, §0)."""
+    credit: Ppm = STARTING_CREDIT
     bus: int = 0
     """Where in the grid the member sits."""
 
@@ -136,3 +178,4 @@ class Genesis(msgspec.Struct, frozen=True, kw_only=True):
     validators: tuple[ValidatorEntry, ...]
     accounts: tuple[AccountEntry, ...] = ()
     meters: tuple[MeterEntry, ...] = ()
+    governance: Governance = Governance()

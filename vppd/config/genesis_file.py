@@ -13,12 +13,19 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from vppd.config.engines import engine_named, not_installed
+from vppd.config.engines import DPOS, engine_named, not_installed
+from vppd.config.founding import founding_size
 from vppd.config.genesis import (
+    BLOCK_BYTES_LIMIT,
+    MOST_VALIDATORS,
+    ORDERED_RULES,
+    STARTING_CREDIT,
     AccountEntry,
     ConsensusRules,
     Count,
+    DposRules,
     Genesis,
+    Governance,
     MarketRules,
     MarketRulesSection,
     MeterEntry,
@@ -39,15 +46,12 @@ from vppd.crypto import key_text, parse_key, sha256
 from vppd.errors import ConfigError
 from vppd.types import PPM, Micro, PublicKey, Role
 
-BLOCK_BYTES_LIMIT = 2**20 - 2**16
-"""A block with its header and certificate must fit a frame of 1 MiB (protocol.md, §3)."""
 TOTAL_LIMIT: Micro = 2**62
 """All the money of a plant: fits a signed 64-bit integer, with as much again for the grid."""
 ORDER_LIMIT: Micro = 2**52
 """The largest order's worth; the ledger counts to twice that, for rules with a tolerance."""
-MOST_VALIDATORS = 256
-"""A certificate's bitmap has at most 32 bytes (consensus/messages.py)."""
 _MARKET = MarketRulesSection()
+_NOBODY_ELSE = Governance()
 _Offset = Annotated[int, Meta(ge=0, lt=2**53)]
 _Energy = Annotated[int, Meta(ge=0, lt=2**53)]
 _Currency = Annotated[str, Meta(pattern="^[A-Za-z]{1,16}$")]
@@ -97,7 +101,7 @@ class AccountTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     name: str
     id: str | None = None
     balance: str = "0.00"
-    credit: Annotated[int, Meta(ge=0, le=PPM)] = 800_000
+    credit: Annotated[int, Meta(ge=0, le=PPM)] = STARTING_CREDIT
     bus: Annotated[int, Meta(ge=0, lt=2**31)] = 0
 
 
@@ -111,12 +115,20 @@ class MeterTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     first_slot: _Offset = 0
 
 
+class GovernanceTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[governance]`` as written."""
+
+    threshold: Count | None = None
+    authority: tuple[str, ...] = ()
+
+
 class GenesisFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """genesis.toml as written."""
 
     schema: int
     chain_id: str
     consensus: ConsensusRules = ConsensusRules()
+    governance: GovernanceTable = GovernanceTable()
     market: MarketTable
     validator: tuple[ValidatorTable, ...]
     account: tuple[AccountTable, ...] = ()
@@ -160,7 +172,8 @@ class _Reader:
     def genesis(self, file: GenesisFile, digest: bytes) -> Genesis:
         self._name(file.chain_id, "chain_id")
         validators = tuple(self._validators(file.validator))
-        self._check_consensus(file.consensus, len(validators))
+        n = founding_size(file.consensus, len(validators))
+        self._check_consensus(file.consensus, len(validators), n)
         market = self._market(file.market)
         accounts = self._accounts(file.account, validators)
         meters = tuple(self._meters(file.meter, accounts))
@@ -172,6 +185,7 @@ class _Reader:
             validators=validators,
             accounts=accounts,
             meters=meters,
+            governance=self._governance(file.governance, n),
         )
 
     # -- members
@@ -250,11 +264,12 @@ class _Reader:
 
     # -- rules
 
-    def _check_consensus(self, rules: ConsensusRules, n: int) -> None:
-        if n > MOST_VALIDATORS:
+    def _check_consensus(self, rules: ConsensusRules, listed: int, n: int) -> None:
+        """``n`` of the ``listed`` validators vote first."""
+        if listed > MOST_VALIDATORS:
             raise ConfigError(
                 "E140",
-                f"{n} validators are more than a certificate can name",
+                f"{listed} validators are more than a certificate can name",
                 facts={"file": str(self._path), "most": str(MOST_VALIDATORS)},
                 hint="DERs beyond that take part without voting: [[account]] and [[meter]] entries",
             )
@@ -267,18 +282,24 @@ class _Reader:
                 hint=f"f ≤ {most}, or at least {3 * rules.f + 1} validators; "
                 "leave f out for the most",
             )
-        self._ordered(
-            ("consensus.view_timeout_ms", rules.view_timeout_ms),
-            ("consensus.view_timeout_max_ms", rules.view_timeout_max_ms),
-        )
-        self._ordered(
-            ("consensus.max_tx_bytes", rules.max_tx_bytes),
-            ("consensus.max_block_bytes", rules.max_block_bytes),
-        )
+        for low, high in ORDERED_RULES:
+            self._ordered(
+                (f"consensus.{low}", getattr(rules, low)),
+                (f"consensus.{high}", getattr(rules, high)),
+            )
         self._ordered(
             ("consensus.max_block_bytes", rules.max_block_bytes),
             ("the frame's limit", BLOCK_BYTES_LIMIT - 1),
         )
+
+    def _governance(self, table: GovernanceTable, n: int) -> Governance:
+        if table.threshold is not None:
+            self._ordered(("governance.threshold", table.threshold), ("founding members", n))
+        self._distinct("governance", "authority", list(table.authority))
+        keys = (
+            self._key(text, f"governance.authority[{i}]") for i, text in enumerate(table.authority)
+        )
+        return Governance(threshold=table.threshold, authority=tuple(keys))
 
     def _market(self, table: MarketTable) -> MarketRulesSection:
         if table.slot_ms is not None and table.slot_seconds is not None:
@@ -420,6 +441,7 @@ def render_genesis(
     validators: Iterable[ValidatorEntry],
     accounts: Iterable[AccountEntry] = (),
     meters: Iterable[MeterEntry] = (),
+    governance: Governance = _NOBODY_ELSE,
 ) -> str:
     """genesis.toml for these records; :func:`parse_genesis` gives them back.
 
@@ -441,8 +463,9 @@ def render_genesis(
     lines += [
         f"{key} = {getattr(consensus, key)}"
         for key in ConsensusRules.__struct_fields__
-        if key not in {"engine", "path", "f"}
+        if key not in {"engine", "path", "f", "dpos"}
     ]
+    lines += [*_dpos_lines(consensus), *_governance_lines(governance)]
     lines += ["", "[market]", *_market_lines(market)]
     for tariff in market.tariffs:
         lines += [
@@ -481,6 +504,24 @@ def render_genesis(
             f"first_slot = {meter.first_slot}",
         ]
     return "\n".join(lines) + "\n"
+
+
+def _dpos_lines(consensus: ConsensusRules) -> Iterator[str]:
+    """Left out where it says nothing: a build before engine ``dpos`` reads such a file too."""
+    if consensus.engine == DPOS or consensus.dpos != DposRules():
+        yield from ("", "[consensus.dpos]")
+        for key in DposRules.__struct_fields__:
+            value = getattr(consensus.dpos, key)
+            yield f'{key} = "{value}"' if isinstance(value, str) else f"{key} = {value}"
+
+
+def _governance_lines(governance: Governance) -> Iterator[str]:
+    if governance != _NOBODY_ELSE:
+        yield from ("", "[governance]")
+        if governance.threshold is not None:
+            yield f"threshold = {governance.threshold}"
+        keys = ", ".join(f'"{key_text(key)}"' for key in governance.authority)
+        yield f"authority = [{keys}]"
 
 
 def _market_lines(market: MarketRulesSection) -> Iterator[str]:

@@ -22,6 +22,7 @@ T = TypeVar("T")
 SOCKET_PATH_BYTES = 107
 """Longest path of a Unix socket on Linux (unix(7)): 108 with the zero at the end."""
 Transport = Literal["tls", "plain"]
+Wire = Literal[2, 3]
 Synchronous = Literal["full", "normal", "off"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "json", "console"]
@@ -38,6 +39,7 @@ class NodeTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     role: Role | None = None
     name: str | None = None
     key: str = "node.key"
+    joins: bool = False
 
 
 class NetTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -50,6 +52,7 @@ class NetTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     cert_key: str = "node-tls.key"
     crl: str | None = None
     socket: str = "vppd.sock"
+    wire: Wire = 3
 
 
 class HttpTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -113,6 +116,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     name: str | None
     """What the file calls the node; ``None``: peers.toml knows."""
     key_file: Path
+    joins: bool
+    """Whether the node came after genesis, which therefore does not list its key."""
     listen: str | None
     """``host:port`` to bind; ``None``: as peers.toml says."""
     transport: Transport
@@ -122,6 +127,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     crl: Path | None
     socket: Path
     """Unix socket for clients on this machine."""
+    wire: Wire
+    """Newest version of the protocol to speak with other nodes."""
     http_listen: str | None
     """Loopback ``host:port`` of /metrics, /livez and /readyz; ``None``: the port after listen's;
     empty: no HTTP."""
@@ -207,6 +214,7 @@ def _decode(file: NodeFile, path: Path, *, bench: bool) -> NodeConfig:
         role=file.node.role,
         name=file.node.name,
         key_file=key_path(file.node.key, base),
+        joins=file.node.joins,
         listen=file.net.listen,
         transport=file.net.transport,
         ca=base / file.net.ca,
@@ -214,6 +222,7 @@ def _decode(file: NodeFile, path: Path, *, bench: bool) -> NodeConfig:
         cert_key=base / file.net.cert_key,
         crl=None if file.net.crl is None else base / file.net.crl,
         socket=socket,
+        wire=file.net.wire,
         http_listen=file.http.listen,
         store=base / file.store.path,
         synchronous=file.store.synchronous,
@@ -251,7 +260,12 @@ def is_loopback(host: str) -> bool:
 
 
 def render_node(
-    *, role: Role, name: str, listen: str | None = None, transport: Transport = "tls"
+    *,
+    role: Role,
+    name: str,
+    listen: str | None = None,
+    transport: Transport = "tls",
+    joins: bool = False,
 ) -> str:
     """node.toml for a node whose files lie beside it under their default names."""
     lines = [
@@ -263,6 +277,7 @@ def render_node(
         f'name = "{name}"',
         'key = "node.key"',
     ]
+    lines += ["joins = true"] if joins else []
     net = [f'listen = "{listen}"'] if listen is not None else []
     net += [f'transport = "{transport}"'] if transport != "tls" else []
     if net:

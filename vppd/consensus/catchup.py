@@ -6,6 +6,7 @@ the core, so that serving a laggard cannot delay a vote.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -37,6 +38,10 @@ class CatchUp:
     __slots__ = ("_asked", "_body", "_sync_from", "_sync_start", "_waiting", "peers")
 
     def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Know nobody, and wait for nothing."""
         self.peers: dict[ReplicaIndex, PeerView] = {}
         self._sync_from: ReplicaIndex | None = None
         self._sync_start: Height = 0
@@ -54,6 +59,19 @@ class CatchUp:
         known = self.peers.get(sender)
         self.peers[sender] = PeerView(status, now_ms)
         return known is None or known.status != status or now_ms - known.seen_ms > FRESH_MS
+
+    def renumber(self, index: Mapping[ReplicaIndex, ReplicaIndex | None]) -> None:
+        """Another epoch: peers have other indices, or none; whatever was asked for is void.
+
+        Args:
+            index: the new one by the old one.
+        """
+        held = self.peers
+        self.forget()
+        for old, peer in held.items():
+            new = index.get(old)
+            if new is not None:
+                self.peers[new] = peer
 
     def fresh(self, now_ms: int) -> list[ReplicaIndex]:
         """Peers heard of within ``FRESH_MS``, ascending."""

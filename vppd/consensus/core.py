@@ -26,9 +26,10 @@ from vppd.consensus.boundary import (
     ObserverRecord,
     PreparedRecord,
     Record,
+    ViewRecord,
     VoteRecord,
 )
-from vppd.consensus.certificate import assemble, required, signers_of
+from vppd.consensus.certificate import assemble, required
 from vppd.consensus.chain import Bodies, Body, Head, Settings, follows
 from vppd.consensus.evidence import Accusations
 from vppd.consensus.fallback import Fallback
@@ -49,6 +50,7 @@ from vppd.consensus.messages import (
     Proof,
     Round,
 )
+from vppd.consensus.missing import missing_body
 from vppd.consensus.outbox import Outbox
 from vppd.consensus.policy import PathPolicy, Policy
 from vppd.consensus.profile import EngineProfile
@@ -66,12 +68,12 @@ HEIGHTS_AHEAD = 2
 
 
 class Core:
-    """One replica (``own`` an index) or observer (``own`` None) of one chain.
+    """One replica (``own`` an index) or observer (``own`` None) in one epoch of one chain.
 
     Args:
         profile: which engine this is.
         settings: genesis values.
-        validators: the set of epoch 0.
+        validators: the set of the epoch.
         own: this node's index, ``None`` for one that only follows.
         out: where promises, messages and decisions go.
     """
@@ -111,6 +113,8 @@ class Core:
         """How far the last fresh proposal lay ahead of this clock, if that was too far."""
         self.last_header: Header | None = None
         """Of the head, once something was decided by this process."""
+        self.ended = False
+        """The head is the epoch's last block: what follows is the next epoch's affair."""
         self._applied: Applied | None = None
         self.bodies = Bodies(out)
         self.proposals: dict[tuple[Height, View], Proposal] = {}
@@ -140,13 +144,30 @@ class Core:
             time_ms = self.bodies[row.digest].header.time_ms
             self.head = Head(row.height, row.digest, time_ms, row.certificate)
         self.accusations.resume(log)
-        self.heard.note_certificate(self.head.certificate)
-        self.heard.note_certificate(self.record.prepared)
-        if self.record.observer is not None:
-            self.own = None
-        elif why := flaw(self.record, self.head.height):
+        self._begin()
+        if self.own is not None and (why := flaw(self.record, self.head.height)):
             self.demote(f"the safety record contradicts itself: {why}")
         self._forget_through(self.head.height)
+
+    def follow(self, earlier: Core) -> None:
+        """Go on where the core of the epoch before ended (§4, epoch reset)."""
+        self.record, self.head, self.now = earlier.record, earlier.head, earlier.now
+        self.bodies, self.accusations = earlier.bodies, earlier.accusations
+        self.known_height, self.last_header = earlier.known_height, earlier.last_header
+        self.decided_ms, self.ahead_ms = earlier.decided_ms, earlier.ahead_ms
+        self._begin()
+
+    def _begin(self) -> None:
+        """Enter the epoch: its view 0, with no vote, lock or proposal; nobody it does not name."""
+        epoch = self._validators.epoch
+        if self.record.epoch < epoch:
+            self.promise(ViewRecord(epoch, 0, Mode.NORMAL))
+        for certificate in (self.head.certificate, self.record.prepared):
+            if certificate is not None and certificate.epoch == epoch:
+                self.heard.note_certificate(certificate)
+        if self.own is not None:
+            member = self._validators.members[self.own]
+            self.own = self.own if self.record.speaks(member.nonce) else None
 
     # ------------------------------------------------------------ positions and permissions
 
@@ -172,6 +193,7 @@ class Core:
             and self.record.mode is Mode.NORMAL
             and view == self.record.view
             and height == self.head.height + 1
+            and not self.ended
             and self.applied is not None
             and self.record.opens(view, height)
         )
@@ -202,10 +224,8 @@ class Core:
     def on_block(self, message: Block | BlockBody, *, firsthand: bool = True) -> None:
         """A proposal; a ``block`` also carries the leader's vote, and where it wants the others'.
 
-        Args:
-            message: the proposal.
-            firsthand: whether it comes from its leader. The path is not signed, so a block that
-                another replica shows starts nothing, and only convicts a leader of two blocks.
+        ``firsthand``: it comes from its leader. The path is not signed, so a block that another
+        replica shows starts nothing, and only convicts a leader of two blocks.
         """
         height, view, digest = message.height, message.view, message.digest
         missing = self.missing()
@@ -236,10 +256,8 @@ class Core:
         known = self.proposals.setdefault((height, view), proposal)
         if known.cast.digest == proposal.cast.digest:
             return True
-        leader = self.leader(view, height)
-        found = self.accusations.twice(
-            Round.PROPOSAL, epoch, view, height, leader, known.cast, proposal.cast
-        )
+        leader, at = self.leader(view, height), (Round.PROPOSAL, epoch, view, height)
+        found = self.accusations.twice(*at, leader, known.cast, proposal.cast)
         self.leader_lied = self.leader_lied or (found and view == self.record.view)
         self._convict_self(leader, found=found)
         return False
@@ -289,11 +307,14 @@ class Core:
     def accuse(self, proof: Proof) -> None:
         """Proof from another replica, its signatures checked: keep it and pass it on."""
         new = self.accusations.add(proof)
+        epoch = proof.standing.epoch if isinstance(proof, Concealment) else proof.epoch
+        if epoch != self.record.epoch:
+            return  # indices were other replicas' then
         if isinstance(proof, Concealment):
             self._convict_self(proof.standing.signer, found=new)
             return
         view, height = proof.view, proof.height
-        here = (view, height) == (self.record.view, self.head.height + 1)
+        here = (proof.epoch, view, height) == self.at(self.head.height + 1)
         lied = proof.round == Round.PROPOSAL and proof.signer == self.leader(view, height)
         self.leader_lied = self.leader_lied or (new and here and lied)
         self._convict_self(proof.signer, found=new)
@@ -318,6 +339,12 @@ class Core:
             self._out.retract()
             self.promise(ObserverRecord(reason[:256], ZERO_DIGEST))
 
+    def draw(self, nonce: Digest) -> None:
+        """Name this memory, for an epoch that may admit it; one that votes needs no name."""
+        if self.own is None and self.record.nonce == ZERO_DIGEST:
+            reason = self.record.observer or "it waits to be admitted"
+            self.promise(ObserverRecord(reason, nonce))
+
     def moved(self) -> None:
         """The view is another one: what was asked for in the old one is void."""
         self.proposer.forget()
@@ -340,22 +367,27 @@ class Core:
         """A decision certificate counts in any view and mode (§5, decide)."""
         self.recognise(certificate)
         self.known_height = max(self.known_height, certificate.height)
-        if certificate.height == self.head.height + 1:
+        if self._is_next(certificate):
             self._undecided = certificate
             self.advance()
 
     def on_decided(self, block: DecidedBlock) -> None:
         """A decided block with its certificate, from a peer's store."""
         certificate = block.certificate
-        if certificate.height != self.head.height + 1:
+        if not self._is_next(certificate):
             return
         self.recognise(certificate)
         self.bodies.add(certificate.digest, Body.of_decided(block))
         self._undecided = certificate
         self.advance()
 
+    def _is_next(self, certificate: Certificate) -> bool:
+        """Whether it decides the height after the head, in this epoch."""
+        here = certificate.epoch == self.record.epoch and not self.ended
+        return here and certificate.height == self.head.height + 1
+
     def on_applied(self, applied: Applied) -> None:
-        """The ledger has executed a decided block: go on."""
+        """The ledger has executed a decided block of this epoch, or the last one before it."""
         if applied.height != self.head.height:
             return
         self._applied = applied
@@ -390,9 +422,8 @@ class Core:
             return
         self.bodies.keep(digest)
         self.promise(VoteRecord(*at, digest))
-        now_ms, path = self.now.monotonic_ms, proposal.path
-        if not self._profile.fast_exit:
-            path = Path.BROADCAST
+        now_ms = self.now.monotonic_ms
+        path = proposal.path if self._profile.fast_exit else Path.BROADCAST
         self.waiting.begin(Flight(at, digest, path, now_ms, leads=False))
         self._cast(at, digest)
         self.opened_ms = now_ms
@@ -439,13 +470,12 @@ class Core:
         """Q commits of any view, or a certificate somebody handed over, decide L+1."""
         height = self.head.height + 1
         certificate = self._undecided or self._decision_certificate(height)
-        if certificate is None:
+        if certificate is None or self.ended:
             return False
         self._undecided = certificate
-        body = self.bodies.get(certificate.digest)
-        if body is None:
-            return False
         digest = certificate.digest
+        if (body := self.bodies.get(digest)) is None:
+            return False
         if body.header.parent != self.head.digest:
             raise LocalFault(
                 f"height {height}: a quorum decided {digest.hex()[:16]}, whose parent "
@@ -458,6 +488,7 @@ class Core:
         self._forget_through(height)
         self.decided_ms = self.now.monotonic_ms
         self.last_header = body.header
+        self.ended = body.header.next_validators != self._validators.digest
         self._out.commit(Decision(height, digest, body.raw_header, body.txs, certificate))
         return True
 
@@ -475,23 +506,19 @@ class Core:
     def _alone_with(self, certificate: Certificate) -> bool:
         """Whether it holds votes that were given to this replica alone, whatever path it meant."""
         height, view = certificate.height, certificate.view
-        tally = self.ballots.find(height, view, Round.VOTE)
-        if tally is None or certificate.kind != CertificateKind.FAST:
-            return False
-        others = tally.signatures(certificate.digest).keys() - {self.own}
-        return self.leader(view, height) == self.own and not others <= tally.loud
+        mine = self.leader(view, height) == self.own and certificate.kind == CertificateKind.FAST
+        tally = self.ballots.find(height, view, Round.VOTE) if mine else None
+        return tally is not None and not tally.all_loud(certificate.digest, self.own)
 
     def _decision_certificate(self, height: Height) -> Certificate | None:
         ways = [(Round.COMMIT, CertificateKind.COMMIT, self.quorum.vote)]
         if self._profile.fast_exit:
             ways.append((Round.VOTE, CertificateKind.FAST, self.quorum.fast))
         for round_, kind, size in ways:
-            for view in self.ballots.views(height, round_):
-                tally = self.ballots.at(height, view, round_)
-                for digest, signatures in tally.by_digest.items():
-                    if len(signatures) >= size:
-                        at = Position(self.record.epoch, view, height)
-                        return self.assemble(kind, at, digest, signatures)
+            if (reached := self.ballots.reached(height, round_, size)) is not None:
+                view, digest, signatures = reached
+                at = Position(self.record.epoch, view, height)
+                return self.assemble(kind, at, digest, signatures)
         return None
 
     def assemble(
@@ -510,7 +537,7 @@ class Core:
         applied = self.applied
         if applied is None:
             return "the head is not executed yet"
-        next_set = self._validators.digest
+        next_set = applied.next_set or self._validators.digest
         return follows(body.header, self.head, applied, self.record.epoch, next_set)
 
     def _fresh(self, body: Body, view: View) -> bool:
@@ -542,40 +569,23 @@ class Core:
 
         ``to`` None: to everybody and to this node itself, whose tally is empty after a start.
         """
-        if self.own is None or not self.voting or self.applied is None:
-            return
-        if self.record.mode is not Mode.NORMAL:
+        mute = self.own is None or not self.voting or self.applied is None
+        if mute or self.record.mode is not Mode.NORMAL:
             return
         target = ALL if to is None else to
         at = self.at(self.head.height + 1)
         proposed, voted = self.record.proposed(at), self.record.voted(at)
-        locked = self.record.locked(at)
         if proposed is not None and proposed in self.bodies:
             self.proposer.send(proposed, to)
             self.fallback.say_again(target)
         elif voted is not None:
             self._cast(at, voted, to)
-        if locked is not None:
+        if (locked := self.record.locked(at)) is not None:
             self._out.send(target, self._own_commit(at, locked.digest))
 
     def missing(self) -> tuple[Digest, list[ReplicaIndex]] | None:
-        """The body this node lacks, and who has it on disk (§5).
-
-        Either a decision whose body never came, or f+1 votes for a digest nobody has shown us.
-        """
-        height = self.head.height + 1
-        if self._undecided is not None and self._undecided.digest not in self.bodies:
-            return self._undecided.digest, self.others
-        if self.sought is not None and self.sought[0] not in self.bodies:
-            return self.sought
-        handed = self.fallback.handed(self.at(height))
-        if handed is not None and handed.digest not in self.bodies:
-            return handed.digest, [i for i in signers_of(handed) if i != self.own]
-        tally = self.ballots.find(height, self.record.view, Round.VOTE)
-        for digest, signatures in tally.by_digest.items() if tally is not None else ():
-            if len(signatures) > self.quorum.f and digest not in self.bodies:
-                return digest, sorted(i for i in signatures if i != self.own)
-        return None
+        """The body this node lacks, and who has it on disk (§5)."""
+        return missing_body(self, self._undecided)
 
     def _forget_through(self, height: Height) -> None:
         self._undecided = None

@@ -23,7 +23,7 @@ from vppd.types import Epoch, Height, ReplicaIndex, View
 Charge: TypeAlias = tuple[ReplicaIndex, int, Epoch, View, Height]
 """One per (signer, kind, epoch, view, height); a concealed vote counts as kind 0."""
 CHARGES_PER_SIGNER = 64
-"""More proof against the same replica says nothing new, and would fill the disk."""
+"""More proof against the same replica of an epoch says nothing new, and would fill the disk."""
 
 
 def charge_of(proof: Proof) -> Charge:
@@ -60,7 +60,7 @@ class Accusations:
     def __init__(self, out: Outbox) -> None:
         self._out = out
         self._charges: set[Charge] = set()
-        self._per_signer: Counter[ReplicaIndex] = Counter()
+        self._per_signer: Counter[tuple[Epoch, ReplicaIndex]] = Counter()
 
     def __len__(self) -> int:
         return len(self._charges)
@@ -73,7 +73,9 @@ class Accusations:
 
     def knows(self, charge: Charge) -> bool:
         """Whether proof of this charge, or enough against its signer, is held."""
-        return charge in self._charges or self._per_signer[charge[0]] >= CHARGES_PER_SIGNER
+        signer, _, epoch, *_ = charge
+        full = self._per_signer[epoch, signer] >= CHARGES_PER_SIGNER
+        return charge in self._charges or full
 
     def add(self, proof: Proof) -> bool:
         """Take proof whose signatures hold; whether it is new."""
@@ -87,8 +89,9 @@ class Accusations:
         return True
 
     def _note(self, charge: Charge) -> None:
+        signer, _, epoch, *_ = charge
         self._charges.add(charge)
-        self._per_signer[charge[0]] += 1
+        self._per_signer[epoch, signer] += 1
 
     def twice(
         self, round_: Round, epoch: Epoch, view: View, height: Height, signer: ReplicaIndex,

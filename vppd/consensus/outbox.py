@@ -29,9 +29,11 @@ def _is_promise(message: ConsensusMessage) -> bool:
 class Outbox:
     """Write-only for the core; :meth:`take` empties it."""
 
-    __slots__ = ("_commit", "_faults", "_persist", "_send", "_timers", "_want")
+    __slots__ = ("_armed", "_commit", "_faults", "_persist", "_send", "_timers", "_want")
 
     def __init__(self) -> None:
+        self._armed: set[Timer] = set()
+        """Those that may still run out."""
         self._empty()
 
     def _empty(self) -> None:
@@ -65,10 +67,21 @@ class Outbox:
     def arm(self, timer: Timer, delay_ms: int) -> None:
         """Run ``timer`` out in ``delay_ms``, replacing it if armed."""
         self._timers[timer] = max(0, delay_ms)
+        self._armed.add(timer)
 
     def cancel(self, timer: Timer) -> None:
         """Disarm."""
         self._timers[timer] = None
+        self._armed.discard(timer)
+
+    def cancel_all(self, keep: tuple[Timer, ...]) -> None:
+        """Disarm whatever may run, but for some."""
+        for timer in sorted(self._armed.difference(keep)):
+            self.cancel(timer)
+
+    def fired(self, timer: Timer) -> None:
+        """It has run out."""
+        self._armed.discard(timer)
 
     def want(self, height: Height) -> None:
         """Ask for a block."""

@@ -11,6 +11,7 @@ from functools import cache
 import msgspec
 
 from vppd.config.engines import load_engine, unusable
+from vppd.config.founding import founding_size
 from vppd.config.genesis import Engine, Genesis, PathSetting
 from vppd.consensus.messages import CertificateKind, Path
 from vppd.consensus.policy import PathPolicy, PolicyMaker
@@ -36,9 +37,9 @@ class EngineProfile(msgspec.Struct, frozen=True, kw_only=True):
     """Whether F first-round votes decide at once (protocol.md, §9.2)."""
     hands_back: bool
     """Whether a DER in the lead returns it to an operator that is back (protocol.md, §7)."""
-    brings_home: bool = True
-    """Whether a leader changes its view to take along who timed out alone (protocol.md, §7). Where
-    the lead moves with each height, the turn of the one left alone brings all together anyway."""
+    moves: bool = False
+    """Whether the lead moves with each height. Then no leader need change its view to take along
+    who timed out alone (protocol.md, §7): the turn of the one left alone brings all together."""
     policy: PolicyMaker = PathPolicy
     """Chooses each block's path; asked only with ``fast_exit``, without it all is broadcast."""
 
@@ -67,7 +68,7 @@ DPOS = EngineProfile(
     rotation=all_in_turn,
     fast_exit=False,
     hands_back=False,
-    brings_home=False,
+    moves=True,
 )
 """Producers elected by score take turns; finality is q locked votes of them (§13)."""
 
@@ -109,13 +110,19 @@ def founding_validators(genesis: Genesis) -> ValidatorSet:
     """
     rules = genesis.consensus
     profile = profile_of(rules.engine)
-    validators = founding_set(genesis.validators, rules.f, None if profile.fast_exit else 0)
+    listed = genesis.validators[: founding_size(rules, len(genesis.validators))]
+    validators = founding_set(listed, rules.f, None if profile.fast_exit else 0)
     if rules.engine not in PROFILES:
-        _check_fit(profile, validators, rules.path)
+        check_fit(profile, validators, rules.path)
     return validators
 
 
-def _check_fit(profile: EngineProfile, validators: ValidatorSet, path: PathSetting) -> None:
+def check_fit(profile: EngineProfile, validators: ValidatorSet, path: PathSetting) -> None:
+    """Whether these replicas can run that engine.
+
+    Raises:
+        ConfigError: E125, they cannot.
+    """
     try:
         why = schedule_flaw(profile, validators) or policy_flaw(profile, path)
     except Exception as err:  # whatever a stranger's function raises

@@ -14,6 +14,7 @@ from vppd.consensus.boundary import (
     ALL,
     ZERO_SIGNATURE,
     Applied,
+    Drawn,
     EngineStatus,
     Fired,
     Input,
@@ -23,6 +24,7 @@ from vppd.consensus.boundary import (
     Pending,
     Received,
     Record,
+    Seat,
     Step,
     Timer,
     TimerKind,
@@ -84,7 +86,7 @@ class Replica:
     Args:
         profile: which engine this is.
         settings: genesis values.
-        validators: the set of epoch 0.
+        validators: the set of the epoch this node starts in.
         own: this node's index, ``None`` for an observer.
     """
 
@@ -95,15 +97,11 @@ class Replica:
         validators: ValidatorSet,
         own: ReplicaIndex | None,
     ) -> None:
-        self._profile = profile
-        self._settings = settings
-        self._quorum = validators.quorum
         self._out = Outbox()
-        self._core = Core(profile, settings, validators, own, self._out)
         self._catchup = CatchUp()
-        self._pace = Pacemaker(settings.view_timeout_ms, settings.view_timeout_max_ms, self._out)
-        self._changer = ViewChanger(self._core, profile, validators, self._pace, self._out)
-        self._patience = Patience(settings)
+        self._met: set[ReplicaIndex] = set()
+        """Peers that have said where they stand since this node entered the epoch."""
+        self._sit_down(Seat(profile, settings, validators, own))
         self._decided = 0
         self._pending_since_ms: int | None = None
         self._overdue_ms: int | None = None
@@ -113,6 +111,47 @@ class Replica:
         """Where the last step left this replica."""
         self._reminded: dict[ReplicaIndex, int] = {}
         """When each peer was last reminded: a flickering status buys nobody more."""
+
+    def _sit_down(self, seat: Seat) -> None:
+        """Make everything that belongs to one epoch."""
+        profile, settings, validators, own = seat
+        self._profile = profile
+        self._settings = settings
+        self._validators = validators
+        self._quorum = validators.quorum
+        self._core = Core(profile, settings, validators, own, self._out)
+        self._pace = Pacemaker(settings.view_timeout_ms, settings.view_timeout_max_ms, self._out)
+        self._changer = ViewChanger(self._core, profile, validators, self._pace, self._out)
+        self._patience = Patience(settings)
+
+    def _move(self, seat: Seat) -> None:
+        """The next epoch has begun (§4, epoch reset).
+
+        Whoever comes from an older image of its disk may have voted in this epoch before; so voting
+        waits, as at a start, until w−1 peers have answered, and they say first what they heard.
+        """
+        before, triggers, waiting = self._core, self._changer.triggers, self._core.waiting
+        members = self._validators.members
+        self._out.cancel_all(keep=(_TICK,))
+        self._sit_down(seat)
+        self._core.follow(before)
+        self._changer.triggers = triggers
+        self._core.waiting.decisions, self._core.waiting.causes = waiting.decisions, waiting.causes
+        index = seat.validators.index
+        self._catchup.renumber({i: index.get(m.key) for i, m in enumerate(members)})
+        self._reminded.clear()
+        self._met.clear()
+        self._view = (self._core.record.view, self._core.record.mode)
+        self._see_fresh()
+        self._out.send(ALL, self._own_status())
+        self._listen()
+
+    def _listen(self) -> None:
+        """Voting waits for the statuses of w−1 peers, or two seconds (§4, Start 4)."""
+        if self._core.own is not None:
+            self._out.arm(_START, START_MS)
+            self._out.arm(_IDLE, self._settings.idle_block_interval_ms)
+        self._vote_when_ready()
 
     # ------------------------------------------------------------ boundary
 
@@ -126,10 +165,7 @@ class Replica:
         self._view = (core.record.view, core.record.mode)
         self._out.arm(_TICK, TICK_MS)
         self._out.send(ALL, self._own_status())
-        if core.own is not None:
-            self._out.arm(_START, START_MS)
-            self._out.arm(_IDLE, self._settings.idle_block_interval_ms)
-        self._vote_when_ready()
+        self._listen()
         return self._finish()
 
     def step(self, now: Now, inputs: Sequence[Input]) -> Step:
@@ -146,9 +182,9 @@ class Replica:
                 case Fired():
                     self._fired(item.timer)
                 case Applied():
-                    self._reply(item)
-                    self._core.on_applied(item)
-                    self._arm_due()
+                    self._on_applied(item)
+                case Drawn():
+                    self._core.draw(item.nonce)
                 case _:  # pragma: no cover
                     assert_never(item)
         return self._finish()
@@ -199,7 +235,8 @@ class Replica:
             head=core.head.digest,
             applied=core.applied is not None,
             voting=core.voting,
-            observer=core.record.observer or "",
+            observer=self._why_mute(),
+            nonce=core.record.nonce,
             view_changes=self._changer.triggers.total(),
             view_triggers=tuple(sorted(self._changer.triggers.items())),
             stuck_ms=self._pace.stuck_ms(core.now.monotonic_ms),
@@ -215,6 +252,23 @@ class Replica:
             success_ppm=core.policy.success_ppm,
             costs_ms=core.policy.costs_ms,
         )
+
+    def _why_mute(self) -> str:
+        record, core = self._core.record, self._core
+        if core.own is not None:
+            return ""
+        if record.observer is not None:
+            return record.observer
+        return f"it is no member in epoch {record.epoch}" if record.epoch else ""
+
+    def _on_applied(self, applied: Applied) -> None:
+        core = self._core
+        self._reply(applied)
+        seat = applied.seat
+        if seat is not None and seat.validators.epoch > core.record.epoch:
+            self._move(seat)
+        self._core.on_applied(applied)
+        self._arm_due()
 
     def _finish(self) -> Step:
         core = self._core
@@ -360,6 +414,7 @@ class Replica:
             return
         now_ms = self._core.now.monotonic_ms
         before = len(self._catchup.fresh(now_ms))
+        self._welcome(sender, status)
         news = self._catchup.note(sender, status, now_ms)
         fresh = self._see_fresh()
         if before + 1 < self._quorum.vote <= fresh + 1:
@@ -371,6 +426,18 @@ class Replica:
         peers = self._catchup.peers
         self._changer.hand_back({i: peers[i].status.decided for i in self._catchup.fresh(now_ms)})
 
+    def _welcome(self, sender: ReplicaIndex, status: Status) -> None:
+        """A peer has entered this epoch: what it may have said in it already, then where we are."""
+        epoch = self._core.record.epoch
+        if status.epoch != epoch:
+            return
+        self._met.add(sender)
+        known = self._catchup.peers.get(sender)
+        if epoch > 0 and (known is None or known.status.epoch != epoch):
+            for word in self.last_words(sender):
+                self._out.send((sender,), word)
+            self._out.send((sender,), self._own_status())
+
     def _reply(self, applied: Applied) -> None:
         """What executing gave: to the leader, at checkpoints to everyone (§10)."""
         core, height = self._core, applied.height
@@ -381,8 +448,8 @@ class Replica:
             core.record.epoch, height, core.head.digest, applied.state_root,
             applied.receipts_root, core.own, ZERO_SIGNATURE,
         )  # fmt: skip
-        if height % self._settings.checkpoint_blocks == 0:
-            self._out.send(ALL, message)
+        if core.ended or height % self._settings.checkpoint_blocks == 0:
+            self._out.send(ALL, message)  # of the next epoch nobody knows yet who leads
         elif leader != core.own:
             self._out.send((leader,), message)
 
@@ -392,7 +459,7 @@ class Replica:
 
     def _vote_when_ready(self) -> None:
         """§4, Start (4): voting waits for the statuses of w−1 peers, or two seconds."""
-        if len(self._catchup.peers) >= self._quorum.view_change - 1:
+        if len(self._met) >= self._quorum.view_change - 1:
             self._start_voting()
 
     def _start_voting(self) -> None:
@@ -408,6 +475,7 @@ class Replica:
     # ------------------------------------------------------------ timers
 
     def _fired(self, timer: Timer) -> None:
+        self._out.fired(timer)
         match timer.kind:
             case TimerKind.TICK:
                 self._on_tick()

@@ -22,7 +22,7 @@ from vppd.consensus.boundary import (
     VoteRecord,
 )
 from vppd.consensus.messages import Certificate, NewView, ViewChange
-from vppd.types import Digest, Epoch, Height, Mode, View
+from vppd.types import ZERO_DIGEST, Digest, Epoch, Height, Mode, View
 
 
 class Position(NamedTuple):
@@ -44,7 +44,8 @@ class SafetyRecord:
     """The slots of §4, folded from the log; :meth:`allows` is the only judge of a new vote."""
 
     __slots__ = (
-        "_change", "_new_view", "epoch", "mode", "observer", "prepared", "proposal", "view", "vote",
+        "_change", "_new_view", "epoch", "mode", "nonce", "observer", "prepared", "proposal",
+        "view", "vote",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -55,7 +56,9 @@ class SafetyRecord:
         self.proposal: Promise | None = None
         self.prepared: Certificate | None = None
         self.observer: str | None = None
-        """Why this node never signs again."""
+        """Why this node signs nothing but in epochs that name its nonce."""
+        self.nonce: Digest = ZERO_DIGEST
+        """Drawn when its memory began; zeros: with genesis."""
         self._change: ViewChange | None = None
         self._new_view: NewView | None = None
 
@@ -77,11 +80,21 @@ class SafetyRecord:
             case NewViewRecord():
                 self._new_view = record.message
             case ObserverRecord():
-                self.observer = record.reason
+                self.observer, self.nonce = record.reason, record.nonce
             case BodyRecord() | DecisionRecord() | EvidenceRecord():
                 pass
             case _:  # pragma: no cover
                 assert_never(record)
+
+    def speaks(self, nonce: Digest) -> bool:
+        """Whether an epoch that names ``nonce`` for this node's key means this very memory (§4).
+
+        A memory that was lost, copied or begun later than genesis has a nonce of its own; decided
+        blocks of earlier epochs name another one, or none, and cannot wake it.
+        """
+        if self.observer is None:
+            return nonce == ZERO_DIGEST
+        return self.nonce != ZERO_DIGEST and nonce == self.nonce
 
     @property
     def change(self) -> ViewChange | None:

@@ -25,7 +25,7 @@ def all_in_turn(validators: ValidatorSet) -> int:
 
 
 def producers_in_order(validators: ValidatorSet, view: View, height: Height) -> ReplicaIndex:
-    """``leader(n,v) = Q[(n − n₀ + v) mod N]``, n₀ the epoch's first height (engine ``dpos``, §13)."""
+    """``leader(n,v) = Q[(n − n₀ + v) mod N]``, n₀ the epoch's first height (``dpos``, §13)."""
     return (height - validators.first + view) % validators.quorum.n
 
 

@@ -23,10 +23,10 @@ def wants(core: Core, header: MessageHeader, *, firsthand: bool) -> bool:
         firsthand: whether its signer sent it. Where votes go and when a wait ends is signed by
             nobody, so the core believes it of the signer alone.
     """
-    if header.type in (Type.AGREE, Type.BLOCKS):
-        return header.height > core.head.height
     if header.epoch != core.record.epoch:
         return False
+    if header.type in (Type.AGREE, Type.BLOCKS):
+        return header.height > core.head.height
     if header.signer == core.own and header.type in _OWN_VOTES:
         return _is_news(core, header)
     if header.type is Type.BLOCK_BODY:

@@ -44,6 +44,10 @@ class Tally:
         """Who voted for ``digest``."""
         return self.by_digest.get(digest, {})
 
+    def all_loud(self, digest: Digest, own: ReplicaIndex | None) -> bool:
+        """Whether everybody but this replica told everybody that it voted for ``digest``."""
+        return self.signatures(digest).keys() - {own} <= self.loud
+
 
 class Ballots:
     """All tallies that may still matter."""
@@ -68,6 +72,16 @@ class Ballots:
     def views(self, height: Height, round_: Round) -> tuple[View, ...]:
         """Views with votes of that round at that height, ascending."""
         return tuple(sorted(v for h, v, r in self._tallies if h == height and r == round_))
+
+    def reached(
+        self, height: Height, round_: Round, size: int
+    ) -> tuple[View, Digest, dict[ReplicaIndex, Signature]] | None:
+        """The first view in which so many votes of a round are for one digest, and those votes."""
+        for view in self.views(height, round_):
+            for digest, signatures in self.at(height, view, round_).by_digest.items():
+                if len(signatures) >= size:
+                    return view, digest, signatures
+        return None
 
     def drop_below(self, view: View) -> None:
         """Forget views that are too long gone to matter."""

@@ -11,6 +11,7 @@ from functools import cached_property
 
 import msgspec
 
+from vppd.config.founding import rules_in
 from vppd.config.genesis import ConsensusRules, Engine, Genesis
 from vppd.consensus.boundary import Seat
 from vppd.consensus.chain import Settings
@@ -78,40 +79,26 @@ def term_of(era: Era, genesis: Genesis) -> Term:
         ValueError: no validator set can be made of it; the ledger schedules none such.
         ConfigError: E107, E125, its engine is not installed here, or cannot be used.
     """
-    rules = rules_of(era, genesis)
-    return Term(
-        validators_of(era, genesis), profile_of(rules.engine), rules, settings_of(rules, genesis)
-    )
+    rules = rules_in(genesis, era)
+    return Term(validators_of(era), profile_of(rules.engine), rules, settings_of(rules, genesis))
 
 
-def validators_of(era: Era, genesis: Genesis) -> ValidatorSet:
-    """The validator set of an era.
+def validators_of(era: Era) -> ValidatorSet:
+    """The validator set of an era, founding or later.
+
+    Slack for the fast path costs view changes (w = max(q, 2f+2p+1)); an engine without that path
+    takes none, so that it survives as many dead replicas as its votes do.
 
     Raises:
-        ValueError, ConfigError: as :func:`term_of`.
+        ValueError: empty, two members share a key, or f and p out of bounds.
+        ConfigError: E107, E125, its engine is not installed here, or cannot be used.
     """
-    if era.epoch == 0:
-        return founding_validators(genesis)
-    members = (
+    members = tuple(
         Validator(m.key, Role.OPERATOR if m.operator else Role.DER, m.name, m.nonce)
         for m in era.members
     )
     p = era.p if profile_of(Engine(era.engine)).fast_exit else 0
-    made = ValidatorSet(era.epoch, tuple(members), era.f, p, era.first, era.engine)
-    if len(made.index) != len(made.members):
-        raise ValueError("two validators share a key")
-    _ = made.quorum
-    return made
-
-
-def rules_of(era: Era, genesis: Genesis) -> ConsensusRules:
-    """``[consensus]`` of genesis with what this era changes."""
-    numbers = dict(era.rules)
-    known = {field.name for field in msgspec.structs.fields(ConsensusRules)}
-    own = {name: value for name, value in numbers.items() if name in known}
-    return msgspec.structs.replace(
-        genesis.consensus, engine=Engine(era.engine), f=era.f, **own
-    )
+    return ValidatorSet.of(era.epoch, members, era.f, p, first=era.first, engine=era.engine)
 
 
 def settings_of(rules: ConsensusRules, genesis: Genesis) -> Settings:
@@ -163,6 +150,11 @@ class Terms:
     def at(self, height: Height) -> Term:
         """The term in force at a height that is not before the oldest one known."""
         return max((t for t in self._by_epoch.values() if t.first <= height), key=lambda t: t.epoch)
+
+    def covers(self, term: Term, height: Height) -> bool:
+        """Whether ``height`` lies in that term, as far as this node knows."""
+        after = self._by_epoch.get(term.epoch + 1)
+        return term.first <= height and (after is None or height < after.first)
 
     def leader(self, epoch: Epoch, view: View, height: Height) -> ReplicaIndex:
         """Who leads there; 0 in an epoch that is not known, whose messages nobody wants."""

@@ -58,9 +58,9 @@ class ValidatorSet(msgspec.Struct, frozen=True, dict=True):
     def digest(self) -> Digest:
         """What a header's ``next_validators`` names: SHA-256 over a fixed-width layout.
 
-        ``"VPPD1 validators" ‖ epoch(8) n(4) f(4) p(4) ‖ for each: key(32) operator(1)``; epochs after
-        the founding one add ``‖ "era" ‖ first(8) ‖ SHA-256(engine) ‖ for each: nonce(32)``, so that
-        who crosses them by headers alone knows all that certificates depend on.
+        ``"VPPD1 validators" ‖ epoch(8) n(4) f(4) p(4) ‖ for each: key(32) operator(1)``; epochs
+        after the founding one add ``‖ "era" ‖ first(8) ‖ SHA-256(engine) ‖ for each: nonce(32)``,
+        so that who crosses them by headers alone knows all that certificates depend on.
         """
         q = self.quorum
         head = b"VPPD1 validators" + struct.pack(">QIII", self.epoch, q.n, q.f, q.p)
@@ -72,14 +72,21 @@ class ValidatorSet(msgspec.Struct, frozen=True, dict=True):
 
     @classmethod
     def of(
-        cls, epoch: Epoch, members: Iterable[Validator], f: int | None = None, p: int | None = None
+        cls,
+        epoch: Epoch,
+        members: Iterable[Validator],
+        f: int | None = None,
+        p: int | None = None,
+        *,
+        first: Height = 1,
+        engine: str = "",
     ) -> ValidatorSet:
         """A checked set.
 
         Raises:
             ValueError: empty, duplicate keys, or f and p out of bounds.
         """
-        made = cls(epoch, tuple(members), f, p)
+        made = cls(epoch, tuple(members), f, p, first, engine)
         if len(made.index) != len(made.members):
             raise ValueError("two validators share a key")
         _ = made.quorum

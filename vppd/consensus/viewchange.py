@@ -99,14 +99,14 @@ class ViewChanger:
     def first_height(self) -> Height:
         """H0 of the view this replica is in; the epoch's first height in view 0."""
         opened = self._record.new_view
-        return 1 if opened is None else opened.height
+        return self._validators.first if opened is None else opened.height
 
     # ------------------------------------------------------------ asking
 
     def start(self, view: View, why: str) -> None:
         """``start_vc``: never to vote below ``view`` again, and to say what was promised there."""
         core, record = self._core, self._record
-        if core.own is None or not core.voting or view <= record.view:
+        if core.own is None or not core.voting or core.ended or view <= record.view:
             return
         head, height = core.head, core.head.height + 1
         vote, prepared = record.vote, record.prepared
@@ -209,7 +209,7 @@ class ViewChanger:
         leader = self.leader(view)
         absent = leader != core.own and leader not in self.fresh
         self._pace.asked(view, enough=later >= self._quorum.view_change, leader_absent=absent)
-        if leader == core.own:
+        if leader == core.own or self._profile.moves:
             self._try_open(view)
 
     def _join(self) -> bool:
@@ -235,7 +235,8 @@ class ViewChanger:
         view = message.standing.view
         since = core.head.height - self.first_height
         refreshes = (
-            since >= REFRESH_FOLLOW_AFTER
+            not self._profile.moves
+            and since >= REFRESH_FOLLOW_AFTER
             and self.leader(view) == leader
             and view <= record.view + 2 * self._rotation
         )
@@ -254,7 +255,7 @@ class ViewChanger:
     def tend(self) -> None:
         """Each tick: a leader brings home who timed out alone."""
         record, core = self._record, self._core
-        if record.mode is not Mode.NORMAL or core.own is None:
+        if record.mode is not Mode.NORMAL or core.own is None or self._profile.moves:
             return
         led = self.leader(record.view) == core.own
         if led and core.head.height - self.first_height >= REFRESH_LEADER_AFTER:
@@ -317,9 +318,9 @@ class ViewChanger:
         """``try_new_view``: show w view changes and what follows, once its body is here."""
         core = self._core
         asking = {s: m for s, m in self._held.items() if m.standing.view == view}
-        if len(asking) < self._quorum.view_change:
+        chosen = self._led_from_here(view, asking)
+        if not chosen:
             return
-        chosen = self._quorum_of(asking)
         prepared, selection = self._bound_by(chosen)
         decision = next(
             (m.decision for m in chosen if m.standing.decided == selection.height - 1), None
@@ -339,14 +340,38 @@ class ViewChanger:
         self._enter(message)
         self._out.send(ALL, message)
 
-    def _quorum_of(self, asking: dict[ReplicaIndex, ViewChange]) -> list[ViewChange]:
+    def _led_from_here(
+        self, view: View, asking: dict[ReplicaIndex, ViewChange]
+    ) -> list[ViewChange]:
+        """A W with which this replica leads; empty: none, or too few ask.
+
+        Where the lead moves with each height, the leader of H0 opens the view, and H0 is W's
+        highest decision plus one: so there may be a W for each of several leaders (§13).
+        """
+        size = self._quorum.view_change
+        if len(asking) < size:
+            return []
+        if not self._profile.moves:
+            return self._quorum_of(asking)
+        for decided in sorted({m.standing.decided for m in asking.values()}, reverse=True):
+            level = {s: m for s, m in asking.items() if m.standing.decided <= decided}
+            mine = self._core.leader(view, decided + 1) == self._core.own
+            if mine and len(level) >= size:
+                top = min(s for s, m in level.items() if m.standing.decided == decided)
+                return self._quorum_of(level, top)
+        return []
+
+    def _quorum_of(
+        self, asking: dict[ReplicaIndex, ViewChange], needed: ReplicaIndex | None = None
+    ) -> list[ViewChange]:
         """W, ascending: rather without those whose claimed body nobody could give us."""
 
-        def burden(signer: ReplicaIndex) -> tuple[bool, bool, ReplicaIndex]:
+        def burden(signer: ReplicaIndex) -> tuple[bool, bool, bool, ReplicaIndex]:
             standing = asking[signer].standing
             claims = [c.digest for c in (standing.vote, standing.prepared) if c is not None]
             present = signer == self._core.own or signer in self.fresh
-            return any(d in self._given_up for d in claims), not present, signer
+            hopeless = any(d in self._given_up for d in claims)
+            return signer != needed, hopeless, not present, signer
 
         signers = sorted(asking, key=burden)[: self._quorum.view_change]
         return [asking[signer] for signer in sorted(signers)]

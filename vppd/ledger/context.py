@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from vppd.config.founding import founding_era
 from vppd.config.genesis import Genesis
+from vppd.crypto import Verify
 from vppd.ledger.receipts import GRID, ErrorCode, Event, Posted, Purse, Reason, SlotAdvanced
 from vppd.ledger.slots import Agenda, Phase
 from vppd.ledger.state import ACCOUNT, GRID_ACCOUNT, METER, SLOT, SlotRecord, State
 from vppd.market.auction import RULES, Book, Order
-from vppd.types import Micro, PublicKey, Slot, TimeMs
+from vppd.types import Height, Micro, PublicKey, Slot, TimeMs
 
 MOST_MICRO: Micro = 2**62
 """No purse goes further from zero than this."""
@@ -35,14 +37,22 @@ class Context:
     Args:
         genesis: the chain.
         state: at some height.
+        verify: the one verifier, for signatures inside operations.
     """
 
-    def __init__(self, genesis: Genesis, state: State) -> None:
+    def __init__(self, genesis: Genesis, state: State, verify: Verify) -> None:
+        self.genesis = genesis
         self.state = state
+        self.verify = verify
         self.market = genesis.market
         self.rules = RULES[genesis.market.rules]
         self.time_ms: TimeMs = 0
         """Of the block being executed."""
+        self.height: Height = 0
+        """Of the block being executed."""
+        self.founding = founding_era(genesis)
+        self.era = self.founding
+        """In force at ``height``."""
         self.events: list[Event] = []
         """Of the receipt being made."""
         self.opened: list[tuple[Slot, Phase]] = []

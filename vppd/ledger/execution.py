@@ -14,17 +14,25 @@ from msgspec.structs import replace
 
 from vppd.codec import Malformed
 from vppd.config.genesis import Genesis
-from vppd.crypto import sha256
-from vppd.era import Era
+from vppd.crypto import Verify, sha256, verify
+from vppd.era import Era, EraMember
 from vppd.errors import LocalFault
 from vppd.header import Header
 from vppd.ledger import views
 from vppd.ledger.buckets import Buckets, StateProof
+from vppd.ledger.changes import Configure
 from vppd.ledger.context import Context, Failed
+from vppd.ledger.epochs import conclude
+from vppd.ledger.eras import DELAY, in_force, known_eras, latest_era
+from vppd.ledger.governance import configure
 from vppd.ledger.metering import take_reading
 from vppd.ledger.opening import opening_state
+from vppd.ledger.producers import vote
+from vppd.ledger.proofs import Accuse, Ready, Skip, Statement
 from vppd.ledger.receipts import (
+    EraScheduled,
     ErrorCode,
+    Event,
     Purse,
     Reason,
     Receipt,
@@ -38,6 +46,7 @@ from vppd.ledger.slots import Phase
 from vppd.ledger.snapshot import Snapshot
 from vppd.ledger.state import (
     ACCOUNT,
+    CANDIDATE,
     GRID_ACCOUNT,
     METER,
     REGISTER,
@@ -52,8 +61,19 @@ from vppd.ledger.state import (
     State,
     TradeRecord,
 )
+from vppd.ledger.statements import MOST_STATEMENTS, Effect, examine, state_fact
 from vppd.ledger.trading import close_gate, match_arrivals, place_order, restore_book
-from vppd.ledger.transaction import Op, PlaceOrder, Reading, Transfer, decode_transaction
+from vppd.ledger.transaction import (
+    Op,
+    PlaceOrder,
+    Reading,
+    Transaction,
+    Transfer,
+    Vote,
+    decode_transaction,
+    statement_in,
+)
+from vppd.ledger.validators_view import validators_view
 from vppd.market.auction import Book
 from vppd.merkle import EMPTY_ROOT
 from vppd.types import Digest, Height, Micro, PublicKey, Slot, TimeMs
@@ -81,14 +101,15 @@ class Execution(NamedTuple):
     refused: tuple[int, ...] = ()
     """Positions of transactions that did not use their nonce: they may yet be executed."""
     era: Era | None = None
-    """That this block scheduled, if it did."""
+    """The era this block scheduled."""
 
 
 class Ledger:
     """One chain's state after some height; :meth:`from_genesis` and :meth:`load` make one."""
 
     __slots__ = (
-        "_buckets", "_ctx", "genesis", "height", "receipts_root", "snapshots", "time_ms",
+        "_buckets", "_ctx", "_eras", "_statements", "genesis", "height", "receipts_root",
+        "snapshots", "time_ms",
     )  # fmt: skip
 
     def __init__(
@@ -99,6 +120,7 @@ class Ledger:
         height: Height,
         time_ms: TimeMs,
         last_receipts_root: Digest,
+        verify: Verify = verify,
     ) -> None:
         self.genesis = genesis
         self.height: Height = height
@@ -110,7 +132,10 @@ class Ledger:
         self.snapshots: tuple[Snapshot, ...] = ()
         """States kept for joiners, the latest last: of the last checkpoints (§10)."""
         self._buckets = buckets
-        self._ctx = ctx = Context(genesis, state)
+        self._ctx = ctx = Context(genesis, state, verify)
+        self._eras = known_eras(ctx.founding, state)
+        self._statements = 0
+        """Met in the block being executed."""
         for slot, record in state.scan(SLOT):
             phase = Phase(record.phase)
             ctx.agenda.note(slot, phase)
@@ -118,15 +143,19 @@ class Ledger:
                 ctx.books[slot] = restore_book(state, ctx.rules, slot)
 
     @classmethod
-    def from_genesis(cls, genesis: Genesis) -> Ledger:
+    def from_genesis(cls, genesis: Genesis, *, verify: Verify = verify) -> Ledger:
         """The ledger at height 0.
+
+        Args:
+            genesis: the chain.
+            verify: decides on signatures inside operations.
 
         Raises:
             ConfigError: E124; the numbers in genesis cannot be executed.
         """
         state, buckets = opening_state(genesis), Buckets()
         buckets.apply(state.seal())
-        return cls(genesis, state, buckets, 0, 0, EMPTY_ROOT)
+        return cls(genesis, state, buckets, 0, 0, EMPTY_ROOT, verify)
 
     @classmethod
     def load(
@@ -136,6 +165,8 @@ class Ledger:
         entries: Iterable[tuple[bytes, bytes]],
         header: Header | None = None,
         last_receipts_root: Digest = EMPTY_ROOT,
+        *,
+        verify: Verify = verify,
     ) -> Ledger:
         """The ledger as it was after ``height``.
 
@@ -148,6 +179,7 @@ class Ledger:
             entries: the whole state, as :meth:`entries` gave it.
             header: of the block at ``height``; None at genesis.
             last_receipts_root: of the block at ``height``.
+            verify: decides on signatures inside operations.
 
         Raises:
             LocalFault: the header is another block's.
@@ -159,7 +191,8 @@ class Ledger:
         buckets = Buckets()
         buckets.apply(pairs)
         time_ms = 0 if header is None else header.time_ms
-        return cls(genesis, State.load(pairs), buckets, height, time_ms, last_receipts_root)
+        state = State.load(pairs)
+        return cls(genesis, state, buckets, height, time_ms, last_receipts_root, verify)
 
     # ------------------------------------------------------------ execution
 
@@ -176,13 +209,17 @@ class Ledger:
         if header.height != self.height + 1:
             raise LocalFault(f"block {header.height} handed to a ledger at height {self.height}")
         ctx = self._ctx
-        ctx.time_ms = header.time_ms
-        receipts = [self._triggers()]
+        ctx.time_ms, ctx.height = header.time_ms, header.height
+        ctx.era = self.era_at(header.height)
+        self._statements = 0
+        own = self._triggers()
+        receipts = [Receipt(Status.OK, ErrorCode.NONE, (), own)]
         tx_ids: list[Digest] = []
         for raw in txs:
             tx_id, receipt = self._transaction(raw)
             tx_ids.append(tx_id)
             receipts.append(receipt)
+        receipts[0] = Receipt(Status.OK, ErrorCode.NONE, (), (*own, *self._conclusions()))
         encoded = tuple(map(encode_receipt, receipts))
         changes = self._buckets.apply(ctx.state.seal())
         self.height, self.time_ms = header.height, header.time_ms
@@ -198,9 +235,10 @@ class Ledger:
             tuple(tx_ids),
             self.next_due_ms,
             tuple(i for i, r in enumerate(receipts[1:]) if r.status == Status.REFUSED),
+            self._scheduled(),
         )
 
-    def _triggers(self) -> Receipt:
+    def _triggers(self) -> tuple[Event, ...]:
         """Every transition whose time has come, each once, before the block's transactions."""
         ctx = self._ctx
         ctx.events = []
@@ -217,13 +255,31 @@ class Ledger:
                     close(ctx, slot)
                 case _:
                     pass  # delivery begins and ends without anything to book
-        return Receipt(Status.OK, ErrorCode.NONE, (), tuple(ctx.events))
+        return tuple(ctx.events)
+
+    def _conclusions(self) -> tuple[Event, ...]:
+        """What follows from the block as a whole, after its transactions."""
+        ctx = self._ctx
+        ctx.events = []
+        conclude(ctx)
+        latest = latest_era(ctx.founding, ctx.state)
+        if latest.epoch > self._eras[-1].epoch:
+            self._eras = known_eras(ctx.founding, ctx.state)
+            ctx.events.append(EraScheduled(latest))
+        return tuple(ctx.events)
+
+    def _scheduled(self) -> Era | None:
+        latest = self._eras[-1]
+        return latest if latest.first == self.height + DELAY else None
 
     def _transaction(self, raw: bytes) -> tuple[Digest, Receipt]:
         try:
             tx = decode_transaction(raw)
         except Malformed:
             return sha256(raw), _failure(Status.REFUSED, ErrorCode.UNDECODABLE)
+        statement = statement_in(tx)
+        if statement is not None:
+            return tx.id, self._statement(statement)
         due = self.nonce(tx.sender)
         if due is None:
             return tx.id, _failure(Status.REFUSED, ErrorCode.UNKNOWN_ACCOUNT)
@@ -231,6 +287,19 @@ class Ledger:
             return tx.id, _failure(Status.REFUSED, ErrorCode.BAD_NONCE, due)
         self._use_nonce(tx.sender)
         return tx.id, self._operations(tx.sender, tx.ops)
+
+    def _statement(self, op: Statement) -> Receipt:
+        """All or nothing, and nothing means no trace."""
+        ctx = self._ctx
+        self._statements += 1
+        if self._statements > MOST_STATEMENTS:
+            return _failure(Status.REFUSED, ErrorCode.TOO_MANY_STATEMENTS, MOST_STATEMENTS)
+        ctx.events = []
+        try:
+            state_fact(ctx, op)
+        except Failed as failed:
+            return _failure(Status.REFUSED, failed.code, *failed.detail)
+        return Receipt(Status.OK, ErrorCode.NONE, (), tuple(ctx.events))
 
     def _operations(self, sender: PublicKey, ops: Sequence[Op]) -> Receipt:
         """All of them, or none."""
@@ -264,6 +333,12 @@ class Ledger:
                 _transfer(ctx, sender, op)
             case PlaceOrder():
                 place_order(ctx, sender, op)
+            case Configure():
+                configure(ctx, sender, op)
+            case Vote():
+                vote(ctx, sender, op)
+            case Ready() | Accuse() | Skip():
+                raise Failed(ErrorCode.NOT_A_STATEMENT)
 
     def _use_nonce(self, sender: PublicKey) -> None:
         state = self._ctx.state
@@ -285,6 +360,30 @@ class Ledger:
     def state_root(self) -> Digest:
         """After ``height``."""
         return self._buckets.root
+
+    @property
+    def eras(self) -> tuple[Era, ...]:
+        """Those known, ascending: the last 16 after genesis, with era 0 before fewer than 16.
+
+        The last may not have begun.
+        """
+        return self._eras
+
+    @property
+    def candidates(self) -> tuple[EraMember, ...]:
+        """Who may be elected, by key; nobody but in engine ``dpos``."""
+        return tuple(
+            EraMember(key, c.operator, c.name, c.addr, c.nonce)
+            for key, c in self._ctx.state.scan(CANDIDATE)
+        )
+
+    def era_at(self, height: Height) -> Era:
+        """Who votes at ``height``, as far as it is decided.
+
+        Raises:
+            LookupError: the era is no longer known.
+        """
+        return in_force(self._eras, height)
 
     @property
     def next_due_ms(self) -> TimeMs | None:
@@ -309,6 +408,28 @@ class Ledger:
         state = self._ctx.state
         members = sum(a.balance + a.escrow for _, a in state.scan(ACCOUNT))
         return members + state.need(GRID_ACCOUNT).balance
+
+    def judge_statement(self, tx: Transaction, *, proved: bool = False) -> Effect:
+        """What a statement would change in the next block.
+
+        Args:
+            tx: of the form :func:`~vppd.ledger.transaction.statement_in` knows.
+            proved: its signatures have been checked before.
+
+        Raises:
+            Failed: nothing; its code says why.
+        """
+        op = statement_in(tx)
+        if op is None:
+            raise Failed(ErrorCode.NOT_A_STATEMENT)
+        return examine(self._next_block(), op, proved=proved)
+
+    def _next_block(self) -> Context:
+        """What the rules would work on now; nothing of it outlives the next block's execution."""
+        ctx = self._ctx
+        ctx.height = self.height + 1
+        ctx.era = self.era_at(ctx.height)
+        return ctx
 
     def nonce(self, key: PublicKey) -> int | None:
         """The next nonce of a member or a meter; ``None`` if the key is neither."""
@@ -353,6 +474,10 @@ class Ledger:
         return self._ctx.state.get(SETTLEMENT, slot, account)
 
     # ------------------------------------------------------------ documents for people
+
+    def validators_view(self) -> dict[str, Any]:
+        """Members, candidates and proposals, as the next block finds them."""
+        return validators_view(self._next_block())
 
     def account_view(self, key: PublicKey) -> dict[str, Any]:
         """A member or meter as a JSON document (docs/clients.md)."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from vppd.config.engines import DPOS
 from vppd.config.genesis import Genesis
 from vppd.errors import ConfigError
+from vppd.ledger.producers import list_candidates
 from vppd.ledger.state import ACCOUNT, GRID_ACCOUNT, METER, Account, GridAccount, Meter, State
 from vppd.market.auction import RULES
 from vppd.market.money import amount_micro
@@ -32,6 +34,8 @@ def opening_state(genesis: Genesis) -> State:
         record = Meter(0, keys[meter.account], meter.first_slot, meter.import_wh, meter.export_wh)
         state.put(METER, record, meter.key)
     state.put(GRID_ACCOUNT, GridAccount(0))
+    if genesis.consensus.engine == DPOS:
+        list_candidates(genesis, state)
     return state
 
 

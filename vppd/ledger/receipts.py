@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from enum import IntEnum, IntFlag
 from typing import TypeAlias
 
-from vppd.codec import I64, U8, U63, Bytes32, Decoder, Message, encode
+from vppd.codec import I64, U8, U32, U63, Bytes32, Decoder, Message, encode
+from vppd.era import Era
 from vppd.merkle import merkle_root
 from vppd.types import Digest, PublicKey
 
@@ -56,6 +57,30 @@ class ErrorCode(IntEnum):
     DUPLICATE_READING = 19
     BEFORE_FIRST_SLOT = 20
     TOO_MANY_ORDERS = 21
+    NOT_A_GOVERNOR = 22
+    STALE_PROPOSAL = 23
+    ERA_CHANGING = 24
+    ALREADY_APPROVED = 25
+    NOTHING_CHANGES = 26
+    TOO_MANY_CHANGES = 27
+    UNKNOWN_VALIDATOR = 28
+    KEY_TAKEN = 29
+    NAME_TAKEN = 30
+    BAD_NAME_OR_ADDRESS = 31
+    NOT_READY = 32
+    KEY_CONVICTED = 33
+    NO_MEMBER_LEFT = 34
+    TOO_MANY_VALIDATORS = 35
+    BAD_QUORUM = 36
+    BAD_NUMBER = 37
+    UNKNOWN_ENGINE = 38
+    NOT_A_STATEMENT = 39
+    TOO_MANY_STATEMENTS = 40
+    UNKNOWN_EPOCH = 41
+    NO_PROOF = 42
+    NOT_DPOS = 43
+    NOT_A_CANDIDATE = 44
+    TOO_MANY_TARGETS = 45
 
 
 MEANING: dict[ErrorCode, tuple[str, tuple[str, ...]]] = {
@@ -95,6 +120,57 @@ MEANING: dict[ErrorCode, tuple[str, tuple[str, ...]]] = {
     ErrorCode.TOO_MANY_ORDERS: (
         "A member places at most market.max_orders for one slot.",
         ("max_orders",),
+    ),
+    ErrorCode.NOT_A_GOVERNOR: (
+        "Only a member of the era in force, or a registration authority, proposes and approves.",
+        (),
+    ),
+    ErrorCode.STALE_PROPOSAL: (
+        "The proposal is made for another era than the latest scheduled.",
+        ("latest_epoch",),
+    ),
+    ErrorCode.ERA_CHANGING: ("Another change takes effect with this block.", ("first_height",)),
+    ErrorCode.ALREADY_APPROVED: ("The sender has approved exactly this proposal before.", ()),
+    ErrorCode.NOTHING_CHANGES: ("It would leave everything as it is.", ()),
+    ErrorCode.TOO_MANY_CHANGES: (
+        "A block adds, removes, re-keys and readmits at most max(1, f) members.",
+        ("most",),
+    ),
+    ErrorCode.UNKNOWN_VALIDATOR: ("There is no such validator or candidate.", ("change",)),
+    ErrorCode.KEY_TAKEN: ("The key is a validator's, a candidate's or a meter's.", ("change",)),
+    ErrorCode.NAME_TAKEN: ("Another validator or candidate has this name.", ("change",)),
+    ErrorCode.BAD_NAME_OR_ADDRESS: ("A name or an address has not the right form.", ("change",)),
+    ErrorCode.NOT_READY: (
+        "Its ready is another key's, not signed by it, of a height to come, or without a nonce.",
+        ("change",),
+    ),
+    ErrorCode.KEY_CONVICTED: ("The key is proved to have broken the rules.", ("change",)),
+    ErrorCode.NO_MEMBER_LEFT: ("At least one member stays.", ("change",)),
+    ErrorCode.TOO_MANY_VALIDATORS: ("There can be only so many.", ("most",)),
+    ErrorCode.BAD_QUORUM: ("So many members cannot have that f or p.", ("members", "most_f")),
+    ErrorCode.BAD_NUMBER: (
+        "No such number, a value out of range, or one that contradicts another number.",
+        ("change",),
+    ),
+    ErrorCode.UNKNOWN_ENGINE: (
+        "Neither an engine of this build nor the one in genesis, or it does not fit the members.",
+        (),
+    ),
+    ErrorCode.NOT_A_STATEMENT: ("What proves itself stands in a transaction without sender.", ()),
+    ErrorCode.TOO_MANY_STATEMENTS: (
+        "A block's statements beyond the first are not looked at; REFUSED.",
+        ("most",),
+    ),
+    ErrorCode.UNKNOWN_EPOCH: (
+        "It is about an epoch that does not count, or not any more; REFUSED.",
+        ("latest_epoch",),
+    ),
+    ErrorCode.NO_PROOF: ("It does not prove what it says; REFUSED.", ()),
+    ErrorCode.NOT_DPOS: ("The engine in force elects nobody.", ()),
+    ErrorCode.NOT_A_CANDIDATE: ("There is no such candidate.", ()),
+    ErrorCode.TOO_MANY_TARGETS: (
+        "A vote names distinct candidates, at most as many as there are producers.",
+        ("most",),
     ),
     ErrorCode.BEFORE_FIRST_SLOT: ("The meter counts from a later slot on.", ("first_slot",)),
 }
@@ -210,7 +286,77 @@ class Settled(Message, frozen=True, tag=6):
     flags: U8
 
 
-Event: TypeAlias = Posted | SlotAdvanced | OrderAccepted | Traded | ReadingAccepted | Settled
+class EraScheduled(Message, frozen=True, tag=7):
+    """New members or rules from ``era.first`` on; in the block's own receipt, once."""
+
+    era: Era
+
+
+class Approved(Message, frozen=True, tag=8):
+    """A proposal was made or approved."""
+
+    proposal: Bytes32
+    """Its id."""
+    approvals: U32
+    """Of members of the era in force."""
+    needed: U32
+    authority: U8
+    """1: an authority's approval is missing."""
+
+
+class AccountOpened(Message, frozen=True, tag=9):
+    """A new validator has an account, without money."""
+
+    account: Bytes32
+    credit: U32
+    """Parts per million."""
+
+
+class ReadyNoted(Message, frozen=True, tag=10):
+    """A candidate may be elected next: it is there."""
+
+    key: Bytes32
+    epoch: U63
+
+
+class Convicted(Message, frozen=True, tag=11):
+    """A key is proved to have broken the rules; it never votes again."""
+
+    key: Bytes32
+    epoch: U63
+    """In which it did."""
+
+
+class Punished(Message, frozen=True, tag=12):
+    """A producer was skipped."""
+
+    key: Bytes32
+    until_epoch: U63
+    """The last for which it cannot be elected."""
+
+
+class Voted(Message, frozen=True, tag=13):
+    """An account votes for these candidates from now on."""
+
+    account: Bytes32
+    targets: tuple[Bytes32, ...]
+
+
+Event: TypeAlias = (
+    Posted
+    | SlotAdvanced
+    | OrderAccepted
+    | Traded
+    | ReadingAccepted
+    | Settled
+    | EraScheduled
+    | Approved
+    | AccountOpened
+    | ReadyNoted
+    | Convicted
+    | Punished
+    | Voted
+)
 
 
 class Receipt(Message, frozen=True):

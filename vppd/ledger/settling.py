@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from vppd.ledger.context import Context
 from vppd.ledger.metering import close_registers, has_reading, metered
+from vppd.ledger.producers import note_delivery
 from vppd.ledger.receipts import Purse, Reason, Settled, SettlementFlag
 from vppd.ledger.slots import Phase
 from vppd.ledger.state import ORDER, ORDERED, SETTLEMENT, SLOT, TRADE, SettlementRecord
@@ -118,6 +119,7 @@ def _apply(
     charged = ctx.charge(account, record.grid_amount - owed_before, reason)
     record = replace(record, grid_amount=owed_before + charged)
     ctx.state.put(SETTLEMENT, record, slot, account)
+    note_delivery(ctx, slot, account, record)
     tariff = tariff_for(ctx.market, slot)
     ctx.events.append(
         Settled(

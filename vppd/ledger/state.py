@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
 from vppd.codec import I64, U8, U32, U63, Bytes32, Decoder, Malformed, Message, encode
+from vppd.era import Era, Name
+from vppd.ledger.changes import Configure
 
 R = TypeVar("R", bound=Message)
 P = TypeVar("P", int, bytes)
@@ -121,6 +123,71 @@ class GridAccount(Message, frozen=True):
     balance: I64
 
 
+class Proposal(Message, frozen=True):
+    """Changes that somebody has proposed and not enough have approved."""
+
+    configure: Configure
+    height: U63
+    """First proposed in this block."""
+
+
+class Ballot(Message, frozen=True):
+    """Proposals a member, or an authority, approves."""
+
+    proposals: tuple[Bytes32, ...]
+    """Oldest first."""
+
+
+class Conviction(Message, frozen=True):
+    """A key that is proved to have broken the rules; it never votes again."""
+
+    epoch: U63
+    """In which it did."""
+    height: U63
+    """Of the block that carried the proof."""
+
+
+class Candidate(Message, frozen=True):
+    """A node that can be elected, in engine ``dpos``."""
+
+    name: Name
+    operator: bool
+    addr: str
+    nonce: Bytes32
+    account: Bytes32
+    """Whose energy and vote count for it: the key it was first listed under."""
+
+
+class Readiness(Message, frozen=True):
+    """A candidate has said since the last election that it is there."""
+
+    epoch: U63
+    height: U63
+    """Of the block that carried it."""
+
+
+class Punishment(Message, frozen=True):
+    """A producer that was skipped."""
+
+    until_epoch: U63
+    """The last for which it cannot be elected."""
+
+
+class Votes(Message, frozen=True):
+    """Whom an account votes for."""
+
+    targets: tuple[Bytes32, ...]
+
+
+class Delivery(Message, frozen=True):
+    """What an account contracted and delivered in the latest slot it settled."""
+
+    slot: U63
+    pre_wh: U63
+    real_wh: U63
+    energy_wh: U63
+
+
 class Table(Generic[R, P]):
     """One kind of record and how its keys are written.
 
@@ -178,12 +245,30 @@ SETTLEMENT: Table[SettlementRecord, bytes] = Table(7, "Q 32s", SettlementRecord)
 GRID_ACCOUNT: Table[GridAccount, int] = Table(8, "", GridAccount)
 ORDERED: Table[Ordered, bytes] = Table(9, "Q 32s", Ordered)
 """By slot and account."""
-"""One record."""
+ERA: Table[Era, int] = Table(10, "Q", Era)
+"""By epoch; the latest, never era 0."""
+PROPOSAL: Table[Proposal, bytes] = Table(11, "32s", Proposal)
+"""By id."""
+BALLOT: Table[Ballot, bytes] = Table(12, "32s", Ballot)
+"""By key of the member or authority."""
+CONVICTION: Table[Conviction, bytes] = Table(13, "32s", Conviction)
+CANDIDATE: Table[Candidate, bytes] = Table(14, "32s", Candidate)
+READINESS: Table[Readiness, bytes] = Table(15, "32s", Readiness)
+"""By candidate."""
+PUNISHMENT: Table[Punishment, bytes] = Table(16, "32s", Punishment)
+"""By candidate."""
+VOTES: Table[Votes, bytes] = Table(17, "32s", Votes)
+"""By account."""
+DELIVERY: Table[Delivery, bytes] = Table(18, "32s", Delivery)
+"""By account."""
 
 TABLES: dict[int, Table[Any, Any]] = {
     table.number: table
-    for table in (ACCOUNT, METER, SLOT, ORDER, TRADE, REGISTER, SETTLEMENT, GRID_ACCOUNT, ORDERED)
-}
+    for table in (
+        ACCOUNT, METER, SLOT, ORDER, TRADE, REGISTER, SETTLEMENT, GRID_ACCOUNT, ORDERED,
+        ERA, PROPOSAL, BALLOT, CONVICTION, CANDIDATE, READINESS, PUNISHMENT, VOTES, DELIVERY,
+    )
+}  # fmt: skip
 
 
 class State:

@@ -16,6 +16,8 @@ from vppd.codec import U32, U63, Bytes32, Bytes64, Decoder, Malformed, Message, 
 from vppd.config.genesis import ConsensusRules
 from vppd.crypto import DOMAIN, Signer, Verify, sha256
 from vppd.errors import PeerFault
+from vppd.ledger.changes import Configure
+from vppd.ledger.proofs import Accuse, Ready, Skip, Statement, signed_part
 from vppd.types import Digest, Height, PublicKey, Signature
 
 VERSION: Final = 1
@@ -61,8 +63,18 @@ class Reading(Message, frozen=True, tag=3):
     """Energy given to the grid since ever (OBIS 2.8.0)."""
 
 
-Op: TypeAlias = Transfer | PlaceOrder | Reading
-"""What a transaction does; tags 4 and up are free."""
+class Vote(Message, frozen=True, tag=8):
+    """Gives the sender's composite score to candidates, in engine ``dpos``."""
+
+    targets: Annotated[tuple[Bytes32, ...], Meta(max_length=256)]
+    """Candidates; empty: as if it had never voted."""
+
+
+Op: TypeAlias = Transfer | PlaceOrder | Reading | Ready | Accuse | Skip | Configure | Vote
+"""What a transaction does."""
+NOBODY: PublicKey = bytes(32)
+"""Sender of a statement; no key pair has this public key."""
+NO_SIGNATURE: Signature = bytes(64)
 
 
 class Body(Message, frozen=True):
@@ -165,17 +177,41 @@ def make_transaction(
     return encode(Envelope(body, signer.sign(sign_bytes(chain_id, sha256(body)))))
 
 
-def signature_of(tx: Transaction, chain_id: Digest) -> tuple[PublicKey, bytes, Signature]:
-    """Arguments for :data:`~vppd.crypto.Verify`, so that callers can check many at once."""
-    return tx.sender, sign_bytes(chain_id, tx.id), tx.sig
+def make_statement(expiry_height: Height, op: Statement) -> bytes:
+    """A transaction without an account, as it travels: what it says proves itself."""
+    return encode(Envelope(encode(Body(VERSION, NOBODY, 0, expiry_height, (op,))), NO_SIGNATURE))
+
+
+def statement_in(tx: Transaction) -> Statement | None:
+    """What a transaction without an account says; ``None``: it is an ordinary one, or neither."""
+    if (tx.sender, tx.nonce, tx.sig) == (NOBODY, 0, NO_SIGNATURE) and len(tx.ops) == 1:
+        (op,) = tx.ops
+        if isinstance(op, Ready | Accuse | Skip):
+            return op
+    return None
+
+
+def signature_holds(tx: Transaction, chain_id: Digest, verify: Verify) -> bool:
+    """Whether the sender signed it; of a statement, as far as that can be told without state.
+
+    A ``ready`` is signed by the key it names. Whose signatures are in other statements the state
+    says, and execution checks.
+    """
+    match statement_in(tx):
+        case Ready(key=key, sig=sig) as ready:
+            return verify(key, signed_part(ready, chain_id), sig)
+        case None:
+            return verify(tx.sender, sign_bytes(chain_id, tx.id), tx.sig)
+        case _:
+            return True
 
 
 def precheck(raw: bytes, height: Height, rules: ConsensusRules) -> Transaction:
     """Everything about a transaction for block ``height`` that needs neither state nor ed25519.
 
     Raises:
-        InvalidTransaction: too large, not a transaction, too many operations, or an expiry
-            outside ``height … height + max_tx_lifetime``.
+        InvalidTransaction: too large, not a transaction, too many operations, half a statement,
+            or an expiry outside ``height … height + max_tx_lifetime``.
     """
     if len(raw) > rules.max_tx_bytes:
         raise InvalidTransaction(
@@ -189,6 +225,10 @@ def precheck(raw: bytes, height: Height, rules: ConsensusRules) -> Transaction:
         raise InvalidTransaction(
             f"transaction with {len(tx.ops)} operations, at most {rules.max_tx_ops} are allowed"
         )
+    if statement_in(tx) is None and (
+        tx.sender == NOBODY or any(isinstance(op, Ready | Accuse | Skip) for op in tx.ops)
+    ):
+        raise InvalidTransaction("what proves itself stands alone, under no name and signature")
     if tx.expiry_height < height:
         raise InvalidTransaction(
             f"transaction expired at height {tx.expiry_height}, the next block is {height}"
@@ -210,6 +250,6 @@ def check_stateless(
         InvalidTransaction: as :func:`precheck`, or its signature does not hold.
     """
     tx = precheck(raw, height, rules)
-    if not verify(*signature_of(tx, chain_id)):
+    if not signature_holds(tx, chain_id, verify):
         raise InvalidTransaction(f"transaction {tx.id.hex()[:16]}: signature does not hold")
     return tx

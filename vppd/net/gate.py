@@ -12,7 +12,6 @@ from itertools import pairwise
 from typing import TypeAlias, assert_never
 
 from vppd.codec import Decoder, Malformed
-from vppd.config.genesis import ConsensusRules
 from vppd.consensus.boundary import MessageHeader
 from vppd.consensus.certificate import check_certificate
 from vppd.consensus.evidence import charge_of, hides
@@ -55,15 +54,16 @@ from vppd.consensus.signing import (
     sign_bytes,
     standing_bytes,
 )
-from vppd.consensus.validators import ValidatorSet
+from vppd.consensus.terms import Term, Terms
 from vppd.crypto import Verify
 from vppd.errors import PeerFault
 from vppd.header import Header, decode_header
 from vppd.ledger.block import check_body
-from vppd.ledger.transaction import Transaction, precheck, signature_of
+from vppd.ledger.transaction import Transaction, precheck, signature_holds
 from vppd.types import (
     ZERO_DIGEST,
     Digest,
+    Epoch,
     Height,
     PublicKey,
     ReplicaIndex,
@@ -117,19 +117,23 @@ def decode_message(type_: int, payload: bytes) -> PeerMessage:
     return decode(payload)
 
 
-def header_of(message: PeerMessage, leader: Callable[[View, Height], int]) -> MessageHeader | None:
+def header_of(
+    message: PeerMessage, leader: Callable[[Epoch, View, Height], int]
+) -> MessageHeader | None:
     """What ``Engine.wants`` asks for; ``None`` for messages that are always taken."""
     match message:
         case Block(epoch, view, height, digest):
-            return MessageHeader(Type.BLOCK, epoch, view, height, digest, leader(view, height))
+            signer = leader(epoch, view, height)
+            return MessageHeader(Type.BLOCK, epoch, view, height, digest, signer)
         case BlockBody(epoch, view, height, digest):
-            return MessageHeader(Type.BLOCK_BODY, epoch, view, height, digest, leader(view, height))
+            signer = leader(epoch, view, height)
+            return MessageHeader(Type.BLOCK_BODY, epoch, view, height, digest, signer)
         case Prepare(epoch, view, height, digest, signer):
             return MessageHeader(Type.PREPARE, epoch, view, height, digest, signer)
         case Collected(epoch, view, height, digest, signer):
             return MessageHeader(Type.RECEIVED, epoch, view, height, digest, signer)
         case PrePrepared(epoch, view, height, digest):
-            signer = leader(view, height)
+            signer = leader(epoch, view, height)
             return MessageHeader(Type.PRE_PREPARED, epoch, view, height, digest, signer)
         case Commit(epoch, view, height, digest, signer):
             return MessageHeader(Type.COMMIT, epoch, view, height, digest, signer)
@@ -143,7 +147,7 @@ def header_of(message: PeerMessage, leader: Callable[[View, Height], int]) -> Me
         case ViewChange(s):
             return MessageHeader(Type.VIEW_CHANGE, s.epoch, s.view, s.decided, s.head, s.signer)
         case NewView(epoch, view, height, choice):
-            signer = leader(view, height)
+            signer = leader(epoch, view, height)
             return MessageHeader(Type.NEW_VIEW, epoch, view, height, choice or ZERO_DIGEST, signer)
         case Evidence(proof):
             who, kind, epoch, view, height = charge_of(proof)
@@ -159,38 +163,22 @@ def _signatures(*certificates: Certificate | None) -> int:
 
 
 class Gate:
-    """Checks messages for one chain and validator set.
+    """Checks messages of one chain.
 
     Args:
         chain_id: in every signature.
-        validators: the set in force.
-        rules: genesis limits of blocks and transactions.
-        leader: who leads a view at a height (the engine's schedule).
+        terms: the epochs this node knows: who may sign what in each.
         verify: the one verifier.
         seen: whether exactly these transaction bytes were checked before (the mempool knows).
-        fast_exit: whether F first-round votes decide in this engine.
     """
 
     def __init__(
-        self,
-        chain_id: Digest,
-        validators: ValidatorSet,
-        rules: ConsensusRules,
-        leader: Callable[[View, Height], ReplicaIndex],
-        verify: Verify,
-        seen: Callable[[bytes], bool],
-        *,
-        fast_exit: bool = False,
+        self, chain_id: Digest, terms: Terms, verify: Verify, seen: Callable[[bytes], bool]
     ) -> None:
         self._chain_id = chain_id
-        self._validators = validators
-        self._rules = rules
-        self._leader = leader
+        self._terms = terms
         self._verify = verify
         self._seen = seen
-        self._decisive = {CertificateKind.COMMIT}
-        if fast_exit:
-            self._decisive.add(CertificateKind.FAST)
 
     def check(self, message: PeerMessage) -> None:
         """Check everything a message claims.
@@ -202,10 +190,9 @@ class Gate:
         """
         match message:
             case Block():
-                header = self._check_block(message)
-                self._check_signature(
-                    message, TAG_VOTE, self._leader(message.view, header.height), message.vote_sig
-                )
+                self._check_block(message)
+                leader = self._term(message.epoch).leader(message.view, message.height)
+                self._check_signature(message, TAG_VOTE, leader, message.vote_sig)
             case BlockBody():
                 self._check_block(message)
             case Prepare() | Collected():
@@ -246,10 +233,10 @@ class Gate:
             InvalidTransaction: says why.
             BadSignature: not its sender's.
         """
-        tx = precheck(raw, height, self._rules)
+        tx = precheck(raw, height, self._terms.at(height).rules)
         if admit is not None:
             admit(tx)
-        if not self._seen(raw) and not self._verify(*signature_of(tx, self._chain_id)):
+        if not self._seen(raw) and not signature_holds(tx, self._chain_id, self._verify):
             raise BadSignature(f"transaction {tx.id.hex()[:16]}: signature does not hold")
         return tx
 
@@ -282,8 +269,14 @@ class Gate:
             case _:  # pragma: no cover
                 assert_never(message)
 
-    def _member(self, index: ReplicaIndex) -> PublicKey:
-        members = self._validators.members
+    def _term(self, epoch: Epoch) -> Term:
+        term = self._terms.of(epoch)
+        if term is None:
+            raise Malformed(f"epoch {epoch} is not known here")
+        return term
+
+    def _member(self, epoch: Epoch, index: ReplicaIndex) -> PublicKey:
+        members = self._term(epoch).validators.members
         if index >= len(members):
             raise Malformed(f"replica {index} does not exist, there are {len(members)}")
         return members[index].key
@@ -295,7 +288,7 @@ class Gate:
         signer: ReplicaIndex,
         signature: Signature,
     ) -> None:
-        key = self._member(signer)
+        key = self._member(message.epoch, signer)
         signed = sign_bytes(
             tag, self._chain_id, message.epoch, message.view, message.height, message.digest
         )
@@ -306,14 +299,14 @@ class Gate:
             )
 
     def _check_end_of_wait(self, message: PrePrepared) -> None:
-        leader = self._leader(message.view, message.height)
+        leader = self._term(message.epoch).leader(message.view, message.height)
         self._check_signature(message, TAG_PROPOSAL, leader, message.proposal_sig)
         held = message.prepared
         if held is not None:
             at = (message.epoch, message.view, message.height, message.digest)
             if (held.epoch, held.view, held.height, held.digest) != at:
                 raise Malformed("the end of a wait with the votes of another block")
-            self._check_attached(None, held)
+            self._check_attached(message.epoch, None, held)
 
     def _check_block(self, message: Block | BlockBody) -> Header:
         header = decode_header(message.header)
@@ -324,13 +317,13 @@ class Gate:
             or header.chain_id != self._chain_id
         ):
             raise Malformed(f"block of height {message.height} does not match its own header")
-        leader = self._leader(message.view, header.height)
+        leader = self._term(message.epoch).leader(message.view, header.height)
         self._check_signature(message, TAG_PROPOSAL, leader, message.proposal_sig)
         self._check_txs(header, message.txs)
         return header
 
     def _check_txs(self, header: Header, txs: tuple[bytes, ...]) -> None:
-        check_body(header, txs, self._rules)
+        check_body(header, txs, self._term(header.epoch).rules)
         for raw in txs:
             self.check_transaction(raw, header.height)
 
@@ -340,28 +333,29 @@ class Gate:
         if (
             header.digest() != certificate.digest
             or header.height != certificate.height
+            or header.epoch != certificate.epoch
             or header.chain_id != self._chain_id
         ):
             raise Malformed(f"block {certificate.height} is not the one its certificate decides")
         self._check_decision(certificate)
-        check_body(header, block.txs, self._rules)
+        check_body(header, block.txs, self._term(header.epoch).rules)
 
     def _check_decision(self, certificate: Certificate) -> None:
-        if certificate.kind not in self._decisive:
+        term = self._term(certificate.epoch)
+        if certificate.kind not in term.decisive:
             raise Malformed(f"certificate kind {certificate.kind} decides nothing")
-        check_certificate(certificate, self._validators, self._chain_id, self._verify)
+        if not self._terms.covers(term, certificate.height):
+            raise Malformed(f"height {certificate.height} is not in epoch {certificate.epoch}")
+        check_certificate(certificate, term.validators, self._chain_id, self._verify)
 
     # ------------------------------------------------------------ view changes
 
     def _check_standing(self, standing: Standing) -> None:
-        """Epoch, claims below the view asked for, signature."""
-        epoch = self._validators.epoch
-        if standing.epoch != epoch:
-            raise Malformed(f"view change of epoch {standing.epoch}, in force is {epoch}")
+        """Claims below the view asked for, signature."""
         for claim in (standing.vote, standing.prepared):
             if claim is not None and claim.view >= standing.view:
                 raise Malformed(f"a claim of view {claim.view} in a change to {standing.view}")
-        key = self._member(standing.signer)
+        key = self._member(standing.epoch, standing.signer)
         if not self._verify(key, standing_bytes(self._chain_id, standing), standing.sig):
             raise BadSignature(f"replica {standing.signer} did not sign this view change")
 
@@ -380,34 +374,36 @@ class Gate:
             if (prepared.height, Claim(prepared.view, prepared.digest)) != (height, claim):
                 raise Malformed("a prepared claim with another certificate")
         self._check_standing(standing)
-        self._check_attached(decision, prepared)
+        self._check_attached(standing.epoch, decision, prepared)
 
     def _check_new_view(self, message: NewView) -> None:
         """Shapes, signatures and certificates; what follows from them is the core's business."""
-        size = self._validators.quorum.view_change
+        term = self._term(message.epoch)
+        size = term.validators.quorum.view_change
         if len(message.standings) != size:
             raise Malformed(f"{len(message.standings)} view changes, it takes exactly {size}")
-        if message.epoch != self._validators.epoch:
-            raise Malformed(f"new view of epoch {message.epoch}")
         if any(a.signer >= b.signer for a, b in pairwise(message.standings)):
             raise Malformed("view changes that are not of distinct replicas in order")
-        if any(s.view != message.view for s in message.standings):
+        if any((s.epoch, s.view) != (message.epoch, message.view) for s in message.standings):
             raise Malformed("a view change for another view")
-        leader = self._leader(message.view, message.height)
+        leader = term.leader(message.view, message.height)
         signed = new_view_bytes(self._chain_id, message)
-        if not self._verify(self._member(leader), signed, message.sig):
+        if not self._verify(self._member(message.epoch, leader), signed, message.sig):
             raise BadSignature(f"replica {leader} did not open view {message.view}")
         for standing in message.standings:
             self._check_standing(standing)
-        self._check_attached(message.decision, message.prepared)
+        self._check_attached(message.epoch, message.decision, message.prepared)
 
-    def _check_attached(self, decision: Certificate | None, prepared: Certificate | None) -> None:
+    def _check_attached(
+        self, epoch: Epoch, decision: Certificate | None, prepared: Certificate | None
+    ) -> None:
         if decision is not None:
             self._check_decision(decision)
         if prepared is not None:
             if prepared.kind != CertificateKind.PREPARED:
                 raise Malformed(f"certificate kind {prepared.kind} prepares nothing")
-            check_certificate(prepared, self._validators, self._chain_id, self._verify)
+            validators = self._term(epoch).validators
+            check_certificate(prepared, validators, self._chain_id, self._verify)
 
     def _check_proof(self, proof: Proof) -> None:
         """Evidence proves what it says."""
@@ -430,7 +426,7 @@ class Gate:
         self, tag: bytes, signer: ReplicaIndex, at: tuple[int, int, int], digest: Digest, sig: bytes
     ) -> None:
         signed = sign_bytes(tag, self._chain_id, *at, digest)
-        if at[0] != self._validators.epoch or not self._verify(self._member(signer), signed, sig):
+        if not self._verify(self._member(at[0], signer), signed, sig):
             raise BadSignature(f"evidence with a signature that is not replica {signer}'s")
 
     def _check_reply(self, reply: Reply) -> None:
@@ -438,5 +434,5 @@ class Gate:
             self._chain_id, reply.epoch, reply.height, reply.digest,
             reply.state_root, reply.receipts_root,
         )  # fmt: skip
-        if not self._verify(self._member(reply.signer), signed, reply.sig):
+        if not self._verify(self._member(reply.epoch, reply.signer), signed, reply.sig):
             raise BadSignature(f"replica {reply.signer} did not sign this reply")

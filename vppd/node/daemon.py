@@ -35,13 +35,13 @@ from vppd.consensus.profile import founding_validators
 from vppd.crypto import verify
 from vppd.errors import LocalFault, PeerFault
 from vppd.header import decode_header
-from vppd.ledger.execution import Ledger
+from vppd.ledger.execution import Execution, Ledger
 from vppd.ledger.transaction import InvalidTransaction
 from vppd.net.frames import ANSWER_CAPS, PUSH, REQUEST, RESPONSE, encode_frame
 from vppd.net.gate import BadSignature, PeerMessage, decode_message
 from vppd.net.hello import Kind, Self
 from vppd.net.link import Link
-from vppd.net.peers import Network, PeerEntry
+from vppd.net.peers import Network
 from vppd.net.requests import Failure, FailureCode, Response
 from vppd.net.sync import REQUESTS, SYNC_TYPES, decode_sync
 from vppd.net.tls import load_tls
@@ -51,6 +51,7 @@ from vppd.node.driver import Disk, Driver
 from vppd.node.http import Health, serve_http
 from vppd.node.join import check_trust, join, require_trusted
 from vppd.node.machine import Committed, Frame, Machine, Turn
+from vppd.node.membership import Membership, Plan
 from vppd.node.mempool import Refused
 from vppd.node.metrics import Metrics
 from vppd.node.notify import notify, watchdog
@@ -61,7 +62,7 @@ from vppd.node.snapshots import Snapshots
 from vppd.node.trace import Trace
 from vppd.node.views import Views
 from vppd.store.chain import ChainStore
-from vppd.types import Digest, Height, ReplicaIndex
+from vppd.types import Digest, Height, PeerNumber, ReplicaIndex
 
 INLINE_TXS = 8
 """A block with more transactions than this is checked on a thread: libsodium releases the GIL."""
@@ -159,7 +160,7 @@ class Daemon:
         self._store = store
         self._metrics = Metrics(founding_validators(home.genesis).quorum)
         self._trace = Trace(home.node.trace_heights)
-        self._heights: dict[ReplicaIndex, Height] = {}
+        self._heights: dict[PeerNumber, Height] = {}
         self._subscribers: dict[Link, None] = {}
         self._requests: dict[Link, deque[bytes]] = {}
         """Of clients that wait for an answer, in the order they came."""
@@ -178,6 +179,11 @@ class Daemon:
         """
         home = self._home
         self._machine, first = await resume(home, self._store)
+        self._machine.draw(secrets.token_bytes(32))
+        self._membership = Membership(
+            home.signer.public_key, self._machine.roster.number, home.genesis.validators,
+            home.peers.peers,
+        )  # fmt: skip
         quorum, rules = self._machine.validators.quorum, home.genesis.consensus
         self._clocks = Clocks(quorum.n, quorum.f, rules.clock_tolerance_ms)
         self._network = self._make_network()
@@ -226,24 +232,46 @@ class Daemon:
     def _make_network(self) -> Network:
         home, machine = self._home, self._machine
         node = home.node
-        addresses = {peer.key: peer.addr for peer in home.peers.peers}
-        entries = [
-            PeerEntry(i, validator.name, validator.key, addresses[validator.key])
-            for i, validator in enumerate(home.genesis.validators)
-        ]
-        kind = Kind.OBSERVER if machine.own is None else Kind.VALIDATOR
+        plan = self._plan()
+        kind = Kind.OBSERVER if plan.own is None else Kind.VALIDATOR
         tls = None
         if node.transport == "tls":
             tls = load_tls(node.ca, node.cert, node.cert_key, node.crl)
-        return Network(
-            Self(kind, home.name, home.signer, home.genesis.digest, self._instance),
-            entries,
+        network = Network(
+            Self(
+                kind,
+                home.name,
+                home.signer,
+                home.genesis.digest,
+                self._instance,
+                node.wire,
+            ),
+            plan.entries,
             listen=home.listen,
             tls=tls,
             client_socket=node.socket,
             handler=self,
             liars=machine.validators.quorum.f,
         )
+        self._membership.follow(network, plan)
+        return network
+
+    def _plan(self) -> Plan:
+        """Whom the network is to have links to, as the ledger stands."""
+        ledger = self._machine.ledger
+        self._candidates = ledger.candidates
+        return self._membership.plan(ledger.eras, ledger.height, self._candidates)
+
+    def _follow_eras(self, executed: Execution) -> None:
+        """Connect to whom a new era names; cut who is gone when it begins."""
+        machine = self._machine
+        begins = any(era.first == executed.height + 1 for era in machine.ledger.eras)
+        same = machine.ledger.candidates == self._candidates
+        if executed.era is None and not begins and same:
+            return
+        quorum = machine.terms.at(machine.ledger.height + 1).validators.quorum
+        self._clocks.expect(quorum.n, quorum.f)
+        self._membership.follow(self._network, self._plan())
 
     def _is_ready(self) -> bool:
         return self._machine.engine.status().applied and not self._driver.disk_low
@@ -275,6 +303,7 @@ class Daemon:
                     self._network.send(index, data)
 
     def _announce(self, block: Committed, dropped: tuple[Digest, ...]) -> None:
+        self._follow_eras(block.execution)
         trust = self._home.node.trust
         if trust is not None and trust.height == block.decision.height:
             check_trust(trust, block.decision.digest)
@@ -379,9 +408,8 @@ class Daemon:
     def _hear_time(self, peer: ReplicaIndex, link: Link, unix_ms: int) -> None:
         way_ms = (link.rtt_us() or 0) // 2_000
         for whose, offset_ms, wrong in self._clocks.heard(peer, unix_ms + way_ms, now()):
-            name = (
-                self._home.name if whose is None else self._machine.validators.members[whose].name
-            )
+            member = None if whose is None else self._membership.member(whose)
+            name = self._home.name if whose is None else member.name if member else str(whose)
             say = log.warning if wrong else log.info
             say("clock_wrong" if wrong else "clock_right_again", node=name, offset_ms=offset_ms)
 
@@ -439,7 +467,7 @@ class Daemon:
         self._driver.wake()
         leader = 0
         if isinstance(message, Block):
-            leader = machine.engine.leader(message.view, message.height)
+            leader = machine.terms.leader(message.epoch, message.view, message.height)
         self._metrics.heard(message, leader)
         self._note(peer, message)
 
@@ -506,14 +534,20 @@ class Daemon:
         task.add_done_callback(done)
         return True
 
+    def _dismissed(self) -> str:
+        """Why this node is no validator any more, as the chain says, or before it f + 1 others."""
+        said = self._network.dismissed_by()
+        if self._membership.dismissed or len(said) <= self._machine.validators.quorum.f:
+            return self._membership.dismissed
+        return f"{', '.join(said)} say: {next(iter(said.values()))}"
+
     def _network_rows(self) -> dict[str, Any]:
         """The part of ``status`` that the network and the disk know."""
-        members = self._machine.validators.members
         clocks = self._clocks.offsets(now())
         peers = [
             {
                 "name": state.name,
-                "role": str(members[state.index].role),
+                "role": str(self._membership.role(state.index)),
                 "addr": state.addr,
                 "connected": state.connected,
                 "height": self._heights.get(state.index),
@@ -521,6 +555,7 @@ class Daemon:
                 "since_s": round(state.seconds, 1),
                 "why": state.why,
                 "rtt_us": state.rtt_us,
+                "wire": state.wire,
             }
             for state in self._network.peer_states()
         ]
@@ -531,6 +566,8 @@ class Daemon:
             "disk_low": self._driver.disk_low,
             "clock_ms": clocks.get(None),
             "clock_tolerance_ms": self._home.genesis.consensus.clock_tolerance_ms,
+            "wire": self._home.node.wire,
+            "dismissed": self._dismissed(),
             "peers": peers,
             "refused": refused,
         }

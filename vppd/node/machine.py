@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -26,6 +27,7 @@ from vppd.consensus.boundary import (
     Applied,
     BodyRecord,
     Decision,
+    Drawn,
     Engine,
     Fired,
     Input,
@@ -58,7 +60,7 @@ from vppd.consensus.messages import (
     Type,
     ViewChange,
 )
-from vppd.consensus.profile import EngineProfile, founding_validators, profile_of
+from vppd.consensus.profile import EngineProfile
 from vppd.consensus.replica import Replica
 from vppd.consensus.signing import (
     TAG_COMMIT,
@@ -69,16 +71,30 @@ from vppd.consensus.signing import (
     sign_bytes,
     standing_bytes,
 )
+from vppd.consensus.terms import Term, Terms
 from vppd.consensus.validators import ValidatorSet
 from vppd.crypto import Signer, Verify
 from vppd.errors import LocalFault
 from vppd.header import Header, decode_header
 from vppd.ledger.block import make_header
 from vppd.ledger.execution import Execution, Ledger
+from vppd.ledger.proofs import Ready, ready_bytes
 from vppd.ledger.transaction import Transaction
 from vppd.net.gate import Gate, PeerMessage, header_of
-from vppd.node.mempool import Mempool
-from vppd.types import Digest, Height, Mode, PublicKey, ReplicaIndex, TimeMs, View
+from vppd.node.mempool import Mempool, Refused
+from vppd.node.roster import PeerNumber, Roster
+from vppd.node.statements import Statements
+from vppd.types import (
+    ZERO_DIGEST,
+    Digest,
+    Epoch,
+    Height,
+    Mode,
+    PublicKey,
+    ReplicaIndex,
+    TimeMs,
+    View,
+)
 
 INBOX_BYTES = 4 * 1024 * 1024
 """Of one sender's messages, waiting for the next turn."""
@@ -88,10 +104,14 @@ SHOWN_BYTES = 8 * 1024
 """More for messages that show certificates of many replicas."""
 
 
+EARLY_MESSAGES = 256
+"""Of an epoch this node has not entered yet; what is beyond comes again."""
+
+
 class Frame(NamedTuple):
     """A frame to send."""
 
-    to: tuple[ReplicaIndex, ...] | Literal["all"]
+    to: tuple[PeerNumber, ...] | Literal["all"]
     type: Type
     payload: bytes
 
@@ -136,6 +156,7 @@ class Machine:
         ledger: executed as far as the store kept it.
         make_engine: builds the engine; the simulator also runs broken ones.
         make_gate: builds the gate; the simulator also runs the published protocol's.
+        known: keys of nodes that genesis does not list, in the order of their peer numbers.
     """
 
     def __init__(
@@ -146,50 +167,60 @@ class Machine:
         ledger: Ledger,
         make_engine: MakeEngine = Replica,
         make_gate: type[Gate] = Gate,
+        known: Sequence[PublicKey] = (),
     ) -> None:
-        rules = genesis.consensus
         self.genesis = genesis
-        self.validators = founding_validators(genesis)
-        self.own: ReplicaIndex | None = self.validators.index.get(signer.public_key)
         self.ledger = ledger
-        self.mempool = Mempool(ledger.nonce)
+        self.mempool = Mempool(ledger.nonce, ledger.judge_statement)
         self._signer = signer
-        self._rules = rules
-        settings = Settings(
-            chain_id=genesis.digest,
-            path=rules.path,
-            clock_tolerance_ms=rules.clock_tolerance_ms,
-            idle_block_interval_ms=rules.idle_block_interval_ms,
-            checkpoint_blocks=rules.checkpoint_blocks,
-            view_timeout_ms=rules.view_timeout_ms,
-            view_timeout_max_ms=rules.view_timeout_max_ms,
-            max_block_txs=rules.max_block_txs,
-            max_block_bytes=rules.max_block_bytes,
-            max_tx_bytes=rules.max_tx_bytes,
-        )
-        profile = profile_of(rules.engine)
-        self.engine = make_engine(profile, settings, self.validators, self.own)
-        self.gate = make_gate(
-            genesis.digest, self.validators, rules, self.engine.leader, verify, self.mempool.holds,
-            fast_exit=profile.fast_exit,
-        )  # fmt: skip
+        self.terms = Terms(genesis)
+        self.terms.note(ledger.eras)
+        founders = (entry.key for entry in genesis.validators)
+        self.roster = Roster((*founders, *known), self.terms.at(ledger.height + 1))
+        self._make_engine = make_engine
+        self.engine = self._engine()
+        self.gate = make_gate(genesis.digest, self.terms, verify, self.mempool.holds)
+        self._early: list[Received] = []
+        """Of the next epoch, which others have entered before this node has."""
         self._inbox: list[Input] = []
-        self._queued: Counter[ReplicaIndex | None] = Counter()
+        self._queued: Counter[PeerNumber | None] = Counter()
         """Bytes of blocks, and a token amount per other message, waiting in the inbox by sender."""
         self._pool_changed = False
         self._pending_since_ms: int | None = None
         self._head_digest: Digest = genesis.digest
         self._head_time_ms: TimeMs = 0
         self._frames: list[Frame] = []
-        self._view: View = 0
+        self._view: tuple[Epoch, View] = (0, 0)
         """The view whose leader has been sent what waits here."""
+        self._statements = Statements(ledger)
+        self._nonce: Digest = ZERO_DIGEST
+        """What this node's memory is called, durably."""
         self._recovered: list[Committed] = []
         """Executed at the start; part of the first effects, so that the host stores them."""
+
+    def _engine(self) -> Engine:
+        term = self.term
+        return self._make_engine(term.profile, term.settings, term.validators, self.own)
 
     @property
     def key(self) -> PublicKey:
         """This node's."""
         return self._signer.public_key
+
+    @property
+    def term(self) -> Term:
+        """The epoch the engine is in."""
+        return self.roster.term
+
+    @property
+    def validators(self) -> ValidatorSet:
+        """Who votes in that epoch."""
+        return self.term.validators
+
+    @property
+    def own(self) -> ReplicaIndex | None:
+        """This node's index in that epoch; ``None``: it is not of those who vote."""
+        return self.validators.index.get(self.key)
 
     # ------------------------------------------------------------ inputs
 
@@ -214,20 +245,34 @@ class Machine:
         if executed is not None:
             self._head_digest, self._head_time_ms = executed.digest(), executed.time_ms
         self._recovered = [Committed(decision, self._execute(decision)) for decision in missed]
+        if self.terms.at(self.ledger.height + 1) is not self.term:
+            self.roster.enter(self.terms.at(self.ledger.height + 1))
+            self.engine = self._engine()
         step = self.engine.start(now, log)
         self._inbox.append(self._applied())
         return Turn(step.persist, step)
 
-    def wants(self, sender: ReplicaIndex | None, message: PeerMessage) -> bool:
+    def wants(self, sender: PeerNumber | None, message: PeerMessage) -> bool:
         """Whether it is worth checking the signatures of this message from that node."""
-        header = header_of(message, self.engine.leader)
-        return header is None or self.engine.wants(header, firsthand=sender == header.signer)
+        header = header_of(message, self.terms.leader)
+        if header is None:
+            return not isinstance(message, Reply) or self.terms.of(message.epoch) is not None
+        if self.terms.of(header.epoch) is None:
+            return False
+        if header.epoch > self.term.epoch:
+            return len(self._early) < EARLY_MESSAGES
+        return self.engine.wants(header, firsthand=self.roster.index(sender) == header.signer)
 
-    def receive(self, sender: ReplicaIndex | None, message: ConsensusMessage) -> None:
+    def receive(self, sender: PeerNumber | None, message: ConsensusMessage) -> None:
         """Take a message the gate has checked; beyond a bound per sender it is dropped.
 
         What matters is sent again (§5, Resend), so a slow disk here costs time, not memory.
         """
+        header = header_of(message, self.terms.leader)
+        if header is not None and header.epoch > self.term.epoch:
+            if len(self._early) < EARLY_MESSAGES:
+                self._early.append(Received(sender, message))
+            return
         txs = message.txs if isinstance(message, Block | BlockBody) else ()
         size = TOKEN_BYTES + sum(map(len, txs))
         if isinstance(message, Agree | NewView | PrePrepared | ViewChange):
@@ -237,6 +282,23 @@ class Machine:
         if self._queued[sender] + size <= INBOX_BYTES:
             self._queued[sender] += size
             self._inbox.append(Received(sender, message))
+
+    def draw(self, nonce: Digest) -> None:
+        """Random bytes that may name this node's memory; see :meth:`ready`."""
+        self._inbox.append(Drawn(nonce))
+
+    def ready(self) -> Ready | None:
+        """What asks the members to admit this node, or to let it vote again; only once named.
+
+        ``None``: it has no nonce yet (:meth:`draw`), or that is not durable.
+        """
+        return None if self._nonce == ZERO_DIGEST else self._ready(self._nonce)
+
+    def _ready(self, nonce: Digest) -> Ready:
+        ledger = self.ledger
+        at = (self.term.epoch, ledger.height, ledger.state_root, nonce)
+        signature = self._signer.sign(ready_bytes(self.genesis.digest, *at))
+        return Ready(self.key, *at, signature)
 
     def fire(self, timer: Timer) -> None:
         """A timer ran out."""
@@ -251,9 +313,8 @@ class Machine:
         """
         tx = self.gate.check_transaction(raw, self.ledger.height + 1, self.mempool.admit)
         if self.mempool.add(tx, now_ms, own=own):
-            leader = self.engine.status().leader
-            if own and leader != self.own:
-                self._forward((leader,), tx)
+            if own:
+                self._forward(self._packers(), tx)
             self._pool_changed = True
         return tx
 
@@ -268,28 +329,43 @@ class Machine:
         everybody, leader = self.mempool.overdue(now_ms)
         for tx in everybody:
             self._forward(ALL, tx)
-        index = self.engine.status().leader
-        for tx in leader if index != self.own else ():
-            self._forward((index,), tx)
+        for tx in leader:
+            self._forward(self._packers(), tx)
+        term = self.term
+        ready = self._ready(self._nonce) if term.profile.moves else None
+        for raw in self._statements.due(ready, term.rules.max_tx_lifetime):
+            with suppress(Refused):  # one that comes to the same waits here
+                self.submit(raw, now_ms, own=True)
 
-    def greeting(self, peer: ReplicaIndex) -> list[Frame]:
+    def greeting(self, peer: PeerNumber) -> list[Frame]:
         """For a validator whose link is new: it may have forgotten more than it knows.
 
         First what it signed last, since its disk may have come back older than it was (protocol.md,
         §4, Rollback); only then where this node stands, which is what it waits for before it votes.
         """
-        said = self.engine.last_words(peer)
+        index = self.roster.index(peer)
+        said = () if index is None else self.engine.last_words(index)
         words = [Frame((peer,), TYPE_OF[type(word)], encode(word)) for word in said]
         return [*words, self.standing()._replace(to=(peer,))]
 
-    def reconnected(self, peer: ReplicaIndex) -> None:
+    def reconnected(self, peer: PeerNumber) -> None:
         """Greet a validator that is back; a leader may have lost what it was sent before."""
         self._frames += self.greeting(peer)
-        if peer == self.engine.status().leader:
+        packers = self._packers()
+        if packers == ALL or peer in packers:
             for tx in self.mempool.own():
                 self._forward((peer,), tx)
 
-    def _forward(self, to: tuple[ReplicaIndex, ...] | Literal["all"], tx: Transaction) -> None:
+    def _packers(self) -> tuple[PeerNumber, ...] | Literal["all"]:
+        """Who can put a transaction of this node into a block soon."""
+        if self.term.profile.moves:
+            return ALL  # by the time it arrives the next one leads
+        leader = self.engine.status().leader
+        return () if leader == self.own else self.roster.numbers((leader,))
+
+    def _forward(self, to: tuple[PeerNumber, ...] | Literal["all"], tx: Transaction) -> None:
+        if not to:
+            return
         self._frames.append(Frame(to, Type.TX, encode(Tx(tx.raw))))
 
     # ------------------------------------------------------------ the two beats
@@ -302,20 +378,49 @@ class Machine:
     def turn(self, now: Now) -> Turn:
         """Step the engine over everything that has arrived."""
         self._note_pending()
-        inputs, self._inbox = self._inbox, []
-        self._queued.clear()
-        step = self.engine.step(now, inputs)
+        step = self.engine.step(now, self._next_inputs())
         return Turn(step.persist, step)
+
+    def _next_inputs(self) -> list[Input]:
+        """What has arrived, as far as one epoch goes, with senders by their index in it.
+
+        The execution that ends an epoch opens the first batch of the next one, so that every index
+        in a batch and in the step it gives is one of the same epoch.
+        """
+        inputs = self._inbox
+        end = next((i for i, item in enumerate(inputs) if self._moves(item)), None)
+        if end is None:
+            self._inbox = []
+            self._queued.clear()
+        elif end > 0:
+            inputs, self._inbox = inputs[:end], inputs[end:]
+        else:
+            self.roster.enter(self.terms.at(self.ledger.height + 1))
+            inputs, self._inbox = [inputs[0], *self._early], inputs[1:]
+            self._early = []
+        index = self.roster.index
+        return [
+            Received(index(item.sender), item.message) if isinstance(item, Received) else item
+            for item in inputs
+        ]
+
+    def _moves(self, item: Input) -> bool:
+        """Whether it is the execution after which another epoch is in force."""
+        seat = item.seat if isinstance(item, Applied) else None
+        return seat is not None and seat.validators.epoch > self.term.epoch
 
     def release(self, turn: Turn, now: Now) -> Effects:
         """The turn's records are durable: sign, send, execute."""
         step = turn.step
+        self._nonce = self.engine.status().nonce
+        self._statements.note(turn.records, step.faults, skips=self.term.profile.moves)
         frames, self._frames = self._frames, []
         for send in step.send:
             signed = self._sign(send.message)
-            frames.append(Frame(send.to, TYPE_OF[type(signed)], encode(signed)))
+            to = send.to if send.to == ALL else self.roster.numbers(send.to)
+            frames.append(Frame(to, TYPE_OF[type(signed)], encode(signed)))
             if send.to == ALL and isinstance(signed, Block | Prepare | Commit | ViewChange):
-                self._inbox.append(Received(self.own, signed))
+                self._inbox.append(Received(self.roster.number(self.key), signed))
         self._follow_leader()
         committed, self._recovered = self._recovered, []
         dropped: list[Transaction] = []
@@ -336,10 +441,11 @@ class Machine:
     def _follow_leader(self) -> None:
         """In a new view what this node looks after goes to its leader (§5, Transactions)."""
         status = self.engine.status()
-        if status.view != self._view and status.mode is Mode.NORMAL:
-            self._view = status.view
-            for tx in self.mempool.own() if status.leader != self.own else ():
-                self._forward((status.leader,), tx)
+        view = (status.epoch, status.view)
+        if view != self._view and status.mode is Mode.NORMAL:
+            self._view = view
+            for tx in self.mempool.own():
+                self._forward(self._packers(), tx)
 
     def _note_pending(self) -> None:
         """Tell the engine whether there is work; once per turn, however many have come."""
@@ -354,13 +460,13 @@ class Machine:
     # ------------------------------------------------------------ blocks
 
     def _build(self, height: Height, now: Now) -> Offered:
-        rules = self._rules
+        rules = self.term.rules
         txs = self.mempool.take(
             height, rules.max_block_txs, rules.max_block_bytes, rules.max_tx_lifetime
         )
         header = make_header(
             chain_id=self.genesis.digest,
-            epoch=self.validators.epoch,
+            epoch=self.term.epoch,
             height=height,
             parent=self._head_digest,
             time_ms=max(self._head_time_ms + 1, now.unix_ms),
@@ -368,7 +474,7 @@ class Machine:
             txs=txs,
             state_root=self.ledger.state_root,
             receipts_root=self.ledger.receipts_root,
-            next_validators=self.validators.digest,
+            next_validators=self.terms.at(height + 1).validators.digest,
         )
         return Offered(header.encode(), txs)
 
@@ -388,16 +494,22 @@ class Machine:
                 f"{decision.height - 1}, this ledger has {own[0].hex()[:16]}/{own[1].hex()[:16]}"
             )
         execution = self.ledger.execute(header, decision.txs)
+        self.terms.note(self.ledger.eras)
         self._head_digest, self._head_time_ms = decision.digest, header.time_ms
         return execution
 
     def _applied(self) -> Applied:
-        ledger = self.ledger
+        ledger, terms = self.ledger, self.terms
+        due_ms = ledger.next_due_ms
+        if terms.latest.first > ledger.height + 1:
+            due_ms = ledger.time_ms  # a decided change waits for nothing but one more block
         return Applied(
             ledger.height,
             ledger.state_root,
             ledger.receipts_root,
-            next_due_ms=ledger.next_due_ms,
+            next_due_ms=due_ms,
+            seat=terms.at(ledger.height + 1).seat(self.key),
+            next_set=terms.at(ledger.height + 2).validators.digest,
         )
 
     def body_of(self, record: BodyRecord) -> BlockBody | None:
@@ -418,9 +530,13 @@ class Machine:
     # ------------------------------------------------------------ signatures
 
     def _sign(self, message: ConsensusMessage) -> ConsensusMessage:
-        """Fill in this node's signatures; what needs none passes."""
+        """Fill in this node's signatures; what needs none passes, or has another's."""
         sign = self._signer.sign
         match message:
+            case Prepare(sig=sig) | Commit(sig=sig) | NewView(sig=sig) if sig != ZERO_SIGNATURE:
+                return message
+            case ViewChange(Standing(sig=sig)) if sig != ZERO_SIGNATURE:
+                return message
             case Block(epoch, view, height, digest, path, header, txs):
                 proposal = sign(self._bytes(TAG_PROPOSAL, epoch, view, height, digest))
                 vote = sign(self._bytes(TAG_VOTE, epoch, view, height, digest))
@@ -443,7 +559,7 @@ class Machine:
                 return Reply(epoch, height, digest, state_root, receipts_root, signer, sig)
             case ViewChange(standing, decision, prepared):
                 return ViewChange(self._sign_standing(standing), decision, prepared)
-            case NewView() if message.sig == ZERO_SIGNATURE:  # else another leader's, passed on
+            case NewView():
                 sig = sign(new_view_bytes(self.genesis.digest, message))
                 return msgspec.structs.replace(message, sig=sig)
             case _:

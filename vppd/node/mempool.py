@@ -11,8 +11,11 @@ Two rules keep one account's flood from being everybody's (reliability.md, Part 
 * When there is no room, the account that holds most gives up what it sent last; only to such an
   account the mempool is full.
 
+Statements (:mod:`vppd.ledger.statements`) belong to no account. They wait in a small place of their
+own, one for each thing they would change, and only while they would change it; they go first.
+
 Nothing here walks over what waits, but for one look at each *account* per decided block: a full
-mempool costs a turn of the event loop no more than an empty one.
+mempool costs a turn of the event loop no more than an empty one. Statements are few.
 """
 
 from __future__ import annotations
@@ -20,8 +23,12 @@ from __future__ import annotations
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from vppd.ledger.transaction import Transaction
+from vppd.ledger.context import Failed
+from vppd.ledger.receipts import MEANING
+from vppd.ledger.statements import MOST_STATEMENTS, Effect
+from vppd.ledger.transaction import Transaction, statement_in
 from vppd.types import Digest, Height, PublicKey
 
 MAX_TXS = 5_000
@@ -35,6 +42,7 @@ REMIND_AFTER_MS = 2_000
 """And again to the leader each time so long after: a full queue or a restart may have lost it."""
 RELAY_AFTER_MS = 1_000
 """Somebody else's goes to the leader, once, when it has been executable so long."""
+MAX_STATEMENTS = 64
 REMINDERS = 64
 """At a time, oldest first."""
 PLACE_BYTES = MAX_BYTES // MAX_TXS
@@ -42,6 +50,13 @@ PLACE_BYTES = MAX_BYTES // MAX_TXS
 
 One measure for both caps: what is within it is within ``MAX_TXS`` and ``MAX_BYTES``.
 """
+
+
+class Judge(Protocol):
+    """The ledger's view of statements: :meth:`~vppd.ledger.execution.Ledger.judge_statement`."""
+
+    def __call__(self, tx: Transaction, *, proved: bool = False) -> Effect:
+        """What it would change in the next block; raises ``Failed`` if nothing."""
 
 
 class Refused(Exception):
@@ -83,10 +98,14 @@ class Mempool:
 
     Args:
         next_nonce: the ledger's view: an account's next nonce, ``None`` for no such account.
+        judge: the ledger's view of statements.
     """
 
-    def __init__(self, next_nonce: Callable[[PublicKey], int | None]) -> None:
+    def __init__(self, next_nonce: Callable[[PublicKey], int | None], judge: Judge) -> None:
         self._next_nonce = next_nonce
+        self._judge = judge
+        self._statements: dict[Digest, Effect] = {}
+        """What each waiting statement would change, oldest first."""
         self._entries: dict[Digest, Entry] = {}
         self._accounts: dict[PublicKey, Account] = {}
         self._raw: set[bytes] = set()
@@ -136,11 +155,18 @@ class Mempool:
     def admit(self, tx: Transaction) -> None:
         """Whether :meth:`add` would take this transaction; cheap, so ask before verifying it.
 
+        Of a statement this checks all its signatures: only the state knows whose they are.
+
         Raises:
             Refused: replayed or unusable nonce, unknown account, another transaction with that
-                nonce, or no room that this account could have.
+                nonce, or no room that this account could have; a statement that proves or changes
+                nothing, or only what another one does.
         """
         if tx.id in self._entries:
+            return
+        if statement_in(tx) is not None:
+            self._effect_of(tx)  # what costs nothing first
+            self._effect_of(tx, proved=False)
             return
         due = self._next_nonce(tx.sender)
         if due is None:
@@ -183,6 +209,11 @@ class Mempool:
                 known.remind_ms = min(known.remind_ms, now_ms)
                 self._own[tx.id] = known
             return False
+        if statement_in(tx) is not None:
+            self._statements[tx.id] = self._effect_of(tx)
+            self._remember(Entry(tx, own, now_ms + BROADCAST_AFTER_MS))
+            self._ready[tx.id] = now_ms
+            return True
         self.admit(tx)
         self._make_room(places(tx))
         account = self._accounts.get(tx.sender)
@@ -190,15 +221,37 @@ class Mempool:
             due = self._next_nonce(tx.sender) or 0
             account = self._accounts[tx.sender] = Account(tx.sender, due, due)
         entry = Entry(tx, own, now_ms + BROADCAST_AFTER_MS)
-        account.by_nonce[tx.nonce] = self._entries[tx.id] = entry
-        self._expiring[tx.expiry_height][tx.id] = entry
-        if own:
-            self._own[tx.id] = entry
-        self._raw.add(tx.raw)
-        self._bytes += len(tx.raw)
+        account.by_nonce[tx.nonce] = entry
+        self._remember(entry)
         self._hold(account, places(tx))
         self._extend(account, now_ms)
         return True
+
+    def _effect_of(self, tx: Transaction, *, proved: bool = True) -> Effect:
+        """What a statement would change that no waiting one does.
+
+        Raises:
+            Refused: nothing, or there is no room.
+        """
+        if len(self._statements) >= MAX_STATEMENTS:
+            raise Refused(f"{MAX_STATEMENTS} statements are waiting")
+        try:
+            effect = self._judge(tx, proved=proved)
+        except Failed as failed:
+            raise Refused(MEANING[failed.code][0]) from failed
+        if effect in self._statements.values():
+            raise Refused("a statement that comes to the same is waiting")
+        return effect
+
+    def _remember(self, entry: Entry) -> None:
+        """In the books that all entries are in."""
+        tx = entry.tx
+        self._entries[tx.id] = entry
+        self._expiring[tx.expiry_height][tx.id] = entry
+        if entry.own:
+            self._own[tx.id] = entry
+        self._raw.add(tx.raw)
+        self._bytes += len(tx.raw)
 
     def _make_room(self, wanted: int) -> None:
         """Evict from whoever holds most, newest nonce first: no gap is torn by it.
@@ -230,6 +283,13 @@ class Mempool:
         taken: list[bytes] = []
         served: dict[PublicKey, None] = {}
         room = max_bytes
+        for tx_id in self._statements:
+            tx = self._entries[tx_id].tx
+            if len(taken) == min(max_txs, MOST_STATEMENTS):
+                break
+            if height <= tx.expiry_height <= height + max_lifetime and len(tx.raw) <= room:
+                taken.append(tx.raw)
+                room -= len(tx.raw)
         lines = [(account, account.due) for account in self._turns.values()]
         while lines and len(taken) < max_txs:
             left: list[tuple[Account, int]] = []
@@ -273,11 +333,25 @@ class Mempool:
                 if entry.tx.id not in ids:
                     gone.append(entry.tx)
             self._extend(account, now_ms)
+        for tx_id in tuple(self._statements):
+            entry = self._entries[tx_id]
+            if tx_id in ids:
+                self._drop(entry)
+            elif not self._still_counts(entry.tx):
+                self._drop(entry)
+                gone.append(entry.tx)
         for expiry in [expiry for expiry in self._expiring if expiry <= height]:
             for entry in tuple(self._expiring[expiry].values()):
                 self._drop(entry)
                 gone.append(entry.tx)
         return gone
+
+    def _still_counts(self, tx: Transaction) -> bool:
+        try:
+            self._judge(tx, proved=True)
+        except Failed:
+            return False
+        return True
 
     # ------------------------------------------------------------ books
 
@@ -305,9 +379,7 @@ class Mempool:
     def _drop(self, entry: Entry) -> None:
         """Forget a transaction; those of its account behind it are no longer ready."""
         tx = entry.tx
-        account = self._accounts[tx.sender]
         del self._entries[tx.id]
-        del account.by_nonce[tx.nonce]
         self._raw.discard(tx.raw)
         self._own.pop(tx.id, None)
         expiring = self._expiring[tx.expiry_height]
@@ -315,8 +387,16 @@ class Mempool:
         if not expiring:
             del self._expiring[tx.expiry_height]
         self._bytes -= len(tx.raw)
-        self._hold(account, -places(tx))
         self._ready.pop(tx.id, None)
+        if tx.id in self._statements:
+            del self._statements[tx.id]
+        else:
+            self._leave_account(tx)
+
+    def _leave_account(self, tx: Transaction) -> None:
+        account = self._accounts[tx.sender]
+        del account.by_nonce[tx.nonce]
+        self._hold(account, -places(tx))
         if account.due <= tx.nonce < account.free:
             for nonce in range(tx.nonce + 1, account.free):
                 del self._ready[account.by_nonce[nonce].tx.id]

@@ -15,7 +15,7 @@ from random import Random
 
 import msgspec
 
-from vppd.consensus.chain import Settings
+from vppd.consensus.boundary import Seat
 from vppd.consensus.messages import (
     Agree,
     Block,
@@ -36,9 +36,7 @@ from vppd.consensus.messages import (
     Tx,
     ViewChange,
 )
-from vppd.consensus.profile import EngineProfile
 from vppd.consensus.replica import Replica
-from vppd.consensus.validators import ValidatorSet
 from vppd.header import decode_header
 from vppd.net.gate import decode_message
 from vppd.node.machine import Frame
@@ -74,11 +72,8 @@ def _nothing(message: NewView) -> bool:
 class Shameless(Replica):
     """The shipped engine behind a liar."""
 
-    def __init__(
-        self, profile: EngineProfile, settings: Settings, validators: ValidatorSet,
-        own: ReplicaIndex | None,
-    ) -> None:  # fmt: skip
-        super().__init__(profile, settings, validators, own)
+    def _sit_down(self, seat: Seat) -> None:
+        super()._sit_down(seat)
         unashamed(self)
 
 

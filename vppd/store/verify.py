@@ -160,7 +160,7 @@ class _Check(Checks):
         self, connection: sqlite3.Connection, genesis: Genesis, verifier: Verify, executed: Height
     ) -> None:
         super().__init__(connection, genesis, Epochs(genesis), verifier)
-        self._ledger = Ledger.from_genesis(genesis)
+        self._ledger = Ledger.from_genesis(genesis, verify=verifier)
         self._parent: Digest = genesis.digest
         self._parent_time_ms: TimeMs = 0
         self._executed = executed

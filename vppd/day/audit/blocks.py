@@ -17,16 +17,23 @@ from vppd.day.audit.settlements import Settlements
 from vppd.day.audit.slots import Slots
 from vppd.day.audit.trades import Trades
 from vppd.ledger.receipts import (
+    AccountOpened,
+    Approved,
+    Convicted,
+    EraScheduled,
     Event,
     OrderAccepted,
     Posted,
+    Punished,
     Purse,
     ReadingAccepted,
+    ReadyNoted,
     Reason,
     Settled,
     SlotAdvanced,
     Status,
     Traded,
+    Voted,
     decode_receipt,
 )
 from vppd.ledger.transaction import (
@@ -178,6 +185,11 @@ class _Audit:
                     self._settlements.read(event)
             case Settled():
                 self._settlements.settle(event, by_time=by_time)
+            case AccountOpened(account):
+                self._senders.opened(account)
+                self._purses.opened(account)
+            case EraScheduled() | Approved() | ReadyNoted() | Convicted() | Punished() | Voted():
+                pass  # who agrees on blocks, not what is in them
             case _:  # pragma: no cover
                 assert_never(event)
 

@@ -10,8 +10,8 @@ from vppd.day.audit.report import ExportedBlock
 from vppd.day.audit.rules import tree_root
 from vppd.header import Header, decode_header
 from vppd.ledger.receipts import Status
-from vppd.ledger.transaction import Transaction, signature_of
-from vppd.types import Digest, Height, TimeMs
+from vppd.ledger.transaction import Transaction, signature_holds, statement_in
+from vppd.types import Digest, Height, PublicKey, TimeMs
 
 
 class Chain:
@@ -80,11 +80,15 @@ class Senders:
         keys = [account.key for account in genesis.accounts] + [m.key for m in genesis.meters]
         self._next = dict.fromkeys(keys, 0)
 
+    def opened(self, account: PublicKey) -> None:
+        """A new validator has an account from now on."""
+        self._next.setdefault(account, 0)
+
     def executed(self, tx: Transaction, status: int) -> None:
         """A transaction was executed; only a refused one may have a wrong sender or nonce."""
-        if not verify(*signature_of(tx, self._chain_id)):
+        if not signature_holds(tx, self._chain_id, verify):
             self._findings.add("the signature does not hold")
-        if status == Status.REFUSED:
+        if status == Status.REFUSED or statement_in(tx) is not None:
             return
         expected = self._next.get(tx.sender)
         if expected is None:

@@ -44,6 +44,12 @@ class Purses:
         held = self._held[account, Purse.BALANCE] + self._held[account, Purse.ESCROW]
         return self._opening[account] + self._transferred[account] - held
 
+    def opened(self, account: PublicKey) -> None:
+        """A new account, without money."""
+        for purse in (Purse.BALANCE, Purse.ESCROW):
+            self._held.setdefault((account, purse), 0)
+        self._opening.setdefault(account, 0)
+
     def expect(self, account: PublicKey, purse: Purse, delta: Micro, reason: Reason) -> None:
         """This receipt has to post ``delta``, alone or summed with others of its reason."""
         self._expected[account, purse, reason] += delta
