@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 JOBS   ?= 2
 
-.PHONY: help demo test check fmt lock nightly model simulate mutants link-failure clean setup
+.PHONY: help demo test check fmt lock nightly model simulate mutants link-failure p4-consensus clean setup
 .DEFAULT_GOAL := help
 
 help:  ## Show this help
@@ -51,6 +51,9 @@ mutants: $(VENV)/.ready  ## Break the consensus core and the gate in a hundred p
 
 link-failure: $(VENV)/.ready  ## One DER's link failing in 0 to 100 % of heights, BNCM against PBFT (about an hour)
 	@$(BIN)/python bench/link_failure.py
+
+p4-consensus: $(VENV)/.ready  ## Malicious agents under votes by stake and under the composite score (three minutes)
+	@$(BIN)/python bench/p4_consensus.py
 
 lock: $(VENV)/.ready  ## Rewrite requirements.lock from pyproject.toml
 	@$(BIN)/python -m pip install --quiet uv

@@ -78,7 +78,7 @@ from vppd.ledger.transaction import (
 )
 from vppd.merkle import EMPTY_ROOT, merkle_root
 from vppd.net.copies import LIVE_SESSION
-from vppd.net.frames import encode_frame
+from vppd.net.frames import NEWEST_WIRE, OLDEST_WIRE, encode_frame
 from vppd.net.hello import (
     Channel,
     Handshake,
@@ -87,6 +87,7 @@ from vppd.net.hello import (
     RefusalCode,
     Refuse,
     Self,
+    offer,
     proof_bytes,
     refuse_frame,
 )
@@ -197,6 +198,9 @@ ALICE, BOB = SigningKey(bytes([1]) * 32), SigningKey(bytes([2]) * 32)
 """Two validators with index 0 and 1; their secret seeds are 32 bytes 01 and 32 bytes 02."""
 VALIDATORS = {ALICE.public_key: 0, BOB.public_key: 1}
 NONCES = (bytes([0xA1]) * 32, bytes([0xB2]) * 32)
+"""Before the newest version is written into them."""
+VERSIONS = (OLDEST_WIRE, NEWEST_WIRE)
+OFFERS = tuple(offer(nonce, NEWEST_WIRE) for nonce in NONCES)
 SEALS = (bytes([0xC3]) * 32, bytes([0xD4]) * 32)
 """SHA-256 of Alice's and of Bob's TLS certificate."""
 
@@ -250,10 +254,14 @@ def hello_of(key: SigningKey, name: str, nonce: bytes) -> Hello:
     return Hello(2, D, Kind.VALIDATOR, key.public_key, nonce, nonce[:16], name)
 
 
-def meet() -> Meeting:
-    """Alice and Bob greet each other through the daemon's own code; not yet concluded."""
+def meet(newest: int = VERSIONS[1]) -> Meeting:
+    """Alice and Bob greet each other through the daemon's own code; not yet concluded.
+
+    Args:
+        newest: version that Alice speaks.
+    """
     alice = Handshake(
-        Self(Kind.VALIDATOR, "op-0", ALICE, D, NONCES[0][:16]),
+        Self(Kind.VALIDATOR, "op-0", ALICE, D, NONCES[0][:16], newest),
         VALIDATORS,
         NONCES[0],
         Channel(*SEALS),
@@ -286,18 +294,22 @@ def vectors() -> dict[str, bytes]:
     opened = transaction.open_envelope(TRANSACTION)
     decoded = transaction.decode_transaction(TRANSACTION)
     who = (
-        (ALICE.public_key, NONCES[0], SEALS[0]),
-        (BOB.public_key, NONCES[1], SEALS[1]),
+        (ALICE.public_key, OFFERS[0], SEALS[0]),
+        (BOB.public_key, OFFERS[1], SEALS[1]),
     )
     vote = sign_bytes(TAG_VOTE, D, 0, 1, 7, HEADER.digest())
     named = {
         "frame": encode_frame(TYPE_OF[Status], encode(Status(0, 7, 1, 0))),
         "hello-alice": meeting.hellos[0],
         "hello-bob": meeting.hellos[1],
+        "hello-alice-2": meet(VERSIONS[0]).hellos[0],
         "proof-bytes-alice": proof_bytes(D, *who),
         "proof-alice": meeting.proofs[0],
         "proof-bob": meeting.proofs[1],
         "refuse": encode_frame(34, encode(Refuse("no room for another client"))),
+        "refuse-no-validator": refuse_frame(
+            "no validator any more since height 812", RefusalCode.NO_VALIDATOR
+        ),
         "refuse-live": refuse_frame(LIVE_SESSION, RefusalCode.LIVE_SESSION),
         "header": HEADER.encode(),
         "header-digest": HEADER.digest(),

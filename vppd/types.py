@@ -16,6 +16,8 @@ View: TypeAlias = int
 Epoch: TypeAlias = int
 ReplicaIndex: TypeAlias = int
 """Position in the validator set in force."""
+PeerNumber: TypeAlias = int
+"""Stands for a key on this node's network, whatever the epoch; a founder's place in genesis."""
 Digest: TypeAlias = bytes
 """32 bytes, SHA-256."""
 PublicKey: TypeAlias = bytes

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Vppd
-from tests.config.plant import GENESIS, genesis
+from tests.config.plant import GENESIS, genesis, peers_text
 from vppd.cli.init import UNUSED
+from vppd.config.home import load_home
 from vppd.config.keys import load_key
 from vppd.config.node import load_node
+from vppd.config.peers import load_peers
 from vppd.crypto import key_text
 from vppd.store.chain import ChainStore
 from vppd.types import Role
@@ -117,3 +119,79 @@ def test_a_bad_genesis_makes_nothing(vppd: Vppd, tmp_path: Path) -> None:
 def test_usage(vppd: Vppd, tmp_path: Path, args: tuple[str, ...]) -> None:
     assert vppd("init", *args).code == 2
     assert files(tmp_path) == {}
+
+
+# ------------------------------------------------------------ a node that joins
+
+
+def write_files(plant: Path) -> None:
+    """What somebody who joins is given."""
+    plant.mkdir()
+    (plant / "genesis.toml").write_text(GENESIS)
+    (plant / "peers.toml").write_text(peers_text())
+
+
+def test_a_node_joins_in_one_command(vppd: Vppd, tmp_path: Path) -> None:
+    write_files(tmp_path / "plant")
+    plant = tmp_path / "plant"
+    ran = vppd(
+        "init", "--role", "der", "--name", "der-9", "--home", "der-9", "--addr", "127.0.0.1:7999",
+        "--genesis", plant / "genesis.toml", "--peers", plant / "peers.toml",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    assert "vppd validator ready" in ran.out
+    home = load_home(tmp_path / "der-9")
+    assert (home.name, home.role, home.index) == ("der-9", Role.DER, None)
+    assert home.listen == "127.0.0.1:7999"
+    assert home.genesis == genesis()
+    assert (tmp_path / "der-9" / "chain.db").exists()
+    assert "der-9" not in (plant / "peers.toml").read_text(), "only its own copy names it"
+
+
+def test_an_observer_does_not_join(vppd: Vppd, tmp_path: Path) -> None:
+    (tmp_path / "genesis.toml").write_text(GENESIS)
+    assert vppd("init", "--role", "observer", "--name", "obs-1").code == 0
+    assert not load_node(tmp_path / "node.toml").joins
+
+
+@pytest.mark.parametrize(
+    ("args", "code"),
+    [
+        (("--genesis", "nowhere.toml"), "E100"),
+        (("--peers", "plant/genesis.toml"), "E10"),
+        (("--addr", "127.0.0.1"), "E119"),
+        (("--addr", "127.0.0.1:7999"), "E119"),
+        (("--addr", "127.0.0.1:x", "--peers", "plant/peers.toml"), "E119"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_written(
+    vppd: Vppd, tmp_path: Path, args: tuple[str, ...], code: str
+) -> None:
+    write_files(tmp_path / "plant")
+    ran = vppd("init", "--role", "der", "--name", "der-9", "--home", "new", *args)
+    assert ran.code != 0
+    assert ran.err.startswith(f"error[{code}")
+    assert not (tmp_path / "new").exists()
+
+
+def test_another_genesis_in_the_folder_stays(vppd: Vppd, tmp_path: Path) -> None:
+    write_files(tmp_path / "plant")
+    (tmp_path / "genesis.toml").write_text(GENESIS + "# another\n")
+    before = files(tmp_path / "plant")
+    ran = vppd("init", "--role", "der", "--name", "a", "--genesis", "plant/genesis.toml")
+    assert ran.code == 1
+    assert ran.err.startswith("error[E371]")
+    assert {path.name for path in tmp_path.iterdir()} == {"plant", "genesis.toml"}
+    assert files(tmp_path / "plant") == before
+
+
+def test_an_address_that_somebody_has_is_refused(vppd: Vppd, tmp_path: Path) -> None:
+    write_files(tmp_path / "plant")
+    taken = load_peers(tmp_path / "plant" / "peers.toml").peers[0].addr
+    ran = vppd(
+        "init", "--role", "der", "--name", "der-9", "--home", "new", "--addr", taken,
+        "--genesis", "plant/genesis.toml", "--peers", "plant/peers.toml",
+    )  # fmt: skip
+    assert ran.code == 78
+    assert taken in ran.err
+    assert not (tmp_path / "new").exists()

@@ -72,6 +72,8 @@ def test_every_key_is_documented_with_its_default(
         assert rows[key] == "required"
     elif isinstance(default, str):
         assert rows[key] == f'`"{default}"`'
+    elif isinstance(default, bool):
+        assert rows[key] == str(default).lower()
     elif isinstance(default, int):
         assert rows[key] == str(default)
 

@@ -10,6 +10,7 @@ from tests.config.plant import public, seed, write_home
 from vppd.config.home import Home, load_home
 from vppd.config.keys import create_key
 from vppd.config.node import default_node, load_node, parse_node, render_node
+from vppd.config.peers import add_peer
 from vppd.errors import ConfigError, Exit
 from vppd.types import Role
 
@@ -155,3 +156,28 @@ def test_a_role_that_genesis_contradicts(home: Path, said: Role) -> None:
 
 def test_a_role_that_genesis_confirms(home: Path) -> None:
     assert load_home(home, role=Role.DER).role is Role.DER
+
+
+def test_a_node_that_came_after_genesis_says_so(home: Path) -> None:
+    as_observer(home)
+    add_peer(home / "peers.toml", "der-9", public("obs-1"), "127.0.0.1:7999")
+    (home / "node.toml").write_text('schema = 1\n[node]\nrole = "der"\njoins = true\n')
+    made = load_home(home)
+    assert (made.name, made.role, made.index) == ("der-9", Role.DER, None)
+    assert made.listen == "127.0.0.1:7999"
+    with pytest.raises(ConfigError) as caught:
+        load_home(home, role=Role.OPERATOR)
+    assert caught.value.code == "E116"
+    (home / "node.toml").write_text('schema = 1\n[node]\nrole = "der"\n')
+    with pytest.raises(ConfigError) as caught:
+        load_home(home)
+    assert caught.value.code == "E116"
+    assert "joins = true" in str(caught.value)
+
+
+def test_joining_changes_nothing_for_a_founder(home: Path) -> None:
+    (home / "node.toml").write_text("schema = 1\n[node]\njoins = true\n")
+    assert load_home(home).role is Role.DER
+    with pytest.raises(ConfigError) as caught:
+        load_home(home, role=Role.OPERATOR)
+    assert caught.value.code == "E116"

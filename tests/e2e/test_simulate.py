@@ -89,6 +89,11 @@ def test_a_fixed_delay_and_no_faults(simulated: Ran) -> None:
         (("--kill", "op-0@0"), "E425"),
         (("--kill", "op-0"), "E425"),
         (("--engine", "bncm-paper"), "E426"),
+        (("--engine", "dpos", "--finality", "paper-majority"), "E426"),
+        (("--finality", "paper-majority", "--unsafe"), "E427"),
+        (("--engine", "bncm-paper", "--finality", "paper-majority", "--unsafe"), "E427"),
+        (("--engine", "dpos", "--finality", "paper-majority", "--unsafe", "--twins", 2), "E427"),
+        (("--engine", "dpos", "--path", "collect"), "E416"),
         (("--operators", 5), "E427"),
         (("--twins", 2, "--fail", "3=40%"), "E427"),
         (("--twins", 2, "--faults", "crash"), "E427"),
@@ -134,6 +139,26 @@ def test_the_published_protocol_forks_on_seeds_where_ours_does_not() -> None:
     assert "--unsafe" in published.err
     shipped = vppd(*same)
     assert (shipped.code, shipped.data["forks"]) == (0, 0)
+
+
+def test_the_papers_majority_forks_on_seeds_where_locked_votes_do_not() -> None:
+    same = (
+        "simulate", "--engine", "dpos", "-n", 4, "--seeds", "1..6", "--faults", "partition",
+        "-o", "json",
+    )  # fmt: skip
+    published = vppd(*same, "--finality", "paper-majority", "--unsafe")
+    assert published.code == 1
+    assert (published.data["engine"], published.data["finality"]) == ("dpos", "paper-majority")
+    assert published.data["forks"] >= 3
+    assert published.data["lies"] == {}
+    assert "fork at height" in published.err
+    replay = published.data["violations"][0]["replay"]
+    assert replay.endswith("--finality paper-majority --unsafe"), replay
+    again = vppd(*replay.split()[1:], "-o", "json")
+    assert again.data["violations"] == published.data["violations"][:1]
+    shipped = vppd(*same)
+    assert (shipped.code, shipped.data["forks"]) == (0, 0)
+    assert shipped.data["finality"] == "locked"
 
 
 def test_the_published_timing_waits_where_ours_does_not() -> None:

@@ -253,7 +253,7 @@ def test_judging_changes_nothing() -> None:
 def test_a_replica_is_judged_by_its_own_epoch_only() -> None:
     council = Council(plant(4))
     council.decide(SetNumber("max_tx_ops", 7))
-    old, new = (validators_of(era, council.genesis) for era in council.ledger.eras)
+    old, new = (validators_of(era) for era in council.ledger.eras)
     proof = Crimes(council, council.ledger.eras[0]).twice(NODES[2])
     assert check_proof(proof, old, council.genesis.digest, verify) == key(2)
     with pytest.raises(Malformed, match="epoch 0"):

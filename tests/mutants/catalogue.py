@@ -354,8 +354,8 @@ MUTANTS = (
     Mutant(
         "opens-on-w-minus-1",
         CHANGE,
-        "        if len(asking) < self._quorum.view_change:",
-        "        if len(asking) < self._quorum.view_change - 1:",
+        "        if len(asking) < size:",
+        "        if len(asking) < size - 1:",
         VIEWS,
     ),
     Mutant(

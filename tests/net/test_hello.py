@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tests.net.plant import CHAIN, KEYS, OTHER_CHAIN
@@ -40,6 +40,8 @@ from vppd.net.hello import (
     WrongChain,
     WrongPeer,
     WrongVersion,
+    newest_offered,
+    offer,
     proof_bytes,
     read_refusal,
     refusal_reason,
@@ -77,9 +79,12 @@ def side(
     name: str = "somebody",
     expected: bytes | None = None,
     instance: bytes = ONE,
+    newest: int = VERSION,
+    validators: dict[bytes, int] = VALIDATORS,
+    dismissed: dict[bytes, str] | None = None,
 ) -> Side:
-    me = Self(kind, name, key, chain, instance)
-    return Side(Handshake(me, VALIDATORS, nonce, channel, expected))
+    me = Self(kind, name, key, chain, instance, newest)
+    return Side(Handshake(me, validators, nonce, channel, expected, dismissed))
 
 
 def run(left: Side, right: Side) -> None:
@@ -127,14 +132,99 @@ def test_another_chain_is_refused_and_both_are_named() -> None:
         side(KEYS[0]).take(side(KEYS[1], chain=OTHER_CHAIN).start())
 
 
-def test_another_version_is_refused_whatever_follows_it() -> None:
-    with pytest.raises(WrongVersion, match="theirs 3, ours 2"):
-        side(KEYS[0]).take(Frame(HELLO, encode((3, b"all", "new"))))
+@pytest.mark.parametrize("version", [1, 4, 255])
+def test_another_version_is_refused_whatever_follows_it(version: int) -> None:
+    with pytest.raises(WrongVersion, match=f"theirs {version}, ours 2 to 3$"):
+        side(KEYS[0]).take(Frame(HELLO, encode((version, b"all", "new"))))
+
+
+def test_a_range_without_one_of_ours_is_refused_and_both_are_named() -> None:
+    hello = Hello(4, CHAIN, 0, KEYS[1].public_key, offer(B, 6), ONE, "der-1")
+    with pytest.raises(WrongVersion, match=r"theirs 4 to 6, ours 2 to 3$"):
+        side(KEYS[0]).take(Frame(HELLO, encode(hello)))
+    with pytest.raises(WrongVersion, match=r"theirs 4 to 6, ours 2$"):
+        side(KEYS[0], newest=2).take(Frame(HELLO, encode(hello)))
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "common"), [(3, 3, 3), (2, 3, 2), (3, 2, 2), (2, 2, 2), (3, 9, 3), (9, 3, 3)]
+)
+def test_both_sides_find_the_newest_version_they_share(left: int, right: int, common: int) -> None:
+    ours = side(KEYS[0], nonce=A, newest=left)
+    theirs = side(KEYS[1], nonce=B, newest=right)
+    run(ours, theirs)
+    assert ours.handshake.wire == theirs.handshake.wire == common
+
+
+def test_a_pinned_node_says_what_the_previous_release_said() -> None:
+    said = side(KEYS[0], nonce=A, newest=2).start()
+    assert said.payload == encode((2, CHAIN, 0, KEYS[0].public_key, A, ONE, "somebody"))
+
+
+def test_an_offer_keeps_the_nonce_fresh_and_is_signed() -> None:
+    assert offer(A, 3)[:24] == A[:24]
+    assert offer(A, 3) != offer(B, 3)
+    taken = bytearray(side(KEYS[1], nonce=B).start().payload)
+    at = taken.index(b"VPPD1-W")
+    taken[at + 7] = 2  # somebody in between takes the offer back
+    left, right = side(KEYS[0], nonce=A), side(KEYS[1], nonce=B)
+    hello = left.start()
+    right.start()
+    left.take(Frame(HELLO, bytes(taken)))
+    proof = right.take(hello)
+    assert proof is not None
+    with pytest.raises(BadProof):
+        left.take(proof)
+
+
+@given(st.integers(0, 255), st.binary(min_size=32, max_size=32))
+def test_any_nonce_of_the_previous_release_offers_nothing(version: int, nonce: bytes) -> None:
+    assume(not nonce[:-1].endswith(b"VPPD1-W"))
+    assert newest_offered(version, nonce) == version
+
+
+@pytest.mark.parametrize("newest", [0, 1, 2])
+def test_an_offer_below_the_version_itself_is_none(newest: int) -> None:
+    assert newest_offered(2, A[:24] + b"VPPD1-W" + bytes([newest])) == 2
 
 
 def test_a_validator_with_an_unknown_key_is_refused_and_the_key_named() -> None:
     with pytest.raises(UnknownValidator, match="ed25519:"):
         side(KEYS[0]).take(side(KEYS[5]).start())
+
+
+def test_one_that_was_dismissed_is_told_why_and_that_it_may_observe() -> None:
+    gone = {KEYS[5].public_key: "no validator any more since height 812"}
+    with pytest.raises(UnknownValidator, match="since height 812") as refusal:
+        side(KEYS[0], dismissed=gone).take(side(KEYS[5]).start())
+    assert refusal.value.code is RefusalCode.NO_VALIDATOR
+    node, guest = side(KEYS[0], nonce=A, dismissed=gone), side(KEYS[5], nonce=B, kind=Kind.OBSERVER)
+    run(node, guest)
+    assert node.handshake.peer is not None
+    assert node.handshake.peer.index is None
+
+
+def test_one_dismissed_between_its_hello_and_its_proof_is_refused() -> None:
+    members, gone = dict(VALIDATORS), dict[bytes, str]()
+    node = side(KEYS[0], nonce=A, validators=members, dismissed=gone)
+    guest = side(KEYS[1], nonce=B)
+    hello = node.start()
+    node.take(guest.start())
+    proof = guest.take(hello)
+    assert proof is not None
+    del members[KEYS[1].public_key]
+    gone[KEYS[1].public_key] = "no validator any more since height 9"
+    with pytest.raises(UnknownValidator, match="since height 9"):
+        node.take(proof)
+    assert node.handshake.peer is None
+
+
+def test_a_client_finds_a_node_that_came_after_genesis() -> None:
+    members = {**VALIDATORS, KEYS[5].public_key: 2}
+    phone = side(KEYS[6], nonce=A, kind=Kind.CLIENT, expected=KEYS[5].public_key)
+    run(phone, side(KEYS[5], nonce=B, validators=members))
+    assert phone.handshake.peer is not None
+    assert phone.handshake.peer.key == KEYS[5].public_key
 
 
 def test_another_validator_than_the_one_dialled_is_refused() -> None:

@@ -40,7 +40,7 @@ from vppd.net.frames import (
     FrameParser,
     encode_frame,
 )
-from vppd.net.hello import Channel, Handshake, Kind, Proof, Self
+from vppd.net.hello import VERSION, Channel, Handshake, Kind, Proof, Self
 from vppd.net.limits import BAD_SIGNATURES, CUT_FAULTS
 from vppd.net.link import DEADLINES, Link
 from vppd.net.peers import MAX_CLIENTS, MAX_OBSERVERS, Network, PeerEntry, PeerState
@@ -358,7 +358,7 @@ async def test_the_state_of_a_peer_tells_since_when_and_how_much(
     nodes = [await plant.start(i, tls=certificates.tls(i)) for i in range(2)]
     (before,) = nodes[0].network.peer_states()
     assert before == PeerState(
-        1, "node-1", plant.entries[1].addr, False, before.seconds, "not heard from yet", None,
+        1, "node-1", plant.entries[1].addr, False, before.seconds, "not heard from yet", None, None,
         before.traffic,
     )  # fmt: skip
     await nodes[0].seen.all_up([1])
@@ -371,6 +371,7 @@ async def test_the_state_of_a_peer_tells_since_when_and_how_much(
     assert state.traffic.frames_out[Type.PING] == 1
     assert state.rtt_us is not None
     assert state.rtt_us >= 0
+    assert state.wire == VERSION
 
 
 async def test_counts_survive_a_lost_link(plant: Plant) -> None:
@@ -515,7 +516,9 @@ async def test_a_validator_nobody_knows_is_refused_and_reads_why(
     entries = [plant.entries[0], PeerEntry(1, "new", KEYS[6].public_key, plant.entries[1].addr)]
     stranger = await plant.start(1, tls=certificates.tls(1), key=KEYS[6], entries=entries)
     await refused(plant, node, "no validator of this plant has the key")
-    await until(plant, stranger, 0, "no validator of this plant has the key")
+    await stranger.seen.all_up([0])  # as an observer
+    words = stranger.network.dismissed_by()["node-0"]
+    assert "no validator of this plant has the key" in words
 
 
 async def test_a_refusal_is_shown_beside_the_one_peer_whose_address_it_came_from(

@@ -163,3 +163,16 @@ def test_places_are_given_back() -> None:
             pending.leave(host)
     assert pending.total == 0
     assert sum(pending.enter(host) for host in STRANGERS) == PENDING_STRANGERS
+
+
+def test_addresses_become_known_and_are_forgotten_with_places_taken() -> None:
+    pending = Pending(frozenset({PEER}))
+    assert all(pending.enter(STRANGERS[0]) for _ in range(4))
+    pending.know(frozenset({PEER, STRANGERS[0]}))
+    assert sum(pending.enter(host) for host in STRANGERS[1:]) == PENDING_STRANGERS
+    assert pending.enter(STRANGERS[0]), "a peer's address now: the other half is for it, too"
+    pending.know(frozenset({PEER}))
+    for host in [STRANGERS[0]] * 5:
+        pending.leave(host)
+    assert not pending.enter(STRANGERS[50]), "the half of strangers is still full"
+    assert pending.enter(PEER)

@@ -28,7 +28,10 @@ from vppd.store.recover import mark_observer
 from vppd.store.safety import NEW_VIEWS_KEPT
 from vppd.types import ZERO_DIGEST
 
-OLD_SCHEMA = (Path(__file__).parent / "schema_1.sql").read_text(encoding="utf-8")
+OLD_SCHEMAS = {
+    version: (Path(__file__).parent / f"schema_{version}.sql").read_text(encoding="utf-8")
+    for version in (1, 2)
+}
 
 
 def new_view(number: int) -> NewViewRecord:
@@ -266,31 +269,37 @@ async def test_no_more_evidence_comes_back_than_anybody_counts(path: Path) -> No
 # ---------------------------------------------------------------- older stores
 
 
-async def as_version_1(path: Path, records: list[Record]) -> None:
-    """The file that the first schema's build wrote: its tables, its row, no guard."""
+async def as_version(version: int, path: Path, records: list[Record]) -> None:
+    """The file that an earlier schema's build wrote: its tables, its row; version 1 had no guard."""
     async with await ChainStore.open(path, b.CHAIN_ID) as store:
         await store.persist(records)
-    tables = ("safety", "bodies", "decisions", "executions", "transactions", "state")
+    tables = ["safety", "bodies", "decisions", "executions", "transactions", "state"]
+    if version > 1:
+        tables += ["evidence", "new_views"]
     old = path.with_name("old.db")
     with closing(sqlite3.connect(old)) as connection, connection:
-        connection.executescript(OLD_SCHEMA)
+        connection.executescript(OLD_SCHEMAS[version])
         connection.execute("PRAGMA application_id = 0x76707064")
         connection.execute("ATTACH ? AS new", (str(path),))
         for table in tables:
             connection.execute(f"INSERT INTO {table} SELECT * FROM new.{table}")  # noqa: S608 - ours
-        connection.execute("INSERT INTO meta VALUES ('schema_version', 1)")
+        connection.execute("INSERT INTO meta VALUES ('schema_version', ?)", (version,))
         connection.execute("INSERT INTO meta VALUES ('chain_id', ?)", (b.CHAIN_ID,))
     old.replace(path)
-    guard_file(path).unlink()
+    if version == 1:
+        guard_file(path).unlink()
 
 
-async def test_a_store_of_version_1_is_upgraded_with_its_promises(path: Path) -> None:
+@pytest.mark.parametrize("version", [1, 2])
+async def test_a_store_of_an_earlier_version_is_upgraded_with_its_promises(
+    path: Path, version: int
+) -> None:
     block = b.body(2)
     records = [*b.decided(1), block, b.proposal(block), b.vote(block), b.prepared(block)]
-    await as_version_1(path, records)
+    await as_version(version, path, records)
     first = await resumed(path)
     assert set(records) == set(first.log)
-    assert b.raw_rows(path, "SELECT value FROM meta WHERE key = 'schema_version'") == [(2,)]
+    assert b.raw_rows(path, "SELECT value FROM meta WHERE key = 'schema_version'") == [(3,)]
     async with await ChainStore.open(path, b.CHAIN_ID) as store:
         await store.persist([new_view(1), evidence(1, 2)])
     assert {new_view(1), evidence(1, 2)} <= set((await resumed(path)).log)
@@ -302,11 +311,21 @@ def _objects(path: Path) -> set[object]:
     return set(b.raw_rows(path, "SELECT type, name, sql FROM sqlite_master"))
 
 
-async def test_an_upgraded_store_has_the_layout_of_a_new_one(path: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [1, 2])
+async def test_an_upgraded_store_has_the_layout_of_a_new_one(
+    path: Path, tmp_path: Path, version: int
+) -> None:
     await ChainStore.create(tmp_path / "new.db", b.CHAIN_ID)
-    await as_version_1(path, [])
+    await as_version(version, path, [])
     await resumed(path)
     assert _objects(path) == _objects(tmp_path / "new.db")
+
+
+async def test_a_store_of_version_2_without_its_guard_is_no_version_1(path: Path) -> None:
+    block = b.body(1)
+    await as_version(2, path, [block, b.vote(block)])
+    guard_file(path).unlink()
+    assert "guard" in observer(await resumed(path)).reason
 
 
 async def test_a_version_that_is_a_lie_opens_no_back_door(voted: Path) -> None:

@@ -10,16 +10,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from vppd.config.genesis import Genesis
-from vppd.config.genesis_file import load_genesis
+from vppd.config.genesis_file import load_genesis, parse_genesis
 from vppd.config.keys import create_key, load_key
-from vppd.config.node import default_node, render_node
-from vppd.config.values import parse_name
+from vppd.config.node import default_node, load_node, render_node
+from vppd.config.peers import add_peer, check_peers, load_peers, with_peer
+from vppd.config.toml import read_bytes
+from vppd.config.values import parse_address, parse_name
 from vppd.crypto import SigningKey, key_text
 from vppd.errors import Exit, UserError
 from vppd.types import Role
@@ -34,16 +38,40 @@ def init(
     ] = None,
     name: Annotated[str | None, typer.Option(help="What to call it; the folder's name.")] = None,
     home: Annotated[Path, typer.Option(help="The node's folder.")] = Path(),
+    genesis: Annotated[
+        Path | None, typer.Option(help="genesis.toml of a plant that runs; it is copied here.")
+    ] = None,
+    peers: Annotated[
+        Path | None, typer.Option(help="peers.toml of that plant; it is copied here.")
+    ] = None,
+    addr: Annotated[
+        str | None,
+        typer.Option(help="HOST:PORT where others reach it; goes into the peers.toml here."),
+    ] = None,
 ) -> None:
     """Create what is not there yet; what is there stays."""
     home = home.absolute()
+    copies = _copies(home, genesis, peers)
+    if addr is not None:
+        _rehearse_entry(home, name or home.name, addr, copies)
     if (home / "node.key").exists():
+        _write(copies)
         key = load_key(home / "node.key")
         create_waiting_store(home, key)
     else:
-        key = found(home, role, name)
+        key = found(home, role, name, copies)
+    if addr is not None:
+        own = load_node(home / "node.toml").name or home.name
+        add_peer(home / "peers.toml", own, key_text(key.public_key), addr)
     print(key_text(key.public_key))
-    if (home / "chain.db").exists():
+    plant = _genesis(home)
+    if plant is not None and load_node(home / "node.toml").joins:
+        print(
+            f"{home}: key, node.toml and an empty store of a node that joins {plant.name}. Next:\n"
+            f"a certificate (vppd pki issue, where the plant's CA is), vppd start --home {home},\n"
+            f"and, when it has caught up, vppd validator ready --home {home}"
+        )
+    elif plant is not None:
         print(f"{home}: key, node.toml and an empty store. Next: vppd start --home {home}")
     else:
         print(
@@ -52,8 +80,12 @@ def init(
         )
 
 
-def found(home: Path, role: Role | None, name: str | None) -> SigningKey:
+def found(
+    home: Path, role: Role | None, name: str | None, copies: Mapping[Path, bytes]
+) -> SigningKey:
     """Write node.key and node.toml, and chain.db if genesis.toml is there already.
+
+    A genesis that is older than the key does not list it: the node joins.
 
     Raises:
         UserError: E122, a file of a node is there; E119, role or name missing or odd; E141, the
@@ -74,10 +106,12 @@ def found(home: Path, role: Role | None, name: str | None) -> SigningKey:
                 facts={"file": str(file)},
                 hint="restore node.key, or start over in another folder",
             )
-    genesis = _genesis(home)
+    genesis = _genesis(home, copies)
     home.mkdir(parents=True, exist_ok=True)
+    _write(copies)
     key = create_key(home / "node.key")
-    (home / "node.toml").write_text(render_node(role=role, name=name))
+    joins = genesis is not None and role is not Role.OBSERVER
+    (home / "node.toml").write_text(render_node(role=role, name=name, joins=joins))
     if genesis is None:
         (home / UNUSED).write_text(key_text(key.public_key) + "\n")
     else:
@@ -117,9 +151,62 @@ def create_waiting_store(home: Path, key: SigningKey) -> None:
     _create_store(home, genesis)
 
 
-def _genesis(home: Path) -> Genesis | None:
+def _genesis(home: Path, copies: Mapping[Path, bytes] | None = None) -> Genesis | None:
     path = home / "genesis.toml"
+    if copies and path in copies:
+        return parse_genesis(copies[path], path)
     return load_genesis(path) if path.exists() else None
+
+
+def _copies(home: Path, genesis: Path | None, peers: Path | None) -> dict[Path, bytes]:
+    """What to write into the folder, read and checked before anything is written.
+
+    Raises:
+        ConfigError: E100…E113, a file is missing or wrong, or they do not belong together.
+        UserError: E371, the folder has another file of that name.
+    """
+    copies = {}
+    for name, source in (("genesis.toml", genesis), ("peers.toml", peers)):
+        if source is None:
+            continue
+        data, target = read_bytes(source, hint="--genesis and --peers name files"), home / name
+        if target.exists() and target.read_bytes() != data:
+            raise UserError(
+                "E371",
+                f"the folder has another {name}, and nothing is ever overwritten",
+                facts={"file": str(target), "given": str(source)},
+                hint=f"leave out --{name.removesuffix('.toml')}, or use a new folder",
+            )
+        copies[target] = data
+    plant = None if genesis is None else load_genesis(genesis)
+    addresses = None if peers is None else load_peers(peers)
+    if plant is not None and addresses is not None and peers is not None:
+        check_peers(addresses, plant, peers)
+    return copies
+
+
+def _rehearse_entry(home: Path, name: str, addr: str, copies: Mapping[Path, bytes]) -> None:
+    """Whether peers.toml takes such an entry, before there is a key.
+
+    Raises:
+        UserError: E119, no address, or no peers.toml.
+        ConfigError: E101…E108, the name or the address is taken.
+    """
+    try:
+        parse_address(addr)
+    except ValueError as err:
+        raise _usage(f"--addr {addr}: {err}") from err
+    path = home / "peers.toml"
+    if path not in copies and not path.exists():
+        raise _usage("--addr goes into peers.toml, and there is none", hint="--peers names it, too")
+    some_key = key_text(SigningKey(secrets.token_bytes(32)).public_key)
+    with_peer(copies.get(path) or path.read_bytes(), path, name, some_key, addr)
+
+
+def _write(copies: Mapping[Path, bytes]) -> None:
+    for target, data in copies.items():
+        if not target.exists():
+            target.write_bytes(data)
 
 
 def _create_store(home: Path, genesis: Genesis) -> None:

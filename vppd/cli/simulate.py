@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NamedTuple, get_args
 
@@ -20,6 +21,7 @@ from vppd.config.genesis import Engine, PathSetting
 from vppd.errors import Exit, UserError
 from vppd.simulate.cluster import simulate as play_shipped
 from vppd.simulate.faults import FAULT_SETS, FaultSet, parse_sets
+from vppd.simulate.majority import simulate_majority
 from vppd.simulate.outcome import Setup
 from vppd.simulate.paper import simulate_published, simulate_timed
 from vppd.simulate.plant import sim_genesis
@@ -30,6 +32,17 @@ PUBLISHED = "bncm-paper"
 """The engine of P0 to the letter."""
 PUBLISHED_PATH = "paper"
 """The engine as shipped, with the timing of P0."""
+
+
+class Finality(StrEnum):
+    """What makes a block final under ``dpos``."""
+
+    LOCKED = "locked"
+    """q votes of agents who are bound by theirs: as shipped."""
+    PAPER_MAJORITY = "paper-majority"
+    """Half of the votes, as P4 prints it."""
+
+
 HEIGHTS, FAULTS = 12, "all"
 
 
@@ -83,12 +96,14 @@ class Rules(NamedTuple):
     """Of engine and path, as they were given."""
 
 
-def parse_rules(engine: str, path: str, *, unsafe: bool) -> Rules:
-    """Engine and path by name, the published ones among them.
+def parse_rules(engine: str, path: str, finality: Finality, *, unsafe: bool) -> Rules:
+    """Engine, path and finality by name, the published ones among them.
 
     Raises:
-        UserError: E412, E416; E426 for a protocol that forks, unless that is what is wanted.
+        UserError: E412, E416, E427; E426 for a protocol that forks, unless that is what is wanted.
     """
+    if finality is Finality.PAPER_MAJORITY:
+        return _paper_majority(engine, path, unsafe=unsafe)
     names = (engine, path)
     paths = f"--path {' | '.join(get_args(PathSetting))} | {PUBLISHED_PATH}"
     if engine == PUBLISHED:
@@ -117,6 +132,26 @@ def parse_rules(engine: str, path: str, *, unsafe: bool) -> Rules:
     return Rules(chosen, parse_path(path, chosen), play_shipped, names)
 
 
+def _paper_majority(engine: str, path: str, *, unsafe: bool) -> Rules:
+    if engine != "dpos":
+        raise UserError(
+            "E427",
+            f"finality {Finality.PAPER_MAJORITY} is of engine dpos, not of {engine}",
+            hint="--engine dpos, or leave --finality out",
+            exit_code=Exit.USAGE,
+        )
+    if not unsafe:
+        raise UserError(
+            "E426",
+            f"finality {Finality.PAPER_MAJORITY} forks: it is DPoS as published, kept to be "
+            "refuted",
+            hint="--unsafe, to see it fork; docs/protocol.md has the counter-examples",
+            exit_code=Exit.USAGE,
+        )
+    dpos = parse_engine(engine)
+    return Rules(dpos, parse_path(path, dpos), simulate_majority, (engine, path))
+
+
 def parse_faults(text: str) -> frozenset[FaultSet]:
     """Fault sets, comma-separated.
 
@@ -133,11 +168,14 @@ def simulate(
     n: Annotated[int, typer.Option("-n", min=1, max=200, help="Nodes")] = 4,
     operators: Annotated[int, typer.Option(min=1, help="So many of them are operators")] = 1,
     engine: Annotated[
-        str, typer.Option(help=f"Consensus engine: bncm, pbft, one installed, {PUBLISHED}")
+        str, typer.Option(help=f"Consensus engine: bncm, pbft, dpos, one installed, {PUBLISHED}")
     ] = ENGINE,
     path: Annotated[
         str, typer.Option(help=f"Of bncm: auto, collect, broadcast, {PUBLISHED_PATH}")
     ] = PATH,
+    finality: Annotated[
+        Finality, typer.Option(help="Of dpos: what makes a block final")
+    ] = Finality.LOCKED,
     seeds: Annotated[str, typer.Option(help="A..B (B included), or one seed")] = "1..20",
     heights: Annotated[int, typer.Option(min=1, help="Every node must decide so many")] = HEIGHTS,
     delay: Annotated[
@@ -153,7 +191,10 @@ def simulate(
         typer.Option(metavar="NODE@H", help="It dies for good when it has decided H: op-0@3"),
     ] = None,
     unsafe: Annotated[
-        bool, typer.Option("--unsafe", help=f"Run {PUBLISHED} although it forks")
+        bool,
+        typer.Option(
+            "--unsafe", help=f"Run {PUBLISHED} or {Finality.PAPER_MAJORITY} although it forks"
+        ),
     ] = False,
     jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: one per core")] = 0,
     twins: Annotated[
@@ -172,7 +213,8 @@ def simulate(
     Raises:
         UserError: E410…E413, E416, E423…E428, E443.
     """
-    rules, wanted = parse_rules(engine, path, unsafe=unsafe), parse_seeds(seeds)
+    rules = parse_rules(engine, path, finality, unsafe=unsafe)
+    wanted = parse_seeds(seeds)
     shipped = rules.play is play_shipped
     if trace is not None and (twins or len(wanted) > 1 or not shipped):
         raise UserError(
@@ -215,6 +257,7 @@ def simulate(
     require_quorum(setup.fail, setup.kill, genesis)
     words = ["--heights", str(heights), "--faults", faults]
     words += [] if path == PATH else ["--path", path]
+    words += [] if finality is Finality.LOCKED else ["--finality", finality]
     words += [] if operators == 1 else ["--operators", str(operators)]
     words += [] if delay is None else ["--delay", delay]
     words += [word for text in fail or () for word in ("--fail", text)]
@@ -222,7 +265,7 @@ def simulate(
     words += ["--unsafe"] if unsafe else []
     workers = min(jobs or os.cpu_count() or 1, len(wanted))
     replay = f"vppd simulate --engine {engine} -n {n} --seeds {{seed}} {shlex.join(words)}"
-    tally = Tally(setup, wanted, replay, workers, rules.names)
+    tally = Tally(setup, wanted, replay, workers, rules.names, finality)
     with progress("seeds", len(wanted)) as advance:
         runs = run_seeds(setup, wanted, workers, rules.play)
         for outcome in runs if trace is None else (record(setup, wanted[0], trace),):

@@ -29,7 +29,7 @@ class Home(msgspec.Struct, frozen=True, kw_only=True):
     role: Role
     name: str
     index: ReplicaIndex | None
-    """Position in the founding validator set; ``None`` for an observer."""
+    """Position in the founding validator set; ``None`` for an observer or a later member."""
     listen: str
     """``host:port`` to bind."""
     http_listen: str | None
@@ -71,8 +71,10 @@ def load_home(
     check_peers(addresses, plant, peers_file)
     signer = load_key(node.key_file)
     index = _index(plant, signer)
-    found = Role.OBSERVER if index is None else plant.validators[index].role
     wanted = role or node.role
+    found = Role.OBSERVER if index is None else plant.validators[index].role
+    if index is None and node.joins and wanted is not None:
+        found = wanted  # the chain decides, not genesis
     entry = addresses.by_key(signer.public_key)
     if entry is None and wanted is not Role.OBSERVER:
         entry = own_entry(
@@ -88,7 +90,8 @@ def load_home(
                 "E116",
                 f"genesis.toml knows this node's key as {found}, not as {said}",
                 facts={"said": f"{said} ({where})", "genesis": str(genesis_file)},
-                hint=f"{found} in both places, or the key of the node you mean",
+                hint=f"{found} in both places, or the key of the node you mean; a node that came\n"
+                "after genesis says joins = true under [node] in node.toml; vppd init writes it",
             )
     listen = node.listen or (entry.addr if entry is not None else DEFAULT_LISTEN)
     return Home(

@@ -15,16 +15,22 @@ from vppd.config.keys import key_path
 from vppd.config.toml import bad_value, convert, parse, read_bytes
 from vppd.config.values import parse_address, parse_name, parse_size
 from vppd.errors import ConfigError
-from vppd.types import Role
+from vppd.types import Digest, Height, Role
 
 T = TypeVar("T")
 
 SOCKET_PATH_BYTES = 107
 """Longest path of a Unix socket on Linux (unix(7)): 108 with the zero at the end."""
 Transport = Literal["tls", "plain"]
+Wire = Literal[2, 3]
 Synchronous = Literal["full", "normal", "off"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "json", "console"]
+SyncMode = Literal["auto", "snapshot", "replay"]
+SNAPSHOT_AFTER = 10_000
+"""Heights behind, beyond which a new node begins with a snapshot (protocol.md, §10)."""
+RETENTION: dict[Role, int] = {Role.DER: 10_000, Role.OPERATOR: 0, Role.OBSERVER: 0}
+"""Blocks that a node keeps whole; 0: all (protocol.md, §10, GC)."""
 
 
 class NodeTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -33,6 +39,7 @@ class NodeTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     role: Role | None = None
     name: str | None = None
     key: str = "node.key"
+    joins: bool = False
 
 
 class NetTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -45,6 +52,7 @@ class NetTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     cert_key: str = "node-tls.key"
     crl: str | None = None
     socket: str = "vppd.sock"
+    wire: Wire = 3
 
 
 class HttpTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -59,6 +67,15 @@ class StoreTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     path: str = "chain.db"
     synchronous: Synchronous = "full"
     min_free: str = "512MiB"
+    retention_blocks: Annotated[int, Meta(ge=0, lt=2**62)] | None = None
+
+
+class SyncTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[sync]`` as written."""
+
+    mode: SyncMode = "auto"
+    snapshot_after: Annotated[int, Meta(ge=0, lt=2**62)] = SNAPSHOT_AFTER
+    trust: str | None = None
 
 
 class LogTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -77,7 +94,18 @@ class NodeFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     net: NetTable = NetTable()
     http: HttpTable = HttpTable()
     store: StoreTable = StoreTable()
+    sync: SyncTable = SyncTable()
     log: LogTable = LogTable()
+
+
+class Trust(msgspec.Struct, frozen=True):
+    """A block that somebody knows to be of this chain, not from its nodes."""
+
+    height: Height
+    digest: Digest
+
+    def __str__(self) -> str:
+        return f"{self.height}:{self.digest.hex()}"
 
 
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +116,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     name: str | None
     """What the file calls the node; ``None``: peers.toml knows."""
     key_file: Path
+    joins: bool
+    """Whether the node came after genesis, which therefore does not list its key."""
     listen: str | None
     """``host:port`` to bind; ``None``: as peers.toml says."""
     transport: Transport
@@ -97,6 +127,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     crl: Path | None
     socket: Path
     """Unix socket for clients on this machine."""
+    wire: Wire
+    """Newest version of the protocol to speak with other nodes."""
     http_listen: str | None
     """Loopback ``host:port`` of /metrics, /livez and /readyz; ``None``: the port after listen's;
     empty: no HTTP."""
@@ -104,6 +136,14 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     synchronous: Synchronous
     min_free_bytes: int
     """Free disk space below which the node stops signing."""
+    retention_blocks: int | None
+    """Blocks kept whole; 0: all; ``None``: as the node's role has it (:data:`RETENTION`)."""
+    sync_mode: SyncMode
+    """How a node without any block gets to where the plant is."""
+    snapshot_after: int
+    """With ``auto``: heights behind, beyond which it begins with a snapshot."""
+    trust: Trust | None
+    """A block that the chain must have."""
     log_level: LogLevel
     log_format: LogFormat
     trace_heights: int
@@ -174,6 +214,7 @@ def _decode(file: NodeFile, path: Path, *, bench: bool) -> NodeConfig:
         role=file.node.role,
         name=file.node.name,
         key_file=key_path(file.node.key, base),
+        joins=file.node.joins,
         listen=file.net.listen,
         transport=file.net.transport,
         ca=base / file.net.ca,
@@ -181,14 +222,33 @@ def _decode(file: NodeFile, path: Path, *, bench: bool) -> NodeConfig:
         cert_key=base / file.net.cert_key,
         crl=None if file.net.crl is None else base / file.net.crl,
         socket=socket,
+        wire=file.net.wire,
         http_listen=file.http.listen,
         store=base / file.store.path,
         synchronous=file.store.synchronous,
         min_free_bytes=_check(path, "store.min_free", parse_size, file.store.min_free),
+        retention_blocks=file.store.retention_blocks,
+        sync_mode=file.sync.mode,
+        snapshot_after=file.sync.snapshot_after,
+        trust=None
+        if file.sync.trust is None
+        else _check(path, "sync.trust", parse_trust, file.sync.trust),
         log_level=file.log.level,
         log_format=file.log.format,
         trace_heights=file.log.trace_heights,
     )
+
+
+def parse_trust(text: str) -> Trust:
+    """A block as ``HEIGHT:HASH``, in digits and 64 hexadecimal digits.
+
+    Raises:
+        ValueError: not that.
+    """
+    height, _, digest = text.partition(":")
+    if not height.isascii() or not height.isdigit() or int(height) < 1 or len(digest) != 64:
+        raise ValueError(f"{text!r} is not HEIGHT:HASH, like 128:{'ab' * 32}")
+    return Trust(int(height), bytes.fromhex(digest))
 
 
 def is_loopback(host: str) -> bool:
@@ -200,7 +260,12 @@ def is_loopback(host: str) -> bool:
 
 
 def render_node(
-    *, role: Role, name: str, listen: str | None = None, transport: Transport = "tls"
+    *,
+    role: Role,
+    name: str,
+    listen: str | None = None,
+    transport: Transport = "tls",
+    joins: bool = False,
 ) -> str:
     """node.toml for a node whose files lie beside it under their default names."""
     lines = [
@@ -212,6 +277,7 @@ def render_node(
         f'name = "{name}"',
         'key = "node.key"',
     ]
+    lines += ["joins = true"] if joins else []
     net = [f'listen = "{listen}"'] if listen is not None else []
     net += [f'transport = "{transport}"'] if transport != "tls" else []
     if net:

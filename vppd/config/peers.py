@@ -115,15 +115,24 @@ def add_peer(path: Path, name: str, key: str, addr: str) -> Peers:
     Raises:
         ConfigError: E100…E108, also when the file would be wrong with the entry; it is unchanged.
     """
-    data = read_bytes(path, hint=_MISSING)
+    data = with_peer(read_bytes(path, hint=_MISSING), path, name, key, addr)
+    replace_file(path, data)
+    return parse_peers(data, path)
+
+
+def with_peer(data: bytes, path: Path, name: str, key: str, addr: str) -> bytes:
+    """The same for bytes at hand; ``path`` is only named in errors.
+
+    Raises:
+        ConfigError: E101…E108, also when the file would be wrong with the entry.
+    """
     parse_peers(data, path)
     # Values go through TOML's own string syntax: what is odd in them is told by parse_peers below.
     fields = {"name": name, "id": key, "addr": addr}
     entry = "".join(f"{k:<4} = {json.dumps(v)}\n" for k, v in fields.items())
     data = data.rstrip(b"\n") + f"\n\n[[peer]]\n{entry}".encode()
-    peers = parse_peers(data, path)
-    replace_file(path, data)
-    return peers
+    parse_peers(data, path)
+    return data
 
 
 def check_peers(peers: Peers, genesis: Genesis, path: Path) -> None:

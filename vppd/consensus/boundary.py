@@ -128,7 +128,13 @@ class Applied(NamedTuple):
     """Hash of the validator set in force at ``height + 2``; ``None``: the same as before."""
 
 
-Input: TypeAlias = Received | Offered | Pending | Fired | Applied
+class Drawn(NamedTuple):
+    """Thirty-two random bytes for a node that wants to be admitted; taken once (§4)."""
+
+    nonce: Digest
+
+
+Input: TypeAlias = Received | Offered | Pending | Fired | Applied | Drawn
 
 
 # ---------------------------------------------------------------- the log: what survives
@@ -306,6 +312,8 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
     """False for an observer, and until the start rule lets it vote."""
     observer: str
     """Why this node only follows; empty for a replica that may vote."""
+    nonce: Digest
+    """What its memory is called in an epoch that admits it; zeros: none was drawn."""
     view_changes: int
     """Views this node has asked for since it started."""
     view_triggers: tuple[tuple[str, int], ...]

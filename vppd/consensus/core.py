@@ -224,10 +224,8 @@ class Core:
     def on_block(self, message: Block | BlockBody, *, firsthand: bool = True) -> None:
         """A proposal; a ``block`` also carries the leader's vote, and where it wants the others'.
 
-        Args:
-            message: the proposal.
-            firsthand: whether it comes from its leader. The path is not signed, so a block that
-                another replica shows starts nothing, and only convicts a leader of two blocks.
+        ``firsthand``: it comes from its leader. The path is not signed, so a block that another
+        replica shows starts nothing, and only convicts a leader of two blocks.
         """
         height, view, digest = message.height, message.view, message.digest
         missing = self.missing()
@@ -258,10 +256,8 @@ class Core:
         known = self.proposals.setdefault((height, view), proposal)
         if known.cast.digest == proposal.cast.digest:
             return True
-        leader = self.leader(view, height)
-        found = self.accusations.twice(
-            Round.PROPOSAL, epoch, view, height, leader, known.cast, proposal.cast
-        )
+        leader, at = self.leader(view, height), (Round.PROPOSAL, epoch, view, height)
+        found = self.accusations.twice(*at, leader, known.cast, proposal.cast)
         self.leader_lied = self.leader_lied or (found and view == self.record.view)
         self._convict_self(leader, found=found)
         return False
@@ -330,8 +326,6 @@ class Core:
 
     def recognise(self, certificate: Certificate | None) -> None:
         """Look for a vote of ours that this record never cast."""
-        if certificate is None or certificate.epoch != self.record.epoch:
-            return  # indices were other replicas' then
         if self.own is not None:
             why = unknown_in_certificate(self.record, self.own, certificate)
             if why:
@@ -344,6 +338,12 @@ class Core:
             self.voting = False
             self._out.retract()
             self.promise(ObserverRecord(reason[:256], ZERO_DIGEST))
+
+    def draw(self, nonce: Digest) -> None:
+        """Name this memory, for an epoch that may admit it; one that votes needs no name."""
+        if self.own is None and self.record.nonce == ZERO_DIGEST:
+            reason = self.record.observer or "it waits to be admitted"
+            self.promise(ObserverRecord(reason, nonce))
 
     def moved(self) -> None:
         """The view is another one: what was asked for in the old one is void."""
@@ -422,9 +422,8 @@ class Core:
             return
         self.bodies.keep(digest)
         self.promise(VoteRecord(*at, digest))
-        now_ms, path = self.now.monotonic_ms, proposal.path
-        if not self._profile.fast_exit:
-            path = Path.BROADCAST
+        now_ms = self.now.monotonic_ms
+        path = proposal.path if self._profile.fast_exit else Path.BROADCAST
         self.waiting.begin(Flight(at, digest, path, now_ms, leads=False))
         self._cast(at, digest)
         self.opened_ms = now_ms
@@ -570,20 +569,18 @@ class Core:
 
         ``to`` None: to everybody and to this node itself, whose tally is empty after a start.
         """
-        if self.own is None or not self.voting or self.applied is None:
-            return
-        if self.record.mode is not Mode.NORMAL:
+        mute = self.own is None or not self.voting or self.applied is None
+        if mute or self.record.mode is not Mode.NORMAL:
             return
         target = ALL if to is None else to
         at = self.at(self.head.height + 1)
         proposed, voted = self.record.proposed(at), self.record.voted(at)
-        locked = self.record.locked(at)
         if proposed is not None and proposed in self.bodies:
             self.proposer.send(proposed, to)
             self.fallback.say_again(target)
         elif voted is not None:
             self._cast(at, voted, to)
-        if locked is not None:
+        if (locked := self.record.locked(at)) is not None:
             self._out.send(target, self._own_commit(at, locked.digest))
 
     def missing(self) -> tuple[Digest, list[ReplicaIndex]] | None:

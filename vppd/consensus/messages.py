@@ -13,6 +13,7 @@ from typing import Annotated, TypeAlias
 from msgspec import Meta
 
 from vppd.codec import U8, U32, U63, Bytes32, Bytes64, Message
+from vppd.era import Era
 
 
 class Type(IntEnum):
@@ -35,6 +36,13 @@ class Type(IntEnum):
     TX = 15
     EVIDENCE = 16
     PING = 17
+    GET_SNAPSHOT = 18
+    SNAPSHOT_OFFER = 19
+    GET_CHUNK = 20
+    CHUNK = 21
+    GET_ERAS = 22
+    ERAS = 23
+    ABSENT = 24
 
 
 class Round(IntEnum):
@@ -300,6 +308,77 @@ class Blocks(Message, frozen=True):
     blocks: tuple[DecidedBlock, ...]
 
 
+class EraLink(Message, frozen=True):
+    """One step from an epoch to the next, checked by the older one's validators alone (§10)."""
+
+    era: Era
+    """That begins."""
+    header: bytes
+    """Of the last height before it: names the hash of its validators."""
+    certificate: Certificate
+    """Of that header."""
+
+
+class GetSnapshot(Message, frozen=True):
+    """``get_snapshot``: which state can be had from you?"""
+
+    height: U63
+    """The one wanted; 0: the latest."""
+
+
+class SnapshotOffer(Message, frozen=True):
+    """Answer to ``get_snapshot``: a certified state, by the hashes of its buckets.
+
+    The roots after ``header`` stand in ``next_header``; that one's certificate proves them.
+    """
+
+    header: bytes
+    certificate: Certificate
+    next_header: bytes
+    next_certificate: Certificate
+    hashes: Annotated[bytes, Meta(min_length=32 * 4_096, max_length=32 * 4_096)]
+    """Of all buckets, in order, 32 bytes each."""
+
+
+class GetChunk(Message, frozen=True):
+    """``get_chunk``: buckets of the state after ``height``, from bucket ``bucket`` on."""
+
+    height: U63
+    bucket: Annotated[int, Meta(ge=0, lt=4_096)]
+
+
+class Chunk(Message, frozen=True):
+    """Answer to ``get_chunk``: consecutive buckets, at least one."""
+
+    height: U63
+    bucket: Annotated[int, Meta(ge=0, lt=4_096)]
+    buckets: Annotated[
+        tuple[tuple[tuple[bytes, bytes], ...], ...], Meta(min_length=1, max_length=4_096)
+    ]
+    """Keys and values of each, in key order."""
+
+
+class GetEras(Message, frozen=True):
+    """``get_eras``: how to get from epoch ``epoch`` − 1 to ``epoch``, and on from there?"""
+
+    epoch: U63
+
+
+class Eras(Message, frozen=True):
+    """Answer to ``get_eras``: consecutive steps, as many as fit; none: there is no later epoch."""
+
+    links: tuple[EraLink, ...]
+
+
+class Absent(Message, frozen=True):
+    """Answer to a request for what the sender does not have, so that nobody waits for it."""
+
+    first: U63
+    """The lowest height whose block it has."""
+    snapshot: U63
+    """The height of the latest state it offers; 0: none."""
+
+
 class Tx(Message, frozen=True):
     """``tx``: a signed transaction on its way to the leader, as received."""
 
@@ -330,6 +409,8 @@ ConsensusMessage: TypeAlias = (
     | Blocks
     | Evidence
 )
+SyncMessage: TypeAlias = GetSnapshot | SnapshotOffer | GetChunk | Chunk | GetEras | Eras | Absent
+"""Of state sync: between a node's snapshots and a joiner, never for the core."""
 
 TYPE_OF: dict[type[Message], Type] = {
     Block: Type.BLOCK,
@@ -349,6 +430,13 @@ TYPE_OF: dict[type[Message], Type] = {
     Tx: Type.TX,
     Evidence: Type.EVIDENCE,
     Ping: Type.PING,
+    GetSnapshot: Type.GET_SNAPSHOT,
+    SnapshotOffer: Type.SNAPSHOT_OFFER,
+    GetChunk: Type.GET_CHUNK,
+    Chunk: Type.CHUNK,
+    GetEras: Type.GET_ERAS,
+    Eras: Type.ERAS,
+    Absent: Type.ABSENT,
 }
 
 _VOTE, _SMALL, _CERTIFICATE, _BLOCK = 512, 16 * 1024, 32 * 1024, 1024 * 1024
@@ -371,5 +459,12 @@ CAP: dict[Type, int] = {
     Type.TX: _SMALL + 64,
     Type.EVIDENCE: _SMALL,
     Type.PING: _VOTE,
+    Type.GET_SNAPSHOT: _VOTE,
+    Type.SNAPSHOT_OFFER: _NEW_VIEW,
+    Type.GET_CHUNK: _VOTE,
+    Type.CHUNK: _BLOCK,
+    Type.GET_ERAS: _VOTE,
+    Type.ERAS: _BLOCK,
+    Type.ABSENT: _VOTE,
 }
 """Largest payload in bytes per type (architecture.md, §7); checked before anything is allocated."""

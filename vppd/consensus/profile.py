@@ -110,8 +110,8 @@ def founding_validators(genesis: Genesis) -> ValidatorSet:
     """
     rules = genesis.consensus
     profile = profile_of(rules.engine)
-    first = genesis.validators[: founding_size(rules, len(genesis.validators))]
-    validators = founding_set(first, rules.f, None if profile.fast_exit else 0)
+    listed = genesis.validators[: founding_size(rules, len(genesis.validators))]
+    validators = founding_set(listed, rules.f, None if profile.fast_exit else 0)
     if rules.engine not in PROFILES:
         check_fit(profile, validators, rules.path)
     return validators

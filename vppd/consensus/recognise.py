@@ -20,8 +20,13 @@ from vppd.types import Mode, ReplicaIndex
 def unknown_in_certificate(
     record: SafetyRecord, own: ReplicaIndex, certificate: Certificate | None
 ) -> str:
-    """Which vote of ours in a certificate the record never cast; empty: none."""
-    if certificate is None or own not in signers_of(certificate):
+    """Which vote of ours in a certificate the record never cast; empty: none.
+
+    In one of another epoch ``own`` is somebody else's index.
+    """
+    if certificate is None or certificate.epoch != record.epoch:
+        return ""
+    if own not in signers_of(certificate):
         return ""
     commits = certificate.kind == CertificateKind.COMMIT
     covers = record.covers_commit if commits else record.covers_vote

@@ -14,6 +14,7 @@ from vppd.consensus.boundary import (
     ALL,
     ZERO_SIGNATURE,
     Applied,
+    Drawn,
     EngineStatus,
     Fired,
     Input,
@@ -182,6 +183,8 @@ class Replica:
                     self._fired(item.timer)
                 case Applied():
                     self._on_applied(item)
+                case Drawn():
+                    self._core.draw(item.nonce)
                 case _:  # pragma: no cover
                     assert_never(item)
         return self._finish()
@@ -233,6 +236,7 @@ class Replica:
             applied=core.applied is not None,
             voting=core.voting,
             observer=self._why_mute(),
+            nonce=core.record.nonce,
             view_changes=self._changer.triggers.total(),
             view_triggers=tuple(sorted(self._changer.triggers.items())),
             stuck_ms=self._pace.stuck_ms(core.now.monotonic_ms),

@@ -79,35 +79,26 @@ def term_of(era: Era, genesis: Genesis) -> Term:
         ValueError: no validator set can be made of it; the ledger schedules none such.
         ConfigError: E107, E125, its engine is not installed here, or cannot be used.
     """
-    rules = rules_of(era, genesis)
-    return Term(
-        validators_of(era, genesis), profile_of(rules.engine), rules, settings_of(rules, genesis)
-    )
+    rules = rules_in(genesis, era)
+    return Term(validators_of(era), profile_of(rules.engine), rules, settings_of(rules, genesis))
 
 
-def validators_of(era: Era, genesis: Genesis) -> ValidatorSet:
-    """The validator set of an era.
+def validators_of(era: Era) -> ValidatorSet:
+    """The validator set of an era, founding or later.
+
+    Slack for the fast path costs view changes (w = max(q, 2f+2p+1)); an engine without that path
+    takes none, so that it survives as many dead replicas as its votes do.
 
     Raises:
-        ValueError, ConfigError: as :func:`term_of`.
+        ValueError: empty, two members share a key, or f and p out of bounds.
+        ConfigError: E107, E125, its engine is not installed here, or cannot be used.
     """
-    if era.epoch == 0:
-        return founding_validators(genesis)
-    members = (
+    members = tuple(
         Validator(m.key, Role.OPERATOR if m.operator else Role.DER, m.name, m.nonce)
         for m in era.members
     )
     p = era.p if profile_of(Engine(era.engine)).fast_exit else 0
-    made = ValidatorSet(era.epoch, tuple(members), era.f, p, era.first, era.engine)
-    if len(made.index) != len(made.members):
-        raise ValueError("two validators share a key")
-    _ = made.quorum
-    return made
-
-
-def rules_of(era: Era, genesis: Genesis) -> ConsensusRules:
-    """``[consensus]`` of genesis with what this era changes."""
-    return rules_in(genesis, era)
+    return ValidatorSet.of(era.epoch, members, era.f, p, first=era.first, engine=era.engine)
 
 
 def settings_of(rules: ConsensusRules, genesis: Genesis) -> Settings:

@@ -72,14 +72,21 @@ class ValidatorSet(msgspec.Struct, frozen=True, dict=True):
 
     @classmethod
     def of(
-        cls, epoch: Epoch, members: Iterable[Validator], f: int | None = None, p: int | None = None
+        cls,
+        epoch: Epoch,
+        members: Iterable[Validator],
+        f: int | None = None,
+        p: int | None = None,
+        *,
+        first: Height = 1,
+        engine: str = "",
     ) -> ValidatorSet:
         """A checked set.
 
         Raises:
             ValueError: empty, duplicate keys, or f and p out of bounds.
         """
-        made = cls(epoch, tuple(members), f, p)
+        made = cls(epoch, tuple(members), f, p, first, engine)
         if len(made.index) != len(made.members):
             raise ValueError("two validators share a key")
         _ = made.quorum

@@ -209,7 +209,7 @@ class ViewChanger:
         leader = self.leader(view)
         absent = leader != core.own and leader not in self.fresh
         self._pace.asked(view, enough=later >= self._quorum.view_change, leader_absent=absent)
-        if leader == core.own:
+        if leader == core.own or self._profile.moves:
             self._try_open(view)
 
     def _join(self) -> bool:
@@ -318,9 +318,9 @@ class ViewChanger:
         """``try_new_view``: show w view changes and what follows, once its body is here."""
         core = self._core
         asking = {s: m for s, m in self._held.items() if m.standing.view == view}
-        if len(asking) < self._quorum.view_change:
+        chosen = self._led_from_here(view, asking)
+        if not chosen:
             return
-        chosen = self._quorum_of(asking)
         prepared, selection = self._bound_by(chosen)
         decision = next(
             (m.decision for m in chosen if m.standing.decided == selection.height - 1), None
@@ -340,14 +340,38 @@ class ViewChanger:
         self._enter(message)
         self._out.send(ALL, message)
 
-    def _quorum_of(self, asking: dict[ReplicaIndex, ViewChange]) -> list[ViewChange]:
+    def _led_from_here(
+        self, view: View, asking: dict[ReplicaIndex, ViewChange]
+    ) -> list[ViewChange]:
+        """A W with which this replica leads; empty: none, or too few ask.
+
+        Where the lead moves with each height, the leader of H0 opens the view, and H0 is W's
+        highest decision plus one: so there may be a W for each of several leaders (§13).
+        """
+        size = self._quorum.view_change
+        if len(asking) < size:
+            return []
+        if not self._profile.moves:
+            return self._quorum_of(asking)
+        for decided in sorted({m.standing.decided for m in asking.values()}, reverse=True):
+            level = {s: m for s, m in asking.items() if m.standing.decided <= decided}
+            mine = self._core.leader(view, decided + 1) == self._core.own
+            if mine and len(level) >= size:
+                top = min(s for s, m in level.items() if m.standing.decided == decided)
+                return self._quorum_of(level, top)
+        return []
+
+    def _quorum_of(
+        self, asking: dict[ReplicaIndex, ViewChange], needed: ReplicaIndex | None = None
+    ) -> list[ViewChange]:
         """W, ascending: rather without those whose claimed body nobody could give us."""
 
-        def burden(signer: ReplicaIndex) -> tuple[bool, bool, ReplicaIndex]:
+        def burden(signer: ReplicaIndex) -> tuple[bool, bool, bool, ReplicaIndex]:
             standing = asking[signer].standing
             claims = [c.digest for c in (standing.vote, standing.prepared) if c is not None]
             present = signer == self._core.own or signer in self.fresh
-            return any(d in self._given_up for d in claims), not present, signer
+            hopeless = any(d in self._given_up for d in claims)
+            return signer != needed, hopeless, not present, signer
 
         signers = sorted(asking, key=burden)[: self._quorum.view_change]
         return [asking[signer] for signer in sorted(signers)]

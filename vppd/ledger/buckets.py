@@ -13,7 +13,7 @@ Lengths are four bytes, big-endian.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated, TypeAlias
+from typing import Annotated, NamedTuple, TypeAlias
 
 from msgspec import Meta
 
@@ -25,6 +25,8 @@ FAN_OUT = 64
 BUCKETS = FAN_OUT * FAN_OUT
 _BUCKET, _SHELF, _ROOT = b"\x10", b"\x11", b"\x12"
 _EMPTY = sha256(_BUCKET)
+EMPTY_BUCKET: Digest = _EMPTY
+"""Hash of a bucket without pairs."""
 
 Pair: TypeAlias = tuple[bytes, bytes]
 Others: TypeAlias = Annotated[
@@ -55,13 +57,28 @@ def bucket_hash(pairs: Iterable[Pair]) -> Digest:
     return sha256(b"".join(parts))
 
 
+class Frozen(NamedTuple):
+    """The buckets as they were at one moment; shares with the live ones what has not changed."""
+
+    buckets: tuple[dict[bytes, bytes], ...]
+    """Not to be changed."""
+    hashes: tuple[Digest, ...]
+    root: Digest
+
+    def pairs(self, index: int) -> tuple[Pair, ...]:
+        """All pairs of one bucket, in key order."""
+        return tuple(sorted(self.buckets[index].items()))
+
+
 class Buckets:
     """Keys, values and the tree above them."""
 
-    __slots__ = ("_buckets", "_hashes", "_shelves", "root")
+    __slots__ = ("_buckets", "_hashes", "_own", "_shelves", "root")
 
     def __init__(self) -> None:
         self._buckets: list[dict[bytes, bytes]] = [{} for _ in range(BUCKETS)]
+        self._own = set(range(BUCKETS))
+        """Those that no :class:`Frozen` shares."""
         self._hashes = [_EMPTY] * BUCKETS
         self._shelves = [_node(_SHELF, [_EMPTY] * FAN_OUT)] * FAN_OUT
         self.root: Digest = _node(_ROOT, self._shelves)
@@ -89,6 +106,9 @@ class Buckets:
             bucket = self._buckets[index]
             if bucket.get(key) == value:
                 continue
+            if index not in self._own:
+                bucket = self._buckets[index] = dict(bucket)
+                self._own.add(index)
             if value is None:
                 del bucket[key]
             else:
@@ -103,6 +123,11 @@ class Buckets:
             self.root = _node(_ROOT, self._shelves)
         return tuple(changes)
 
+    def freeze(self) -> Frozen:
+        """This state, for as long as somebody wants it: a bucket is copied when it changes next."""
+        self._own.clear()
+        return Frozen(tuple(self._buckets), tuple(self._hashes), self.root)
+
     def prove(self, key: bytes) -> StateProof:
         """Proof of the value of ``key`` under the current root, or of its absence."""
         index = bucket_of(key)
@@ -115,6 +140,20 @@ class Buckets:
 
     def _on_shelf(self, shelf: int) -> list[Digest]:
         return self._hashes[shelf * FAN_OUT : (shelf + 1) * FAN_OUT]
+
+
+def root_of(hashes: Sequence[Digest]) -> Digest:
+    """The state root over all bucket hashes, in order.
+
+    Raises:
+        Malformed: they are not one for each bucket.
+    """
+    if len(hashes) != BUCKETS:
+        raise Malformed(f"{len(hashes)} bucket hashes, there are {BUCKETS} buckets")
+    shelves = [
+        _node(_SHELF, hashes[first : first + FAN_OUT]) for first in range(0, BUCKETS, FAN_OUT)
+    ]
+    return _node(_ROOT, shelves)
 
 
 def check_bucket(

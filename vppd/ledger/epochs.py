@@ -36,7 +36,7 @@ def _remove_convicted(ctx: Context) -> None:
     guilty = [member.key for member in latest.members if member.key in convicted]
     if not guilty or latest.engine == DPOS:
         return
-    room = most_changes(ctx, latest) - _changed(ctx, latest)
+    room = most_changes(latest) - _changed(ctx, latest)
     going = set(guilty[: max(0, min(room, len(latest.members) - 1))])
     if going:
         era = follow(latest, ctx.height)

@@ -93,7 +93,7 @@ def fits(genesis: Genesis, era: Era) -> bool:
         return True
     profile = profile_of(Engine(era.engine))
     try:
-        check_fit(profile, validators_of(era, genesis), genesis.consensus.path)
+        check_fit(profile, validators_of(era), genesis.consensus.path)
     except ConfigError:
         return False
     return True

@@ -43,6 +43,7 @@ from vppd.ledger.receipts import (
 )
 from vppd.ledger.settling import close, correct, settle
 from vppd.ledger.slots import Phase
+from vppd.ledger.snapshot import Snapshot
 from vppd.ledger.state import (
     ACCOUNT,
     GRID_ACCOUNT,
@@ -76,6 +77,8 @@ from vppd.market.auction import Book
 from vppd.merkle import EMPTY_ROOT
 from vppd.types import Digest, Height, Micro, PublicKey, Slot, TimeMs
 
+SNAPSHOTS = 2
+"""States kept for joiners: who began with one has until the next but one to finish."""
 _I64_MIN, _I64_MAX = -(2**63), 2**63 - 1
 
 
@@ -104,7 +107,8 @@ class Ledger:
     """One chain's state after some height; :meth:`from_genesis` and :meth:`load` make one."""
 
     __slots__ = (
-        "_buckets", "_ctx", "_eras", "_statements", "genesis", "height", "receipts_root", "time_ms",
+        "_buckets", "_ctx", "_eras", "_statements", "genesis", "height", "receipts_root",
+        "snapshots", "time_ms",
     )  # fmt: skip
 
     def __init__(
@@ -124,6 +128,8 @@ class Ledger:
         """Of the block at ``height``; 0 at genesis."""
         self.receipts_root: Digest = last_receipts_root
         """Of the block at ``height``; that of no receipts at genesis."""
+        self.snapshots: tuple[Snapshot, ...] = ()
+        """States kept for joiners, the latest last: of the last checkpoints (§10)."""
         self._buckets = buckets
         self._ctx = ctx = Context(genesis, state, verify)
         self._eras = known_eras(ctx.founding, state)
@@ -217,6 +223,8 @@ class Ledger:
         changes = self._buckets.apply(ctx.state.seal())
         self.height, self.time_ms = header.height, header.time_ms
         self.receipts_root = receipts_root(encoded)
+        if self.height % self.genesis.consensus.checkpoint_blocks == 0:
+            self.freeze()
         return Execution(
             self.height,
             self.state_root,
@@ -372,6 +380,11 @@ class Ledger:
     def next_due_ms(self) -> TimeMs | None:
         """Block time of the next transition of any slot."""
         return self._ctx.agenda.next_due_ms()
+
+    def freeze(self) -> None:
+        """Keep the state as it is now for joiners, and the one kept before."""
+        kept = (*self.snapshots, Snapshot(self.height, self._buckets.freeze()))
+        self.snapshots = kept[-SNAPSHOTS:]
 
     def entries(self) -> list[tuple[bytes, bytes]]:
         """The whole state, in key order."""

@@ -97,17 +97,15 @@ def standing_of(ctx: Context, proposal: Digest) -> tuple[int, int, int]:
     approving = {key for key, b in ctx.state.scan(BALLOT) if proposal in b.proposals}
     n = len(ctx.era.members)
     threshold = governance.threshold
-    needed = (
-        validators_of(ctx.era, ctx.genesis).quorum.f + 1 if threshold is None else min(threshold, n)
-    )
+    needed = validators_of(ctx.era).quorum.f + 1 if threshold is None else min(threshold, n)
     count = sum(member.key in approving for member in ctx.era.members)
     missing = governance.authority and approving.isdisjoint(governance.authority)
     return count, needed, 1 if missing else 0
 
 
-def most_changes(ctx: Context, era: Era) -> int:
+def most_changes(era: Era) -> int:
     """How many members may be added, removed, re-keyed and readmitted in one block."""
-    return max(1, validators_of(era, ctx.genesis).quorum.f)
+    return max(1, validators_of(era).quorum.f)
 
 
 def _forget_unwanted(ctx: Context, dropped: set[Digest]) -> None:
@@ -132,7 +130,7 @@ class Outcome:
 
     def __init__(self, ctx: Context, era: Era, changes: Sequence[Change]) -> None:
         counted = sum(isinstance(c, Add | Remove | Rekey | Readmit) for c in changes)
-        most = most_changes(ctx, era)
+        most = most_changes(era)
         if counted > most:
             raise Failed(ErrorCode.TOO_MANY_CHANGES, most)
         self._ctx = ctx

@@ -106,7 +106,7 @@ def _examine_ready(ctx: Context, op: Ready, *, proved: bool) -> Effect:
 
 def _examine_accuse(ctx: Context, op: Accuse, *, proved: bool) -> Effect:
     signer, _, epoch, *_ = charge_of(op.proof)
-    validators = validators_of(_need_era(ctx, epoch), ctx.genesis)
+    validators = validators_of(_need_era(ctx, epoch))
     if signer >= len(validators.members):
         raise Failed(ErrorCode.NO_PROOF)
     key = validators.members[signer].key
@@ -126,7 +126,7 @@ def _examine_skip(ctx: Context, op: Skip, *, proved: bool) -> Effect:
         raise Failed(ErrorCode.NOT_DPOS)
     if not ctx.era.epoch - 1 <= era.epoch <= ctx.era.epoch:
         raise Failed(ErrorCode.UNKNOWN_EPOCH, ctx.era.epoch)
-    validators = validators_of(era, ctx.genesis)
+    validators = validators_of(era)
     after = era_of(ctx.founding, ctx.state, era.epoch + 1)
     if op.height > ctx.height or (after is not None and op.height >= after.first):
         raise Failed(ErrorCode.NO_PROOF)

@@ -93,6 +93,13 @@ class Claims:
         )
 
 
+def is_another_process(older: Link | None, link: Link) -> bool:
+    """Whether the link there is belongs to another process with the same key."""
+    if older is None or older.peer is None or link.peer is None:
+        return False
+    return older.peer.instance != link.peer.instance
+
+
 def second_copy(key: str, said_by: list[str]) -> UserError:
     """This process must not go on: the plant talks to another one with its key."""
     return UserError(

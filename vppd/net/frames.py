@@ -20,6 +20,12 @@ REQUEST = 48
 RESPONSE = 49
 PUSH = 50
 
+OLDEST_WIRE = 2
+NEWEST_WIRE = 3
+"""Versions of the protocol that this release speaks; 3 is 2 with the frames of state sync."""
+_SINCE_3 = range(18, 32)
+"""Types that version 2 does not know."""
+
 HEADER_BYTES = 5
 _HEADER = struct.Struct(">IB")
 _KIB = 1024
@@ -40,6 +46,16 @@ ANSWER_CAPS: Mapping[int, int] = {
     REFUSE: _REFUSE_CAP,
 }
 """What a client takes from a node: a block of 1 MiB and what belongs to it."""
+
+
+def wire_of(type_: int) -> int:
+    """The version of the protocol that a frame type came with; a link of an older one has none."""
+    return NEWEST_WIRE if type_ in _SINCE_3 else OLDEST_WIRE
+
+
+def peer_caps(wire: int) -> Mapping[int, int]:
+    """:data:`PEER_CAPS` without the types that version ``wire`` does not know."""
+    return {type_: cap for type_, cap in PEER_CAPS.items() if wire_of(type_) <= wire}
 
 
 class Frame(NamedTuple):

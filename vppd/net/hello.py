@@ -4,6 +4,10 @@ Both sides say ``HELLO``, then each signs what both have said, together with the
 both TLS certificates (zeros without TLS) and sends that as ``PROOF``. A recorded proof is worthless
 because of the nonces; a relay that terminates TLS shows at least one side another certificate than
 the one that was signed. No I/O, no clock, no chance in here: frames in, frames out.
+
+Both sides speak at once, so neither can answer in the other's version: a hello says the oldest one
+its sender speaks, and in its nonce, where version 2 sees only chance, the newest
+(docs/adr/0016).
 """
 
 from __future__ import annotations
@@ -15,14 +19,17 @@ from typing import Annotated, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from vppd.codec import U8, Bytes32, Bytes64, Decoder, Message, encode
+from vppd.codec import U8, Bytes32, Bytes64, Decoder, Malformed, Message, encode
 from vppd.crypto import DOMAIN, Signer, key_text, verify
 from vppd.errors import PeerFault
-from vppd.net.frames import HELLO, PROOF, REFUSE, encode_frame
-from vppd.types import ZERO_DIGEST, Digest, PublicKey, ReplicaIndex
+from vppd.net.frames import HELLO, NEWEST_WIRE, OLDEST_WIRE, PROOF, REFUSE, encode_frame
+from vppd.types import ZERO_DIGEST, Digest, PeerNumber, PublicKey
 
-VERSION = 2
+VERSION = NEWEST_WIRE
+"""The newest version of the protocol that this release speaks."""
 REASON_BYTES = 256
+_NEWEST_MARK = b"VPPD1-W"
+"""Before the newest version, a byte, at a nonce's end."""
 NO_INSTANCE = bytes(16)
 _TAG = b"H"
 Bytes16 = Annotated[bytes, Meta(min_length=16, max_length=16)]
@@ -35,6 +42,8 @@ class RefusalCode(IntEnum):
     """The text says it."""
     LIVE_SESSION = 1
     """Another process with the same key is connected and alive (docs/adr/0010)."""
+    NO_VALIDATOR = 2
+    """No validator, or none any more; it may come as an observer."""
 
 
 class Kind(IntEnum):
@@ -49,12 +58,13 @@ class Hello(Message, frozen=True):
     """``HELLO``: the first frame of either side."""
 
     version: U8
+    """The oldest version that the sender speaks."""
     chain_id: Bytes32
     kind: Annotated[int, Meta(ge=0, le=2)]
     """A :class:`Kind`."""
     key: Bytes32
     nonce: Bytes32
-    """Fresh for each connection."""
+    """Fresh for each connection; its end may say the newest version (:func:`offer`)."""
     instance: Bytes16
     """Drawn once per process: two processes with one key are told apart by it."""
     name: Annotated[str, Meta(max_length=64)]
@@ -90,9 +100,12 @@ _decode_refuse = Decoder(Refuse)
 class Refusal(PeerFault):
     """The other side is not let in; the text is what both operators get to read."""
 
+    code = RefusalCode.OTHER
+    """What its program gets to read."""
+
 
 class WrongVersion(Refusal):
-    """Speaks another version of the protocol."""
+    """Speaks no version of the protocol that this node speaks."""
 
 
 class WrongChain(Refusal):
@@ -100,7 +113,9 @@ class WrongChain(Refusal):
 
 
 class UnknownValidator(Refusal):
-    """Claims to be a validator with a key that is none's."""
+    """Claims to be a validator with a key that is none's, or none's any more."""
+
+    code = RefusalCode.NO_VALIDATOR
 
 
 class WrongPeer(Refusal):
@@ -141,8 +156,8 @@ class PeerIdentity(msgspec.Struct, frozen=True):
     kind: Kind
     key: PublicKey
     name: str
-    index: ReplicaIndex | None
-    """Set for a validator."""
+    index: PeerNumber | None
+    """Set for a validator, and for a node that was dialled as one of them."""
     instance: bytes = NO_INSTANCE
     """Which process with that key."""
 
@@ -166,6 +181,21 @@ class Self(NamedTuple):
     chain_id: Digest
     instance: bytes = NO_INSTANCE
     """16 bytes, drawn once per process; only a node's matters."""
+    newest: int = NEWEST_WIRE
+    """The newest version it speaks; ``[net] wire`` in node.toml may pin it to an older one."""
+
+
+def offer(nonce: bytes, newest: int) -> bytes:
+    """The nonce of a hello that offers the versions up to ``newest``; 24 bytes of it stay."""
+    if newest == OLDEST_WIRE:
+        return nonce
+    return nonce[: -len(_NEWEST_MARK) - 1] + _NEWEST_MARK + bytes([newest])
+
+
+def newest_offered(version: int, nonce: bytes) -> int:
+    """The newest version that a hello offers; without a word about it, the one it begins with."""
+    mark, newest = nonce[-len(_NEWEST_MARK) - 1 : -1], nonce[-1]
+    return newest if mark == _NEWEST_MARK and newest > version else version
 
 
 def proof_bytes(
@@ -205,39 +235,61 @@ def refusal_reason(payload: bytes) -> str:
     return read_refusal(payload).reason
 
 
+def _versions(payload: bytes) -> tuple[int, int]:
+    """Oldest and newest version that a hello offers, as far as this release can read it.
+
+    Raises:
+        Malformed: not a hello of any version.
+    """
+    oldest = _decode_version(payload).version
+    try:
+        return oldest, newest_offered(oldest, _decode_hello(payload).nonce)
+    except Malformed:
+        return oldest, oldest
+
+
+def _range(oldest: int, newest: int) -> str:
+    return str(oldest) if oldest == newest else f"{oldest} to {newest}"
+
+
 class Handshake:
     """One side of one hello.
 
     Args:
         me: what we say.
-        validators: index of each validator by key.
-        nonce: 32 bytes, never used before.
+        validators: peer number of each validator by key; may change meanwhile.
+        nonce: 32 bytes, never used before; :func:`offer` may write over the last eight.
         channel: certificates of the connection below.
         expected: key of whom we dialled; ``None``: whoever comes.
+        dismissed: what to tell those that are no validators any more, by key.
     """
 
     def __init__(
         self,
         me: Self,
-        validators: Mapping[PublicKey, ReplicaIndex],
+        validators: Mapping[PublicKey, PeerNumber],
         nonce: bytes,
         channel: Channel = PLAIN,
         expected: PublicKey | None = None,
+        dismissed: Mapping[PublicKey, str] | None = None,
     ) -> None:
         self._me = me
+        self._dismissed = {} if dismissed is None else dismissed
         self._validators = validators
-        self._nonce = nonce
+        self._nonce = offer(nonce, me.newest)
         self._channel = channel
         self._expected = expected
         self._hello: Hello | None = None
         self.peer: PeerIdentity | None = None
         """Set once the other side has proven itself."""
+        self.wire = OLDEST_WIRE
+        """The newest version that both sides speak, once the other's hello is here."""
 
     def start(self) -> bytes:
         """The frame to send first."""
         me = self._me
         key = me.signer.public_key
-        hello = Hello(VERSION, me.chain_id, me.kind, key, self._nonce, me.instance, me.name)
+        hello = Hello(OLDEST_WIRE, me.chain_id, me.kind, key, self._nonce, me.instance, me.name)
         return encode_frame(HELLO, encode(hello))
 
     def receive(self, type_: int, payload: bytes) -> bytes:
@@ -259,15 +311,22 @@ class Handshake:
         raise OutOfTurn(f"frame type {type_} out of turn in the hello")
 
     @property
+    def greeted_as(self) -> Kind:
+        """What this side says it is."""
+        return self._me.kind
+
+    @property
     def claimed(self) -> PublicKey | None:
         """The key the other side has shown; nothing is proven by it."""
         return None if self._hello is None else self._hello.key
 
     def _checked_hello(self, payload: bytes) -> Hello:
-        version = _decode_version(payload).version
-        if version != VERSION:
-            raise WrongVersion(f"wrong version: theirs {version}, ours {VERSION}")
+        oldest, newest = _versions(payload)
+        if not (oldest <= self._me.newest and newest >= OLDEST_WIRE):
+            theirs, ours = _range(oldest, newest), _range(OLDEST_WIRE, self._me.newest)
+            raise WrongVersion(f"wrong version: theirs {theirs}, ours {ours}")
         hello = _decode_hello(payload)
+        self.wire = min(newest, self._me.newest)
         if hello.chain_id != self._me.chain_id:
             # Theirs and ours as the refusing side sees them; the other operator knows both anyway.
             theirs, ours = hello.chain_id.hex()[:8], self._me.chain_id.hex()[:8]
@@ -276,13 +335,20 @@ class Handshake:
             raise OwnKey(
                 "our own key on the other side: our own address, or two live copies of one node"
             )
-        if hello.kind == Kind.VALIDATOR and hello.key not in self._validators:
-            raise UnknownValidator(f"no validator of this plant has the key {key_text(hello.key)}")
+        if hello.kind == Kind.VALIDATOR and not self._may_vote(hello.key):
+            why = self._dismissed.get(hello.key)
+            raise UnknownValidator(
+                why or f"no validator of this plant has the key {key_text(hello.key)}"
+            )
         if self._expected is not None and hello.key != self._expected:
             raise WrongPeer(
                 f"dialled the node with {key_text(self._expected)}, {key_text(hello.key)} answers"
             )
         return hello
+
+    def _may_vote(self, key: PublicKey) -> bool:
+        """A client looks for a node, whatever that is; a node knows who votes."""
+        return self._me.kind is Kind.CLIENT or key in self._validators
 
     def _sign(self, hello: Hello) -> bytes:
         signer = self._me.signer
@@ -305,6 +371,12 @@ class Handshake:
                 "bad proof: not signed by that key for this connection; somebody may sit in between"
             )
         kind = Kind(hello.kind)
-        index = self._validators[hello.key] if kind is Kind.VALIDATOR else None
+        if kind is Kind.VALIDATOR and not self._may_vote(hello.key):
+            raise UnknownValidator(  # dismissed since its hello
+                self._dismissed.get(hello.key, "no validator any more")
+            )
+        # Whom we have dialled is who it is, whatever it calls itself.
+        known = kind is Kind.VALIDATOR or self._expected is not None
+        index = self._validators.get(hello.key) if known else None
         name = "".join(c if c.isprintable() else "?" for c in hello.name)
         return PeerIdentity(kind, hello.key, name, index, hello.instance)

@@ -13,12 +13,22 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol, cast
 
 from vppd.errors import PeerFault
-from vppd.net.frames import HEADER_BYTES, OPENING_CAPS, REFUSE, FrameError, FrameParser
+from vppd.net.frames import (
+    HEADER_BYTES,
+    NEWEST_WIRE,
+    OPENING_CAPS,
+    REFUSE,
+    FrameError,
+    FrameParser,
+    wire_of,
+)
 from vppd.net.hello import (
     PLAIN,
     Channel,
     Handshake,
+    Kind,
     PeerIdentity,
+    Refusal,
     RefusalCode,
     read_refusal,
     refuse_frame,
@@ -173,6 +183,10 @@ class Link(asyncio.Protocol):
         self.remote = remote
         self.peer: PeerIdentity | None = None
         """Who is on the other side, once proven; stays ``None`` on the local socket."""
+        self.wire = NEWEST_WIRE
+        """Version of the protocol that both sides speak, once it is up."""
+        self.greeted_as: Kind | None = None
+        """What this side has said it is, once it is up."""
         self.up = False
         self.closed = False
         """Nothing is taken or sent any more."""
@@ -218,9 +232,10 @@ class Link(asyncio.Protocol):
 
         Returns:
             Whether it will be sent; a slow reader gets no gossip, and is cut when that does not
-            suffice (``link_down`` comes from within this call then).
+            suffice (``link_down`` comes from within this call then). What the other side's version
+            of the protocol does not know is not sent.
         """
-        if self.closed:
+        if self.closed or wire_of(frame[_TYPE_AT]) > self.wire:
             return False
         try:
             queued = self._outgoing.put(frame)
@@ -261,7 +276,7 @@ class Link(asyncio.Protocol):
         """Close for what the other side has done, and tell it."""
         if not self.closed:
             self.fault = fault
-            self.cut(str(fault))
+            self.cut(str(fault), fault.code if isinstance(fault, Refusal) else RefusalCode.OTHER)
 
     def charge(self, *, verifications: int = 0, size: int = 0) -> None:
         """Account for what the other side makes this node do.
@@ -417,6 +432,7 @@ class Link(asyncio.Protocol):
             self.send(answer)
         if handshake.peer is not None:
             self.peer = handshake.peer
+            self.wire, self.greeted_as = handshake.wire, handshake.greeted_as
             self._handshake = None
             self._come_up()
             self._watch()

@@ -1,9 +1,9 @@
 """The network of one node: whom it listens to, whom it dials, and which links are up.
 
-Among validators the higher index dials the lower; an observer dials every validator. There is one
-link per validator; a newer one that has proven itself replaces the older, at once if it is of the
-same process, else unless the older one is still heard. Clients come over the Unix socket, or over
-the port with a certificate of the plant.
+Two validators know which of them dials (`vppd.net.directory`); an observer dials every validator.
+There is one link per validator; a newer one that has proven itself replaces the older, at once if
+it is of the same process, else unless the older one is still heard. Validators come and go while
+the node runs. Clients come over the Unix socket, or over the port with a certificate of the plant.
 """
 
 from __future__ import annotations
@@ -13,27 +13,38 @@ import random
 import secrets
 import socket
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-import msgspec
 import structlog
 
 from vppd.config.values import parse_address
 from vppd.crypto import key_text
 from vppd.errors import PeerFault
-from vppd.net.copies import LIVE_SESSION, QUIET_SECONDS, Claims, Newcomer, second_copy
-from vppd.net.dial import BACKOFF, SHUTDOWN_SECONDS, Backoff, dial
-from vppd.net.frames import PEER_CAPS, REQUEST_CAPS
+from vppd.net.copies import (
+    LIVE_SESSION,
+    QUIET_SECONDS,
+    Claims,
+    Newcomer,
+    is_another_process,
+    second_copy,
+)
+from vppd.net.dial import BACKOFF, SHUTDOWN_SECONDS, Backoff
+from vppd.net.dialler import Dialler
+from vppd.net.directory import Directory, PeerEntry, PeerState, Slot
+from vppd.net.frames import REQUEST_CAPS, peer_caps
+from vppd.net.handler import Handler
 from vppd.net.hello import Channel, Full, Handshake, Kind, RefusalCode, Self
 from vppd.net.limits import CUT_FAULTS, Offences
-from vppd.net.link import DEADLINES, Deadlines, Link, Terms, Traffic
+from vppd.net.link import DEADLINES, Deadlines, Link, Terms
 from vppd.net.outgoing import Shared
 from vppd.net.ports import Listener, Pending, bind_tcp, bind_unix, require_loopback
-from vppd.net.tls import Tls, explain, explain_handshake
-from vppd.types import PublicKey, ReplicaIndex
+from vppd.net.tls import Tls, explain_handshake
+from vppd.types import PeerNumber, PublicKey
+
+__all__ = ["Handler", "Network", "PeerEntry", "PeerState", "Refused"]
 
 MAX_OBSERVERS = 16
 MAX_CLIENTS = 64
@@ -43,83 +54,11 @@ _REFUSALS_KEPT = 32
 log = structlog.get_logger("vppd.net")
 
 
-class PeerEntry(msgspec.Struct, frozen=True):
-    """A validator and where it listens."""
-
-    index: ReplicaIndex
-    name: str
-    key: PublicKey
-    addr: str
-    """``host:port``."""
-
-
-class PeerState(msgspec.Struct, frozen=True):
-    """One validator as this node's network sees it."""
-
-    index: ReplicaIndex
-    name: str
-    addr: str
-    connected: bool
-    seconds: float
-    """Since when it is so."""
-    why: str
-    """Last failure or refusal in plain words; empty while connected."""
-    rtt_us: int | None
-    traffic: Traffic
-    """Since this node started."""
-
-
 class Refused(NamedTuple):
     """A connection that was not let in."""
 
     remote: str
     why: str
-
-
-class Handler(Protocol):
-    """The node, as the network sees it. Calls come from the event loop and must not block.
-
-    A :class:`~vppd.errors.PeerFault` raised by a frame handler cuts the link with its text as the
-    reason; any other exception goes to :meth:`on_fatal`.
-    """
-
-    def on_frame(self, peer: ReplicaIndex | None, link: Link, type_: int, payload: bytes) -> None:
-        """A frame from a validator, or from an observer (``None``: answer through ``link``)."""
-        ...
-
-    def on_connect(self, peer: ReplicaIndex) -> None:
-        """A validator's link is up."""
-        ...
-
-    def on_disconnect(self, peer: ReplicaIndex, why: str) -> None:
-        """It is down; may come from within ``send`` or ``broadcast``."""
-        ...
-
-    def on_client_frame(self, session: Link, type_: int, payload: bytes) -> None:
-        """A client's request; answer through ``session.send``."""
-        ...
-
-    def on_client_gone(self, session: Link) -> None:
-        """A client has left."""
-        ...
-
-    def on_fatal(self, err: BaseException) -> None:
-        """Our own fault: the process is to stop."""
-        ...
-
-
-class _Slot:
-    """One validator's place."""
-
-    def __init__(self, entry: PeerEntry, now: float) -> None:
-        self.entry = entry
-        self.link: Link | None = None
-        self.newcomer: Newcomer | None = None
-        """Another process with its key, which waits."""
-        self.why = "not heard from yet"
-        self.since = now
-        self.past = Traffic()
-        """Of earlier links."""
 
 
 class Network:
@@ -158,17 +97,18 @@ class Network:
         self._client_socket = client_socket
         self._handler = handler
         self._deadlines = deadlines
-        self._backoff = backoff
-        self._chance = chance or random.SystemRandom()
-        own = me.signer.public_key
-        self._own_index = next((v.index for v in validators if v.key == own), None)
-        self._indices = {v.key: v.index for v in validators}
-        others = [v for v in validators if v.key != own]
         loop = asyncio.get_running_loop()
         self._now = loop.time
-        self._slots = {v.index: _Slot(v, loop.time()) for v in others}
-        self._pending = Pending(frozenset(parse_address(v.addr)[0] for v in others))
+        self._directory = Directory(me.signer.public_key, me.kind, validators, loop.time())
+        self._slots = self._directory.slots
+        self._pending = Pending(self._peer_hosts())
         self._offences = Offences()
+        self._dialler = Dialler(
+            self._directory,
+            lambda slot, kind: self._new_link(slot.entry.addr, slot.entry.key, kind),
+            tls, deadlines, backoff, chance or random.SystemRandom(), self._offences,
+            not_reached=self._not_reached, told=self._told_no_validator,
+        )  # fmt: skip
         self._claims = Claims(liars + 1)
         self._shared = Shared()
         self._opening: dict[Link, str] = {}
@@ -183,6 +123,7 @@ class Network:
         self._tasks: set[asyncio.Task[None]] = set()
         self._listeners: list[Listener] = []
         self._port: int | None = None
+        self._started = False
         self._stopping = False
         self._refused: deque[Refused] = deque(maxlen=_REFUSALS_KEPT)
 
@@ -197,7 +138,7 @@ class Network:
         """
         if self._tls is None:
             for addr in (self._listen, *(slot.entry.addr for slot in self._slots.values())):
-                if addr is not None:
+                if addr:
                     require_loopback(addr)
         sockets: list[socket.socket] = []
         try:
@@ -215,9 +156,9 @@ class Network:
             self._listeners.append(listener)
             if not local:
                 self._port = listener.port
+        self._started = True
         for slot in self._slots.values():
-            if self._own_index is None or slot.entry.index < self._own_index:
-                self._spawn(self._keep_dialling(slot))
+            self._dial(slot)
         log.info("listening", addr=self._listen, transport="tls" if self._tls else "plain")
 
     async def stop(self) -> None:
@@ -243,7 +184,73 @@ class Network:
 
     # ------------------------------------------------------------ for the node
 
-    def send(self, peer: ReplicaIndex, frame: bytes) -> bool:
+    def admit(self, entry: PeerEntry) -> None:
+        """A validator from now on, or one with another name or address; not this node.
+
+        As an observer it is connected already, perhaps; it has to come again as a validator.
+        """
+        slot = self._directory.by_key(entry.key)
+        if slot is not None:
+            slot.entry = entry
+            self._pending.know(self._peer_hosts())
+            return
+        slot = self._directory.add(entry, self._now())
+        self._pending.know(self._peer_hosts())
+        log.info("peer_admitted", peer=entry.name, addr=entry.addr)
+        self._cut_guests(entry.key, "a validator now: come as one")
+        self._dial(slot)
+
+    def dismiss(self, key: PublicKey, reason: str) -> None:
+        """No validator any more: its link is cut, and it is refused with this reason, as one."""
+        slot = self._directory.by_key(key)
+        if slot is None:
+            return
+        self._stop_dialling(slot)
+        for link in (slot.newcomer and slot.newcomer.link, slot.link):
+            if link is not None:
+                link.cut(reason, RefusalCode.NO_VALIDATOR)
+        self._claims.withdraw(slot.entry.index)
+        self._directory.remove(slot, reason)
+        self._pending.know(self._peer_hosts())
+        log.warning("peer_dismissed", peer=slot.entry.name, why=reason)
+
+    def members(self) -> tuple[PublicKey, ...]:
+        """Every validator's key, in the order of peer numbers; this node's own included."""
+        return tuple(sorted(self._directory.numbers, key=self._directory.numbers.__getitem__))
+
+    def remember(self, dismissed: Mapping[PublicKey, str]) -> None:
+        """Tell these, too, when they come as validators, why they are none."""
+        self._directory.dismissed.update(dismissed)
+
+    def promote(self, own: PeerEntry) -> None:
+        """This node is a validator: it greets as one from now on, and every peer again."""
+        if self._me.kind is Kind.VALIDATOR:
+            return
+        self._me = self._me._replace(kind=Kind.VALIDATOR)
+        self._directory.join(own)
+        log.info("promoted", name=own.name)
+        for slot in tuple(self._slots.values()):
+            self._stop_dialling(slot)
+            # Where it dials, it has to be made to; where we do, the old link stays until then.
+            if slot.link is not None and not self._directory.is_ours_to_dial(slot):
+                slot.link.cut("a validator now: dial it as one")
+            self._dial(slot)
+
+    def demote(self, reason: str) -> None:
+        """This node is an observer: links as a validator go as each peer learns of it, too."""
+        if self._me.kind is not Kind.VALIDATOR:
+            return
+        self._me = self._me._replace(kind=Kind.OBSERVER)
+        self._directory.leave()
+        log.warning("demoted", why=reason)
+        for slot in self._slots.values():
+            self._dial(slot)
+
+    def dismissed_by(self) -> dict[str, str]:
+        """Validators that take this one for none, by name, and what they say."""
+        return self._directory.dismissed_by()
+
+    def send(self, peer: PeerNumber, frame: bytes) -> bool:
         """Queue a frame for a validator; whether it will be sent."""
         slot = self._slots.get(peer)
         return slot is not None and slot.link is not None and slot.link.send(frame)
@@ -256,7 +263,7 @@ class Network:
         for link in tuple(self._observers):
             link.send(frame)
 
-    def cut(self, peer: ReplicaIndex, reason: str) -> None:
+    def cut(self, peer: PeerNumber, reason: str) -> None:
         """Close a validator's link; it may come back."""
         slot = self._slots.get(peer)
         if slot is not None and slot.link is not None:
@@ -267,13 +274,17 @@ class Network:
         if not link.closed and self._offences.note(link.identity, 1, self._now()):
             link.cut("too many bad signatures")
 
-    def connected(self) -> tuple[ReplicaIndex, ...]:
+    def connected(self) -> tuple[PeerNumber, ...]:
         """Validators whose link is up, ascending."""
         return tuple(sorted(i for i, slot in self._slots.items() if slot.link is not None))
 
     def peer_states(self) -> tuple[PeerState, ...]:
         """Every other validator, by index."""
-        return tuple(self._state(self._slots[i]) for i in sorted(self._slots))
+        now, shunning = self._now(), f"it has {LIVE_SESSION}"
+        return tuple(
+            self._slots[i].state(now, shunning if self._claims.holds(i, now) else "")
+            for i in sorted(self._slots)
+        )
 
     def refusals(self) -> tuple[Refused, ...]:
         """The latest connections that were not let in, oldest first."""
@@ -297,15 +308,16 @@ class Network:
         if index is not None:
             self._let_in(link)
             slot = self._slots[index]
-            if _is_another_process(slot.link, link):
+            if is_another_process(slot.link, link):
                 self._let_wait(slot, link)
             else:
                 self._take_place(slot, link)
-            return Terms(PEER_CAPS, self._deadlines.idle)
+            idle = self._deadlines.idle if kind is Kind.VALIDATOR else None
+            return Terms(peer_caps(link.wire), idle)
         if kind is Kind.OBSERVER:
             self._admit(link, self._observers, MAX_OBSERVERS, "observers")
             log.info("observer_connected", name=name, remote=link.remote)
-            return Terms(PEER_CAPS, None)
+            return Terms(peer_caps(link.wire), None)
         self._admit(link, self._clients, MAX_CLIENTS, "clients")
         log.debug("client_connected", name=name, remote=link.remote)
         return Terms(REQUEST_CAPS, None)
@@ -335,6 +347,9 @@ class Network:
             self._handler.on_disconnect(slot.entry.index, why)
             if link.refusal is RefusalCode.LIVE_SESSION:
                 self._told_of_a_copy(slot)
+            if link.refusal is RefusalCode.NO_VALIDATOR and not self._stopping:
+                self._told_no_validator(slot, why)
+                self._dial(slot)
             if slot.newcomer is not None:
                 asyncio.get_running_loop().call_soon(self._seat_newcomer, slot, slot.newcomer)
             return
@@ -401,44 +416,40 @@ class Network:
                 raise
             self._note_refused(link.remote, explain_handshake(err))
 
-    async def _keep_dialling(self, slot: _Slot) -> None:
-        failures = 0
-        while True:
-            try:
-                link = await dial(
-                    slot.entry.addr,
-                    lambda: self._new_link(slot.entry.addr, slot.entry.key),
-                    self._tls,
-                    self._deadlines.handshake,
-                )
-            except OSError as err:
-                self._not_reached(
-                    slot, explain(err) if self._tls is None else explain_handshake(err)
-                )
-            else:
-                await link.gone.wait()
-                if link.up:
-                    # Its refusal is in the books already; let it be asked again after a while.
-                    failures = failures if link.refusal is RefusalCode.LIVE_SESSION else 0
-                else:
-                    self._not_reached(slot, link.why)
-            failures += 1
-            barred = self._offences.barred_seconds(slot.entry.key, self._now())
-            await asyncio.sleep(barred + self._backoff.wait(failures, self._chance))
+    def _dial(self, slot: Slot) -> None:
+        """See to it that the link to a peer is kept, if that is for this side to do."""
+        if self._started and not self._stopping and slot.dialling is None:
+            slot.dialling = self._spawn(self._dialler.keep(slot))
 
-    def _new_link(self, remote: str, expected: PublicKey | None = None) -> Link:
+    def _stop_dialling(self, slot: Slot) -> None:
+        """What it has brought up stays; what has not greeted yet would greet as the wrong kind."""
+        if slot.dialling is not None:
+            slot.dialling.cancel()
+            slot.dialling = None
+        if slot.attempt is not None and not slot.attempt.up:
+            slot.attempt.abort("given up")
+        slot.attempt = None
+
+    def _new_link(
+        self, remote: str, expected: PublicKey | None = None, kind: Kind | None = None
+    ) -> Link:
         def opening(channel: Channel) -> Handshake:
-            nonce = secrets.token_bytes(32)
-            return Handshake(self._me, self._indices, nonce, channel, expected)
+            me = self._me if kind is None else self._me._replace(kind=kind)
+            nonce, directory = secrets.token_bytes(32), self._directory
+            return Handshake(me, directory.numbers, nonce, channel, expected, directory.dismissed)
 
         own = self._tls.fingerprint if self._tls is not None else None
         return Link(self, opening, own, remote, self._deadlines, self._shared)
 
     # ------------------------------------------------------------ books
 
-    def _take_place(self, slot: _Slot, link: Link) -> None:
+    def _take_place(self, slot: Slot, link: Link) -> None:
         if slot.link is not None:
             slot.link.cut("replaced by a newer connection")
+        if link.peer is not None and link.peer.kind is Kind.VALIDATOR:  # what it was before
+            self._cut_guests(slot.entry.key, "replaced by a connection as a validator")
+        if link.greeted_as is Kind.VALIDATOR:
+            slot.told, slot.as_observer = "", False
         slot.link = link
         slot.why, slot.since = "", self._now()
         log.info("peer_connected", peer=slot.entry.name, remote=link.remote)
@@ -446,7 +457,7 @@ class Network:
 
     # ------------------------------------------------------------ two processes, one key
 
-    def _let_wait(self, slot: _Slot, link: Link) -> None:
+    def _let_wait(self, slot: Slot, link: Link) -> None:
         """Another process has this validator's key: first hear whether the older one lives."""
         if slot.newcomer is not None:
             slot.newcomer.link.cut("replaced by a newer connection")
@@ -457,7 +468,7 @@ class Network:
         loop.call_later(QUIET_SECONDS, self._older_is_silent, slot, newcomer)
         log.warning("second_process", peer=slot.entry.name, remote=link.remote)
 
-    def _is_kept_waiting(self, slot: _Slot, link: Link, type_: int, payload: bytes) -> bool:
+    def _is_kept_waiting(self, slot: Slot, link: Link, type_: int, payload: bytes) -> bool:
         """Look at a frame before the node does; whether it has to wait."""
         newcomer = slot.newcomer
         if newcomer is not None and newcomer.link is link:
@@ -468,18 +479,18 @@ class Network:
         self._claims.withdraw(slot.entry.index)
         return False
 
-    def _refuse_newcomer(self, slot: _Slot, newcomer: Newcomer) -> None:
+    def _refuse_newcomer(self, slot: Slot, newcomer: Newcomer) -> None:
         name, remote = slot.entry.name, newcomer.link.remote
         log.error("second_copy_refused", peer=name, remote=remote)
         self._note_refused(remote, f"a second process with the key of {name}, the first is alive")
         newcomer.link.resume_reading()  # bytes unread would reset the connection before it is told
         newcomer.link.cut(LIVE_SESSION, RefusalCode.LIVE_SESSION)
 
-    def _older_is_silent(self, slot: _Slot, newcomer: Newcomer) -> None:
+    def _older_is_silent(self, slot: Slot, newcomer: Newcomer) -> None:
         if slot.newcomer is newcomer and slot.link is not None:
             slot.link.cut("silent, and another process with its key has come")
 
-    def _seat_newcomer(self, slot: _Slot, newcomer: Newcomer) -> None:
+    def _seat_newcomer(self, slot: Slot, newcomer: Newcomer) -> None:
         """The older process is gone: what the newer one has said so far counts now."""
         if slot.newcomer is not newcomer or self._stopping:
             return
@@ -507,7 +518,7 @@ class Network:
                 return True
         return False
 
-    def _told_of_a_copy(self, slot: _Slot) -> None:
+    def _told_of_a_copy(self, slot: Slot) -> None:
         """A validator says that another process has our own key."""
         log.error("second_copy_of_this_node", said_by=slot.entry.name)
         if self._claims.note(slot.entry.index, self._now()):
@@ -528,10 +539,24 @@ class Network:
         if host is not None:
             self._pending.leave(host)
 
-    def _slot_of(self, link: Link) -> _Slot | None:
+    def _slot_of(self, link: Link) -> Slot | None:
         return next((slot for slot in self._slots.values() if slot.link is link), None)
 
-    def _not_reached(self, slot: _Slot, why: str) -> None:
+    def _cut_guests(self, key: PublicKey, why: str) -> None:
+        """Close the links that a node made as an observer."""
+        for guest in tuple(self._observers):
+            if guest.peer is not None and guest.peer.key == key:
+                guest.cut(why)
+
+    def _told_no_validator(self, slot: Slot, why: str) -> None:
+        if self._directory.kind is Kind.VALIDATOR and self._directory.take_no(slot, why):
+            log.warning("no_validator", said_by=slot.entry.name, why=why)
+
+    def _peer_hosts(self) -> frozenset[str]:
+        addrs = (slot.entry.addr for slot in self._slots.values())
+        return frozenset(parse_address(addr)[0] for addr in addrs if addr)
+
+    def _not_reached(self, slot: Slot, why: str) -> None:
         if slot.link is None and slot.why != why:
             slot.why = why
             log.warning("peer_not_reached", peer=slot.entry.name, addr=slot.entry.addr, why=why)
@@ -546,40 +571,20 @@ class Network:
             slot
             for slot in self._slots.values()
             if slot.link is None
+            and slot.entry.addr
             and parse_address(slot.entry.addr)[0] == remote
             and claimed in (None, slot.entry.key)
         ]
         if len(missing) == 1:
             missing[0].why = f"{missing[0].entry.name} dialled us: {why}"
 
-    def _state(self, slot: _Slot) -> PeerState:
-        traffic = Traffic()
-        traffic.add(slot.past)
-        rtt = None
-        if slot.link is not None:
-            traffic.add(slot.link.traffic)
-            rtt = slot.link.rtt_us()
-        entry = slot.entry
-        shunned = self._claims.holds(entry.index, self._now())
-        return PeerState(
-            entry.index, entry.name, entry.addr, slot.link is not None and not shunned,
-            self._now() - slot.since, f"it has {LIVE_SESSION}" if shunned else slot.why,
-            rtt, traffic,
-        )  # fmt: skip
-
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
+        return task
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (err := task.exception()) is not None:
             self._handler.on_fatal(err)
-
-
-def _is_another_process(older: Link | None, link: Link) -> bool:
-    """Whether the link there is belongs to another process with the same key."""
-    if older is None or older.peer is None or link.peer is None:
-        return False
-    return older.peer.instance != link.peer.instance

@@ -158,6 +158,13 @@ class Pending:
         self._strangers = 0
         self.total = 0
 
+    def know(self, peer_hosts: frozenset[str]) -> None:
+        """Peers come from these addresses from now on."""
+        self._peer_hosts = peer_hosts
+        self._strangers = sum(
+            count for host, count in self._by_host.items() if not self._known(host)
+        )
+
     def enter(self, host: str) -> bool:
         """Whether there is room for one more from ``host``; if so, it is taken."""
         known = self._known(host)

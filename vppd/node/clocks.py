@@ -60,11 +60,15 @@ class Clocks:
     """
 
     def __init__(self, n: int, f: int, tolerance_ms: int) -> None:
-        self._needed = max(2, 2 * f + 1, n // 2 + 1)
+        self.expect(n, f)
         self._tolerance_ms = tolerance_ms
         self._heard: dict[ReplicaIndex, deque[int]] = {}
         """Against the monotonic clock: when this node's own is set, theirs stay what they were."""
         self._wrong: set[Whose] = set()
+
+    def expect(self, n: int, f: int) -> None:
+        """From now on there are ``n`` validators, and ``f`` of them may lie."""
+        self._needed = max(2, 2 * f + 1, n // 2 + 1)
 
     def heard(self, peer: ReplicaIndex, theirs_ms: int, now: Now) -> list[News]:
         """A validator has said its time; what has changed by it, for the log.

@@ -13,11 +13,12 @@ from typing import Any
 
 import structlog
 
-from vppd.codec import Malformed, encode
+from vppd.codec import Malformed, Message, encode
 from vppd.config.home import Home
 from vppd.consensus.boundary import Decision
 from vppd.consensus.messages import (
     TYPE_OF,
+    Absent,
     Block,
     BlockBody,
     Blocks,
@@ -34,29 +35,34 @@ from vppd.consensus.profile import founding_validators
 from vppd.crypto import verify
 from vppd.errors import LocalFault, PeerFault
 from vppd.header import decode_header
-from vppd.ledger.execution import Ledger
+from vppd.ledger.execution import Execution, Ledger
 from vppd.ledger.transaction import InvalidTransaction
 from vppd.net.frames import ANSWER_CAPS, PUSH, REQUEST, RESPONSE, encode_frame
 from vppd.net.gate import BadSignature, PeerMessage, decode_message
 from vppd.net.hello import Kind, Self
 from vppd.net.link import Link
-from vppd.net.peers import Network, PeerEntry
+from vppd.net.peers import Network
 from vppd.net.requests import Failure, FailureCode, Response
+from vppd.net.sync import REQUESTS, SYNC_TYPES, decode_sync
 from vppd.net.tls import load_tls
 from vppd.node.clock import now
 from vppd.node.clocks import Clocks
 from vppd.node.driver import Disk, Driver
 from vppd.node.http import Health, serve_http
+from vppd.node.join import check_trust, join, require_trusted
 from vppd.node.machine import Committed, Frame, Machine, Turn
+from vppd.node.membership import Membership, Plan
 from vppd.node.mempool import Refused
 from vppd.node.metrics import Metrics
-from vppd.node.notify import notify, watchdog_interval_s
+from vppd.node.notify import notify, watchdog
 from vppd.node.replies import Replies
+from vppd.node.retention import Retention
 from vppd.node.service import Service, committed_push
+from vppd.node.snapshots import Snapshots
 from vppd.node.trace import Trace
 from vppd.node.views import Views
 from vppd.store.chain import ChainStore
-from vppd.types import Digest, Height, ReplicaIndex
+from vppd.types import Digest, Height, PeerNumber, ReplicaIndex
 
 INLINE_TXS = 8
 """A block with more transactions than this is checked on a thread: libsodium releases the GIL."""
@@ -87,7 +93,12 @@ async def run_node(home: Home) -> None:
     async with await ChainStore.open(
         home.node.store, home.genesis.digest, home.node.synchronous
     ) as store:
-        await Daemon(home, store).run(stop)
+        instance = secrets.token_bytes(16)
+        if await store.decided() == 0:
+            await join(home, store, instance, stop)
+        if not stop.is_set():
+            await require_trusted(home, store)
+            await Daemon(home, store, instance).run(stop)
     log.info("stopped")
 
 
@@ -105,7 +116,7 @@ async def resume(home: Home, store: ChainStore) -> tuple[Machine, Turn]:
         await store.seed_state(ledger.entries())
         header = None
     else:
-        block, execution = await store.block(executed), await store.execution(executed)
+        block, execution = await store.certified(executed), await store.execution(executed)
         if block is None or execution is None:
             raise LocalFault(f"{home.node.store} lacks block {executed} that it has executed")
         header = decode_header(block.header)
@@ -118,6 +129,7 @@ async def resume(home: Home, store: ChainStore) -> tuple[Machine, Turn]:
             raise LocalFault(
                 f"{home.node.store}: the stored state is not that of height {executed}"
             )
+        ledger.freeze()  # for joiners, until the next checkpoint
     missed = [await _decision(store, h) for h in range(executed + 1, kept.decided + 1)]
     machine = Machine(genesis, home.signer, verify, ledger)
     turn = machine.start(now(), kept.log, header, missed)
@@ -139,14 +151,16 @@ class Daemon:
     Args:
         home: its files.
         store: open.
+        instance: of this process, for its hello.
     """
 
-    def __init__(self, home: Home, store: ChainStore) -> None:
+    def __init__(self, home: Home, store: ChainStore, instance: bytes) -> None:
         self._home = home
+        self._instance = instance
         self._store = store
         self._metrics = Metrics(founding_validators(home.genesis).quorum)
         self._trace = Trace(home.node.trace_heights)
-        self._heights: dict[ReplicaIndex, Height] = {}
+        self._heights: dict[PeerNumber, Height] = {}
         self._subscribers: dict[Link, None] = {}
         self._requests: dict[Link, deque[bytes]] = {}
         """Of clients that wait for an answer, in the order they came."""
@@ -165,6 +179,10 @@ class Daemon:
         """
         home = self._home
         self._machine, first = await resume(home, self._store)
+        self._membership = Membership(
+            home.signer.public_key, self._machine.roster.number, home.genesis.validators,
+            home.peers.peers,
+        )  # fmt: skip
         quorum, rules = self._machine.validators.quorum, home.genesis.consensus
         self._clocks = Clocks(quorum.n, quorum.f, rules.clock_tolerance_ms)
         self._network = self._make_network()
@@ -178,6 +196,8 @@ class Daemon:
             self._machine, self._metrics, self._network_rows, home.name, home.node.store.parent,
             self._trace,
         )  # fmt: skip
+        self._snapshots = Snapshots(self._machine.ledger, self._store)
+        self._retention = Retention(home, self._store)
         self._service = Service(self._machine, self._store, replies, views, self._driver)
         async with AsyncExitStack() as stack:
             if home.http_listen:
@@ -189,8 +209,10 @@ class Daemon:
             stack.push_async_callback(self._network.stop)
             driving = asyncio.create_task(self._driver.run(first))
             stack.push_async_callback(_cancel, driving)
-            watching = asyncio.create_task(_watchdog())
+            watching = asyncio.create_task(watchdog())
             stack.push_async_callback(_cancel, watching)
+            pruning = asyncio.create_task(self._retention.run())
+            stack.push_async_callback(_cancel, pruning)
             # What exists now lives as long as the process: no need to look at it ever again.
             gc.collect()
             gc.freeze()
@@ -200,7 +222,7 @@ class Daemon:
             )
             stopping = asyncio.create_task(stop.wait())
             stack.push_async_callback(_cancel, stopping)
-            ends: tuple[asyncio.Future[Any], ...] = (driving, stopping, self._fatal)
+            ends: tuple[asyncio.Future[Any], ...] = (driving, stopping, pruning, self._fatal)
             done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             notify("STOPPING=1")
             for finished in done:
@@ -209,24 +231,44 @@ class Daemon:
     def _make_network(self) -> Network:
         home, machine = self._home, self._machine
         node = home.node
-        addresses = {peer.key: peer.addr for peer in home.peers.peers}
-        entries = [
-            PeerEntry(i, validator.name, validator.key, addresses[validator.key])
-            for i, validator in enumerate(home.genesis.validators)
-        ]
-        kind = Kind.OBSERVER if machine.own is None else Kind.VALIDATOR
+        plan = self._plan()
+        kind = Kind.OBSERVER if plan.own is None else Kind.VALIDATOR
         tls = None
         if node.transport == "tls":
             tls = load_tls(node.ca, node.cert, node.cert_key, node.crl)
-        return Network(
-            Self(kind, home.name, home.signer, home.genesis.digest, secrets.token_bytes(16)),
-            entries,
+        network = Network(
+            Self(
+                kind,
+                home.name,
+                home.signer,
+                home.genesis.digest,
+                self._instance,
+                node.wire,
+            ),
+            plan.entries,
             listen=home.listen,
             tls=tls,
             client_socket=node.socket,
             handler=self,
             liars=machine.validators.quorum.f,
         )
+        self._membership.follow(network, plan)
+        return network
+
+    def _plan(self) -> Plan:
+        """Whom the network is to have links to, as the ledger stands."""
+        ledger = self._machine.ledger
+        return self._membership.plan(ledger.eras, ledger.height)
+
+    def _follow_eras(self, executed: Execution) -> None:
+        """Connect to whom a new era names; cut who is gone when it begins."""
+        machine = self._machine
+        begins = any(era.first == executed.height + 1 for era in machine.ledger.eras)
+        if executed.era is None and not begins:
+            return
+        quorum = machine.terms.at(machine.ledger.height + 1).validators.quorum
+        self._clocks.expect(quorum.n, quorum.f)
+        self._membership.follow(self._network, self._plan())
 
     def _is_ready(self) -> bool:
         return self._machine.engine.status().applied and not self._driver.disk_low
@@ -258,6 +300,10 @@ class Daemon:
                     self._network.send(index, data)
 
     def _announce(self, block: Committed, dropped: tuple[Digest, ...]) -> None:
+        self._follow_eras(block.execution)
+        trust = self._home.node.trust
+        if trust is not None and trust.height == block.decision.height:
+            check_trust(trust, block.decision.digest)
         if self._subscribers:
             payload = committed_push(block, dropped)
             if len(payload) > ANSWER_CAPS[PUSH]:
@@ -270,6 +316,9 @@ class Daemon:
 
     def on_frame(self, peer: ReplicaIndex | None, link: Link, type_: int, payload: bytes) -> None:
         """A frame from a node; see :class:`~vppd.net.peers.Handler`."""
+        if type_ in SYNC_TYPES:
+            self._take_sync(peer, link, type_, payload)
+            return
         message = decode_message(type_, payload)
         if self._driver.disk_low and not isinstance(message, GetBlock | GetBlocks | Ping):
             return
@@ -279,12 +328,24 @@ class Daemon:
             log.debug("bad_signature", remote=link.remote, why=str(err))
             self._network.blame(link)
 
+    def _take_sync(self, peer: ReplicaIndex | None, link: Link, type_: int, payload: bytes) -> None:
+        """Joiners are answered; an answer that nobody waits for any more is thrown away."""
+        message = decode_sync(type_, payload)
+        if type_ in REQUESTS:
+            self._answer(link, lambda: self._snapshots.answer(message))
+        elif isinstance(message, Absent):
+            self._machine.receive(peer, Blocks(()))  # it has none: the core asks another
+            self._driver.wake()
+
+    async def _blocks_from(self, first: Height) -> Blocks | Absent | None:
+        return await self._service.blocks_from(first) or await self._snapshots.below(first)
+
     def _take_message(self, peer: ReplicaIndex | None, link: Link, message: PeerMessage) -> None:
         match message:
             case GetBlock(digest):
                 self._answer(link, lambda: self._service.body(digest))
             case GetBlocks(first):
-                self._answer(link, lambda: self._service.blocks_from(first))
+                self._answer(link, lambda: self._blocks_from(first))
             case Tx(raw):
                 link.charge(verifications=self._machine.gate.cost(message))
                 self._take_transaction(raw)
@@ -344,9 +405,8 @@ class Daemon:
     def _hear_time(self, peer: ReplicaIndex, link: Link, unix_ms: int) -> None:
         way_ms = (link.rtt_us() or 0) // 2_000
         for whose, offset_ms, wrong in self._clocks.heard(peer, unix_ms + way_ms, now()):
-            name = (
-                self._home.name if whose is None else self._machine.validators.members[whose].name
-            )
+            member = None if whose is None else self._membership.member(whose)
+            name = self._home.name if whose is None else member.name if member else str(whose)
             say = log.warning if wrong else log.info
             say("clock_wrong" if wrong else "clock_right_again", node=name, offset_ms=offset_ms)
 
@@ -413,12 +473,12 @@ class Daemon:
         to = None if machine.own is None else (machine.own,)
         self._trace.note(now().unix_ms, machine.ledger.height + 1, peer, to, message)
 
-    def _answer(self, link: Link, read: Callable[[], Awaitable[BlockBody | Blocks | None]]) -> None:
+    def _answer(self, link: Link, read: Callable[[], Awaitable[Message | None]]) -> None:
         if not link.stuck:  # who has not read the last answers can ask again when it has
             self._spawn(link, self._read_and_send(link, read))
 
     async def _read_and_send(
-        self, link: Link, read: Callable[[], Awaitable[BlockBody | Blocks | None]]
+        self, link: Link, read: Callable[[], Awaitable[Message | None]]
     ) -> None:
         message = await read()
         if message is not None:
@@ -471,14 +531,20 @@ class Daemon:
         task.add_done_callback(done)
         return True
 
+    def _dismissed(self) -> str:
+        """Why this node is no validator any more, as the chain says, or before it f + 1 others."""
+        said = self._network.dismissed_by()
+        if self._membership.dismissed or len(said) <= self._machine.validators.quorum.f:
+            return self._membership.dismissed
+        return f"{', '.join(said)} say: {next(iter(said.values()))}"
+
     def _network_rows(self) -> dict[str, Any]:
         """The part of ``status`` that the network and the disk know."""
-        members = self._machine.validators.members
         clocks = self._clocks.offsets(now())
         peers = [
             {
                 "name": state.name,
-                "role": str(members[state.index].role),
+                "role": str(self._membership.role(state.index)),
                 "addr": state.addr,
                 "connected": state.connected,
                 "height": self._heights.get(state.index),
@@ -486,14 +552,19 @@ class Daemon:
                 "since_s": round(state.seconds, 1),
                 "why": state.why,
                 "rtt_us": state.rtt_us,
+                "wire": state.wire,
             }
             for state in self._network.peer_states()
         ]
         refused = [{"remote": r.remote, "why": r.why} for r in self._network.refusals()]
         return {
+            "first_block": self._retention.first_block,
+            "joining": None,
             "disk_low": self._driver.disk_low,
             "clock_ms": clocks.get(None),
             "clock_tolerance_ms": self._home.genesis.consensus.clock_tolerance_ms,
+            "wire": self._home.node.wire,
+            "dismissed": self._dismissed(),
             "peers": peers,
             "refused": refused,
         }
@@ -513,11 +584,3 @@ def _is_enough(waiting: deque[bytes]) -> bool:
 async def _cancel(task: asyncio.Task[Any]) -> None:
     task.cancel()
     await asyncio.wait({task})
-
-
-async def _watchdog() -> None:
-    """Tell systemd that the event loop turns."""
-    interval_s = watchdog_interval_s()
-    while interval_s is not None:
-        notify("WATCHDOG=1")
-        await asyncio.sleep(interval_s)

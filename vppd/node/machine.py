@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -26,6 +27,7 @@ from vppd.consensus.boundary import (
     Applied,
     BodyRecord,
     Decision,
+    Drawn,
     Engine,
     Fired,
     Input,
@@ -76,11 +78,23 @@ from vppd.errors import LocalFault
 from vppd.header import Header, decode_header
 from vppd.ledger.block import make_header
 from vppd.ledger.execution import Execution, Ledger
+from vppd.ledger.proofs import Ready, ready_bytes
 from vppd.ledger.transaction import Transaction
 from vppd.net.gate import Gate, PeerMessage, header_of
-from vppd.node.mempool import Mempool
+from vppd.node.mempool import Mempool, Refused
 from vppd.node.roster import PeerNumber, Roster
-from vppd.types import Digest, Epoch, Height, Mode, PublicKey, ReplicaIndex, TimeMs, View
+from vppd.node.statements import Statements
+from vppd.types import (
+    ZERO_DIGEST,
+    Digest,
+    Epoch,
+    Height,
+    Mode,
+    PublicKey,
+    ReplicaIndex,
+    TimeMs,
+    View,
+)
 
 INBOX_BYTES = 4 * 1024 * 1024
 """Of one sender's messages, waiting for the next turn."""
@@ -178,6 +192,9 @@ class Machine:
         self._frames: list[Frame] = []
         self._view: tuple[Epoch, View] = (0, 0)
         """The view whose leader has been sent what waits here."""
+        self._statements = Statements(ledger)
+        self._nonce: Digest = ZERO_DIGEST
+        """What this node's memory is called, durably."""
         self._recovered: list[Committed] = []
         """Executed at the start; part of the first effects, so that the host stores them."""
 
@@ -239,7 +256,7 @@ class Machine:
         """Whether it is worth checking the signatures of this message from that node."""
         header = header_of(message, self.terms.leader)
         if header is None:
-            return True
+            return not isinstance(message, Reply) or self.terms.of(message.epoch) is not None
         if self.terms.of(header.epoch) is None:
             return False
         if header.epoch > self.term.epoch:
@@ -265,6 +282,23 @@ class Machine:
         if self._queued[sender] + size <= INBOX_BYTES:
             self._queued[sender] += size
             self._inbox.append(Received(sender, message))
+
+    def draw(self, nonce: Digest) -> None:
+        """Random bytes that may name this node's memory; see :meth:`ready`."""
+        self._inbox.append(Drawn(nonce))
+
+    def ready(self) -> Ready | None:
+        """What asks the members to admit this node, or to let it vote again; only once named.
+
+        ``None``: it has no nonce yet (:meth:`draw`), or that is not durable.
+        """
+        return None if self._nonce == ZERO_DIGEST else self._ready(self._nonce)
+
+    def _ready(self, nonce: Digest) -> Ready:
+        ledger = self.ledger
+        at = (self.term.epoch, ledger.height, ledger.state_root, nonce)
+        signature = self._signer.sign(ready_bytes(self.genesis.digest, *at))
+        return Ready(self.key, *at, signature)
 
     def fire(self, timer: Timer) -> None:
         """A timer ran out."""
@@ -297,6 +331,11 @@ class Machine:
             self._forward(ALL, tx)
         for tx in leader:
             self._forward(self._packers(), tx)
+        term = self.term
+        ready = self._ready(self._nonce) if term.profile.moves else None
+        for raw in self._statements.due(ready, term.rules.max_tx_lifetime):
+            with suppress(Refused):  # one that comes to the same waits here
+                self.submit(raw, now_ms, own=True)
 
     def greeting(self, peer: PeerNumber) -> list[Frame]:
         """For a validator whose link is new: it may have forgotten more than it knows.
@@ -373,6 +412,8 @@ class Machine:
     def release(self, turn: Turn, now: Now) -> Effects:
         """The turn's records are durable: sign, send, execute."""
         step = turn.step
+        self._nonce = self.engine.status().nonce
+        self._statements.note(turn.records, step.faults, skips=self.term.profile.moves)
         frames, self._frames = self._frames, []
         for send in step.send:
             signed = self._sign(send.message)
@@ -486,9 +527,13 @@ class Machine:
     # ------------------------------------------------------------ signatures
 
     def _sign(self, message: ConsensusMessage) -> ConsensusMessage:
-        """Fill in this node's signatures; what needs none passes."""
+        """Fill in this node's signatures; what needs none passes, or has another's."""
         sign = self._signer.sign
         match message:
+            case Prepare(sig=sig) | Commit(sig=sig) | NewView(sig=sig) if sig != ZERO_SIGNATURE:
+                return message
+            case ViewChange(Standing(sig=sig)) if sig != ZERO_SIGNATURE:
+                return message
             case Block(epoch, view, height, digest, path, header, txs):
                 proposal = sign(self._bytes(TAG_PROPOSAL, epoch, view, height, digest))
                 vote = sign(self._bytes(TAG_VOTE, epoch, view, height, digest))
@@ -511,7 +556,7 @@ class Machine:
                 return Reply(epoch, height, digest, state_root, receipts_root, signer, sig)
             case ViewChange(standing, decision, prepared):
                 return ViewChange(self._sign_standing(standing), decision, prepared)
-            case NewView() if message.sig == ZERO_SIGNATURE:  # else another leader's, passed on
+            case NewView():
                 sig = sign(new_view_bytes(self.genesis.digest, message))
                 return msgspec.structs.replace(message, sig=sig)
             case _:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 
@@ -21,3 +22,11 @@ def watchdog_interval_s() -> float | None:
     """Half of the interval systemd watches for; ``None`` if it does not watch."""
     micros = os.environ.get("WATCHDOG_USEC")
     return int(micros) / 2_000_000 if micros and micros.isdecimal() and int(micros) else None
+
+
+async def watchdog() -> None:
+    """Tell systemd again and again that the event loop turns."""
+    interval_s = watchdog_interval_s()
+    while interval_s is not None:
+        notify("WATCHDOG=1")
+        await asyncio.sleep(interval_s)

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Container
 
+from vppd.config.founding import founding_era
+from vppd.config.genesis import Genesis
 from vppd.consensus.certificate import check_certificate
 from vppd.consensus.messages import CertificateKind
-from vppd.consensus.validators import ValidatorSet
+from vppd.consensus.terms import validators_of
 from vppd.crypto import Verify
+from vppd.era import Era
 from vppd.errors import PeerFault
 from vppd.header import decode_header
 from vppd.ledger.execution import Ledger
@@ -29,32 +32,34 @@ class Fork(Violation):
     """Two blocks are decided at one height: the worst there is."""
 
 
+def sizes_of(era: Era) -> dict[int, int]:
+    """Votes that decide a height, by kind: from the paper, not from the code under test."""
+    n = len(era.members)
+    f = (n - 1) // 3 if era.f is None else era.f
+    sizes: dict[int, int] = {CertificateKind.COMMIT: (n + f + 2) // 2}
+    if era.engine == "bncm":
+        slack = (n - 3 * f - 1) // 2 if f else 0
+        sizes[CertificateKind.FAST] = n - (slack if era.p is None else era.p)
+    return sizes
+
+
 class Checkers:
     """Watches one run.
 
     Args:
-        chain_id: of the simulated plant.
-        validators: its replicas.
+        genesis: of the simulated plant.
         verify: the simulated plant's verifier.
         total: money in the plant at genesis.
-        fast_exit: whether F first-round votes decide, too.
     """
 
-    def __init__(
-        self, chain_id: Digest, validators: ValidatorSet, verify: Verify, total: Micro,
-        *, fast_exit: bool = False,
-    ) -> None:  # fmt: skip
-        self._chain_id = chain_id
-        self._validators = validators
-        self._n = len(validators.members)
-        self._f = (self._n - 1) // 3  # from the paper, not from the code under test
-        self._sizes: dict[int, int] = {CertificateKind.COMMIT: (self._n + self._f + 2) // 2}
-        if fast_exit:
-            slack = (self._n - 3 * self._f - 1) // 2 if self._f else 0
-            self._sizes[CertificateKind.FAST] = self._n - slack
+    def __init__(self, genesis: Genesis, verify: Verify, total: Micro) -> None:
+        self._chain_id = genesis.digest
+        self._eras = {0: founding_era(genesis)}
+        """Those some node's ledger has decided on, by epoch."""
+        self._sizes = {0: sizes_of(self._eras[0])}
         self._verify = verify
         self._total = total
-        self._digests: dict[Height, Digest] = {0: chain_id}
+        self._digests: dict[Height, Digest] = {0: genesis.digest}
         self._roots: dict[Height, tuple[Digest, Digest]] = {}
         self._signed: dict[tuple[ReplicaIndex, int, int, int, str], Digest] = {}
         self._reported: dict[ReplicaIndex, Height] = {}
@@ -132,17 +137,25 @@ class Checkers:
             raise Violation(f"node {node} broke the hash chain at height {height}")
         certificate = decision.certificate
         about = (certificate.height, certificate.digest) == (height, digest)
-        if not about or certificate.kind not in self._sizes:
+        era = max((e for e in self._eras.values() if e.first <= height), key=lambda e: e.epoch)
+        sizes = self._sizes[era.epoch]
+        if header.epoch != era.epoch or certificate.epoch != era.epoch:
+            raise Violation(
+                f"node {node} decided height {height} in epoch {certificate.epoch}, "
+                f"which lies in epoch {era.epoch}"
+            )
+        if not about or certificate.kind not in sizes:
             raise Violation(f"node {node} decided height {height} on another certificate")
-        if len(certificate.signatures) < self._sizes[certificate.kind]:
+        if len(certificate.signatures) < sizes[certificate.kind]:
             raise Violation(
                 f"node {node} decided height {height} on {len(certificate.signatures)} of "
-                f"{self._n} signatures"
+                f"{len(era.members)} signatures"
             )
         try:
-            check_certificate(certificate, self._validators, self._chain_id, self._verify)
+            check_certificate(certificate, validators_of(era), self._chain_id, self._verify)
         except PeerFault as err:
             raise Violation(f"node {node}, height {height}: {err}") from err
+        self._learn(node, height, ledger)
         roots = (execution.state_root, execution.receipts_root)
         if self._roots.setdefault(height, roots) != roots:
             raise Violation(f"node {node} has other roots after height {height}")
@@ -152,6 +165,21 @@ class Checkers:
                 f"{self._total} at genesis"
             )
         self._reported[node] = max(height, self._reported.get(node, 0))
+
+    def _learn(self, node: ReplicaIndex, height: Height, ledger: Ledger) -> None:
+        """Eras are decided once, and each takes effect two heights after the block that did."""
+        if ledger.height != height:
+            return  # further by now; whoever executed this height alone has shown it
+        for era in ledger.eras:
+            known = self._eras.setdefault(era.epoch, era)
+            if known != era:
+                raise Violation(f"node {node} knows another epoch {era.epoch} than others")
+            if era.epoch not in self._sizes:
+                self._sizes[era.epoch] = sizes_of(era)
+                if era.first != height + 2:
+                    raise Violation(
+                        f"node {node} begins epoch {era.epoch} at {era.first}, decided at {height}"
+                    )
 
     def restarted(self, node: ReplicaIndex, decided: Height) -> None:
         """A node is back with what its disk kept."""

@@ -36,7 +36,7 @@ from vppd.consensus.messages import (
     Type,
     ViewChange,
 )
-from vppd.consensus.profile import founding_validators, profile_of
+from vppd.consensus.profile import founding_validators
 from vppd.consensus.quorum import Quorums
 from vppd.consensus.replica import Replica
 from vppd.errors import PeerFault
@@ -49,12 +49,13 @@ from vppd.simulate.byzantine import Shameless, draw_liars
 from vppd.simulate.checkers import Checkers, Fork, Violation
 from vppd.simulate.disk import change_of, opening_of
 from vppd.simulate.faults import Crash, Damage, Plan, draw
+from vppd.simulate.governors import Governors
 from vppd.simulate.mutation import draw_mutations
 from vppd.simulate.node import Action, Node
 from vppd.simulate.outcome import Outcome, Setup
 from vppd.simulate.plant import node_key, sim_genesis, sim_verify
 from vppd.simulate.weather import Cut, FailingLinks, Weather
-from vppd.types import Height, ReplicaIndex, View
+from vppd.types import Epoch, Height, ReplicaIndex
 
 HOUSEKEEPING_US = 250_000
 SUBMIT_US = 150_000
@@ -101,7 +102,12 @@ class Cluster:
         self.byzantine = frozenset(byzantine)
         self.rng = Random(seed)  # noqa: S311  # reproducible chance is the point
         self.time_us = 0
-        self.genesis = sim_genesis(setup.n, setup.engine, setup.path, setup.operators)
+        self.genesis = sim_genesis(
+            setup.n, setup.engine, setup.path, setup.operators, setup.delegates, setup.epoch_blocks
+        )
+        self.total = setup.n + setup.joiners
+        self.keys = tuple(node_key(i).public_key for i in range(self.total))
+        """By node, which is also its peer number."""
         self.outcome = Outcome(seed=seed)
         self._missed = {node for node, _ in (*setup.fail, *setup.kill)}
         """Nodes that the others must do without, by what the run is asked to be."""
@@ -124,20 +130,17 @@ class Cluster:
         self._sequence = 0
         self._trace = hashlib.sha256()
         ledger = Ledger.from_genesis(self.genesis, verify=sim_verify)
-        self.nodes = [Node(i, self) for i in range(setup.n)]
-        probe = Machine(self.genesis, node_key(0), sim_verify, ledger)
-        self.quorum = probe.validators.quorum
-        self.checkers = self.make_checkers(
-            self.genesis.digest, probe.validators, sim_verify, ledger.total_micro(),
-            fast_exit=profile_of(setup.engine).fast_exit,
-        )  # fmt: skip
+        self.nodes = [Node(i, self) for i in range(self.total)]
+        self.quorum = sizes
+        self.checkers = self.make_checkers(self.genesis, sim_verify, ledger.total_micro())
         quiet = setup.faults <= {"none"}
         span_us = 0 if quiet else max(setup.heights, 10) * FAULTS_US
         spare = self._spare(self.quorum)
         f = max(0, self.quorum.f - len(self.byzantine))
-        self.plan: Plan = draw(self.rng, setup.faults, setup.n, spare, f, span_us)
+        self.plan: Plan = draw(self.rng, setup.faults, self.total, spare, f, span_us)
         drift = self.plan.drift_ppm
-        self.weather = Weather(setup.n, drift)
+        self.weather = Weather(self.total, drift)
+        self.governors = Governors(self, seed) if "membership" in setup.faults else None
         self._links = FailingLinks(setup.fail, seed)
         self._kill = dict(setup.kill)
         self._goal: Height | None = None
@@ -152,7 +155,7 @@ class Cluster:
     def _spare(self, sizes: Quorums) -> int:
         """How many more may be away for good without stopping decisions or a change of leader."""
         missed = len(self.byzantine | self._missed)
-        return max(0, self.setup.n - max(sizes.vote, sizes.view_change) - missed)
+        return max(0, sizes.n - max(sizes.vote, sizes.view_change) - missed)
 
     # ------------------------------------------------------------ time
 
@@ -177,6 +180,8 @@ class Cluster:
             self.after(self.rng.randrange(SUBMIT_US), self._submit_loop(node))
             self.after(self.rng.randrange(HOUSEKEEPING_US), self._housekeeping_loop(node))
         self._schedule_faults()
+        if self.governors is not None:
+            self.after(0, self.governors.act)
         limit = self.setup.heights * MAX_EVENTS_PER_HEIGHT
         try:
             while self._queue and outcome.events < limit and not self._finished():
@@ -209,7 +214,9 @@ class Cluster:
 
     def _require_faults(self) -> None:
         """A run in which nothing went wrong shows nothing."""
-        only_lies = self.setup.faults <= {"byzantine", "mutation"}
+        if self.setup.faults <= {"membership", "none"}:
+            return
+        only_lies = self.setup.faults <= {"byzantine", "mutation", "membership"}
         alone = self.setup.n <= (3 if only_lies else 1)
         possible = not alone or self.setup.faults & {"crash", "clock", "power"}
         struck = self.outcome.faults or self.byzantine
@@ -309,7 +316,7 @@ class Cluster:
     def _cut(self, cut: Cut) -> Action:
         def begin() -> None:
             views = [n.machine.engine.status() for n in self.nodes if n.machine is not None]
-            leader = max(views, key=lambda s: s.view).leader if views else 0
+            leader = max(views, key=lambda s: (s.epoch, s.view)).leader if views else 0
             self.outcome.faults[f"cut_{cut.shape}"] += 1
             self.weather.begin(cut, leader)
 
@@ -379,7 +386,7 @@ class Cluster:
         honest = node.index not in self.byzantine and not node.suspect
         for frame in effects.frames:
             if honest:
-                self._watch(node, frame)
+                self._watch(node, machine, frame)
             self._transmit(node, frame)
         if node.index in self.byzantine:
             for block in effects.committed:
@@ -399,17 +406,26 @@ class Cluster:
             if enough and height in self._proposed_us:
                 self.outcome.commit_us.append(self.time_us - self._proposed_us[height])
         for proof in effects.faults:
-            signer, kind, *_ = charge_of(proof)
+            signer, kind, epoch, *_ = charge_of(proof)
+            signer = self.node_of(machine, epoch, signer)
             if signer not in self.byzantine and not self.nodes[signer].suspect:
                 raise Violation(f"node {node.index} convicts honest replica {signer}: {proof}")
             self.outcome.evidence[("concealment", "vote", "commit", "proposal")[kind]] += 1
 
-    def _watch(self, node: Node, frame: Frame) -> None:
+    def node_of(self, machine: Machine, epoch: Epoch, index: ReplicaIndex) -> int:
+        """Which node that replica of an epoch is."""
+        term = machine.terms.of(epoch)
+        if term is None:
+            raise Violation(f"a message of epoch {epoch}, which its sender does not know")
+        return self.keys.index(term.validators.members[index].key)
+
+    def _watch(self, node: Node, machine: Machine, frame: Frame) -> None:
         message = decode_message(frame.type, frame.payload)
         if isinstance(message, Agree | Reply):
             height = message.height if isinstance(message, Reply) else message.certificate.height
             self.checkers.spoke_of(node.index, height, node.disk.decided)
         own = node.index
+        whose = partial(self.node_of, machine)
         signed = partial(
             self.checkers.signed, promised=node.disk.promised, first_height=node.disk.first_height
         )
@@ -418,24 +434,24 @@ class Cluster:
                 signed(own, ("P", epoch, view, height, digest))
                 signed(own, ("1", epoch, view, height, digest))
                 self._proposed_us.setdefault(height, self.time_us)
-            case PrePrepared(epoch, view, height, digest) if self._leads(node, view, height):
+            case PrePrepared(epoch, view, height, digest) if (
+                whose(epoch, machine.terms.leader(epoch, view, height)) == own
+            ):
                 signed(own, ("P", epoch, view, height, digest))
             case Prepare(epoch, view, height, digest, signer) | Collected(
                 epoch, view, height, digest, signer
-            ) if signer == own:
+            ) if whose(epoch, signer) == own:
                 signed(own, ("1", epoch, view, height, digest))
-            case Commit(epoch, view, height, digest, signer) if signer == own:
+            case Commit(epoch, view, height, digest, signer) if whose(epoch, signer) == own:
                 signed(own, ("2", epoch, view, height, digest))
-            case ViewChange(standing) if standing.signer == own:
+            case ViewChange(standing) if whose(standing.epoch, standing.signer) == own:
                 signed(own, change_of(message))
-            case NewView(_, view, height) if self._leads(node, view, height):
+            case NewView(epoch, view, height) if (
+                whose(epoch, machine.terms.leader(epoch, view, height)) == own
+            ):
                 signed(own, opening_of(message))
             case _:  # another replica's, passed on
                 pass
-
-    def _leads(self, node: Node, view: View, height: Height) -> bool:
-        machine = node.machine
-        return machine is not None and machine.engine.leader(view, height) == node.index
 
     # ------------------------------------------------------------ the network
 
@@ -443,7 +459,7 @@ class Cluster:
         for sent in (frame,) if self._tamper is None else self._tamper(node.index, frame):
             if self.recorder is not None:
                 self.recorder(node.index, sent)
-            others = (i for i in range(self.setup.n) if i != node.index)
+            others = (i for i in range(self.total) if i != node.index)
             for to in others if sent.to == "all" else sent.to:
                 self._send(node.index, to, sent.type, sent.payload)
 

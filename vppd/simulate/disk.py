@@ -216,11 +216,16 @@ class SimDisk:
         return Decision(height, row.digest, body.header, body.txs, row.certificate)
 
     def blocks_from(self, first: Height) -> Blocks | None:
-        """Answer to ``get_blocks``."""
+        """Answer to ``get_blocks``; within one epoch, whose members the asker knows."""
         last = min(self.decided, first + MAX_RANGE - 1)
         if not 0 < first <= last:
             return None
-        rows = (self.decision(height) for height in range(first, last + 1))
+        rows = [self.decision(first)]
+        for height in range(first + 1, last + 1):
+            row = self.decision(height)
+            if row.certificate.epoch != rows[0].certificate.epoch:
+                break
+            rows.append(row)
         return Blocks(tuple(DecidedBlock(d.header, d.txs, d.certificate) for d in rows))
 
     def body(self, digest: Digest) -> BodyRecord | None:

@@ -20,11 +20,12 @@ FaultSet: TypeAlias = Literal[
     "power",
     "byzantine",
     "mutation",
+    "membership",
     "all",
 ]
 FAULT_SETS: tuple[FaultSet, ...] = (
     "none", "network", "crash", "outage", "partition", "clock", "storage", "power", "byzantine",
-    "mutation", "all",
+    "mutation", "membership", "all",
 )  # fmt: skip
 HOUR_MS = 3_600_000
 DRIFT_PPM = 200
@@ -73,7 +74,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parse_sets(text: str) -> frozenset[FaultSet]:
-    """Fault sets by name, comma-separated; ``all`` leaves out ``mutation``, a smaller kind of lie.
+    """Fault sets by name, comma-separated.
+
+    ``all`` leaves out ``mutation``, a smaller kind of lie, and ``membership``, which is no fault:
+    people who add, remove and re-key nodes and change engines and numbers meanwhile.
 
     Raises:
         ValueError: names the unknown word.
@@ -85,7 +89,7 @@ def parse_sets(text: str) -> frozenset[FaultSet]:
             raise ValueError(f"unknown fault set {word!r}: one of {', '.join(FAULT_SETS)}")
         chosen |= set(match)
     if "all" in chosen:
-        chosen |= set(FAULT_SETS) - {"none", "mutation"}
+        chosen |= set(FAULT_SETS) - {"none", "mutation", "membership"}
     return frozenset(chosen)
 
 

@@ -11,7 +11,7 @@ from vppd.node.machine import Machine, Turn
 from vppd.simulate.disk import SimDisk
 from vppd.simulate.plant import node_key, sim_verify
 from vppd.simulate.workload import Member
-from vppd.types import ReplicaIndex
+from vppd.types import ZERO_DIGEST, ReplicaIndex
 
 if TYPE_CHECKING:
     from vppd.simulate.cluster import Cluster
@@ -42,6 +42,8 @@ class Node:
         genesis_ledger = Ledger.from_genesis(cluster.genesis, verify=sim_verify)
         self.disk.seed_state(genesis_ledger.entries())
         self.member = Member(index, cluster.genesis, cluster.rng)
+        if index >= len(cluster.genesis.validators):
+            self.disk.rot("it has not joined yet", ZERO_DIGEST)
 
     def start(self) -> None:
         """Power on: resume from whatever the disk kept."""
@@ -56,8 +58,8 @@ class Node:
         self.timers.clear()
         entries = sorted(disk.state.items())
         ledger = Ledger.load(
-            cluster.genesis, disk.executed, entries, disk.header(disk.executed), disk.receipts_root,
-            verify=sim_verify,
+            cluster.genesis, disk.executed, entries, disk.header(disk.executed),
+            disk.receipts_root, verify=sim_verify,
         )  # fmt: skip
         self.machine = Machine(
             cluster.genesis,
@@ -66,6 +68,7 @@ class Node:
             ledger,
             cluster.make_engine(self.index),
             cluster.make_gate,
+            cluster.keys[len(cluster.genesis.validators) :],
         )
         missed = [disk.decision(h) for h in range(disk.executed + 1, disk.decided + 1)]
         now = cluster.now(self.index)

@@ -24,6 +24,12 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     delay_us: int | None = None
     """Fixed one-way delay; ``None``: 0.2–5 ms at random."""
     faults: frozenset[FaultSet] = parse_sets("all")
+    delegates: int | None = None
+    """Producers of engine ``dpos`` among the ``n``; ``None``: all."""
+    epoch_blocks: Height = 8
+    """Heights between its elections."""
+    joiners: int = 0
+    """Further nodes that genesis does not list."""
     fail: tuple[tuple[ReplicaIndex, Ppm], ...] = ()
     """Nodes whose link fails in such a share of the heights, until the others have decided."""
     kill: tuple[tuple[ReplicaIndex, Height], ...] = ()
@@ -68,6 +74,8 @@ class Outcome(msgspec.Struct, kw_only=True):
     """Lies told by Byzantine nodes, by kind."""
     observers: int = 0
     """Nodes that ended as observers."""
+    epochs: Counter[str] = msgspec.field(default_factory=Counter)
+    """Epochs that began, by what made them; ``proposed``: changes people asked for."""
     catch_ups: int = 0
     transactions: int = 0
     trace: str = ""

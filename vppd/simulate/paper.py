@@ -111,7 +111,7 @@ def simulate_timed(setup: Setup, seed: int, wait_ms: int = WAIT_MS) -> Outcome:
 # ---------------------------------------------------------------- the protocol to the letter
 
 
-class _ForksOnly(Checkers):
+class ForksOnly(Checkers):
     """Of a protocol that promises nothing only this is asked: one block per height."""
 
     def signed(
@@ -157,7 +157,7 @@ class PublishedCluster(Cluster):
     """
 
     make_gate: ClassVar[type[Gate]] = Trusting
-    make_checkers: ClassVar[type[Checkers]] = _ForksOnly
+    make_checkers: ClassVar[type[Checkers]] = ForksOnly
 
     def __init__(
         self, setup: Setup, seed: int, tamper: Tamper | None = None,

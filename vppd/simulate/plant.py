@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 
+from msgspec.structs import replace
+
 from vppd.config.genesis import (
     AccountEntry,
     ConsensusRules,
@@ -22,6 +24,8 @@ from vppd.config.genesis import (
 from vppd.crypto import sha256
 from vppd.types import PublicKey, Role, Signature
 
+NO_ELECTION = 1_000_000
+"""Heights between elections in plants that are to have none."""
 START_UNIX_MS = 1_750_000_000_000
 SLOT_MS = 2_000
 
@@ -54,13 +58,35 @@ def meter_key(index: int) -> SimKey:
     return SimKey(f"meter {index}")
 
 
-def sim_genesis(n: int, engine: Engine, path: PathSetting = "auto", operators: int = 1) -> Genesis:
-    """Operators and DERs with 200.00 each, one tariff, slots of two seconds."""
+def sim_genesis(
+    n: int,
+    engine: Engine,
+    path: PathSetting = "auto",
+    operators: int = 1,
+    delegates: int | None = None,
+    epoch_blocks: int = NO_ELECTION,
+) -> Genesis:
+    """Operators and DERs with 200.00 each, one tariff, slots of two seconds.
+
+    Args:
+        n: nodes listed; all of them vote, but for engine ``dpos`` with fewer delegates.
+        engine: by which they decide.
+        path: where that engine has more than one.
+        operators: how many of them are.
+        delegates: producers of engine ``dpos``; ``None``: all.
+        epoch_blocks: heights between its elections.
+    """
+    rules = ConsensusRules(engine=engine, path=path, idle_block_interval_ms=5_000)
+    named = f"simulated plant n={n} engine={engine} {path} {operators}"
+    if engine == "dpos":
+        dpos = replace(rules.dpos, delegates=delegates or n)
+        rules = replace(rules, dpos=dpos, epoch_blocks=epoch_blocks)
+        named += f" {delegates} {epoch_blocks}"
     names = [f"op-{i}" if i < operators else f"der-{i}" for i in range(n)]
     return Genesis(
         name="simulated",
-        digest=sha256(f"simulated plant n={n} engine={engine} {path} {operators}".encode()),
-        consensus=ConsensusRules(engine=engine, path=path, idle_block_interval_ms=5_000),
+        digest=sha256(named.encode()),
+        consensus=rules,
         market=MarketRulesSection(
             origin_ms=START_UNIX_MS,
             slot_ms=SLOT_MS,

@@ -18,6 +18,7 @@ from vppd.consensus.boundary import (
     BodyRecord,
     Decision,
     DecisionRecord,
+    Drawn,
     EngineStatus,
     Fired,
     Input,
@@ -55,7 +56,7 @@ from vppd.consensus.signing import TAG_COMMIT, TAG_VOTE, sign_bytes
 from vppd.consensus.validators import ValidatorSet
 from vppd.header import decode_header
 from vppd.net.gate import BadSignature, Gate
-from vppd.types import Digest, Epoch, Height, Mode, ReplicaIndex, Signature, View
+from vppd.types import ZERO_DIGEST, Digest, Epoch, Height, Mode, ReplicaIndex, Signature, View
 
 OPERATOR: ReplicaIndex = 0
 """The fixed leader of the published protocol."""
@@ -147,6 +148,8 @@ class Published:
                     elif timer == Timer(TimerKind.GRACE, self._head.height + 1):
                         self._slow = True
                         self._pre_prepare()
+                case Drawn():
+                    pass  # the paper knows no lost memory
                 case _:  # pragma: no cover
                     assert_never(item)
         while self._advance():
@@ -180,6 +183,7 @@ class Published:
         return EngineStatus(
             engine="bncm-paper", epoch=0, view=0, mode=Mode.NORMAL, leader=OPERATOR,
             decided=head.height, head=head.digest, applied=self._ready, voting=True, observer="",
+            nonce=ZERO_DIGEST,
             view_changes=0, view_triggers=(), stuck_ms=None, ahead_ms=None, evidence=0,
             byzantine_tolerance=0, quorum_slack=self._n - 2 * self._f - 1, view_slack=0,
             fast_slack=0, path="collect", decisions=tuple(sorted(self._ways.items())),

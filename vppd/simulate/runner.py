@@ -26,6 +26,8 @@ class Report(msgspec.Struct, kw_only=True):
 
     engine: str
     path: str
+    finality: str
+    """``locked``, or ``paper-majority``: the rule of P4."""
     n: int
     seeds: list[int]
     """First and last seed, both included."""
@@ -96,11 +98,12 @@ class Tally:
         replay: the command that replays a seed, with ``{seed}`` where its number goes.
         jobs: processes that ran at once.
         names: of engine and path, where they are other than those of ``setup``.
+        finality: what makes a block final.
     """
 
     def __init__(
         self, setup: Setup, seeds: Sequence[int], replay: str, jobs: int,
-        names: tuple[str, str] | None = None,
+        names: tuple[str, str] | None = None, finality: str = "locked",
     ) -> None:  # fmt: skip
         self._started = time.perf_counter()
         self._replay = replay
@@ -118,7 +121,8 @@ class Tally:
         self._bytes = 0
         self._decided = 0
         engine, path = names or (setup.engine, setup.path)
-        self.report = Report(engine=engine, path=path, n=setup.n, seeds=[seeds[0], seeds[-1]])
+        span = [seeds[0], seeds[-1]]
+        self.report = Report(engine=engine, path=path, finality=finality, n=setup.n, seeds=span)
 
     def add(self, outcome: Outcome) -> None:
         """Take one outcome."""

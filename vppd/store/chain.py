@@ -20,13 +20,21 @@ from typing import Self, TypeVar
 
 from vppd.codec import Malformed
 from vppd.consensus.boundary import BodyRecord, Record
-from vppd.consensus.messages import Certificate, DecidedBlock
+from vppd.consensus.messages import Certificate, DecidedBlock, EraLink
+from vppd.era import Era
 from vppd.errors import LocalFault, UserError
 from vppd.store import reader
 from vppd.store.connection import SqliteThread
 from vppd.store.guard import Guard, Mark
 from vppd.store.lock import StoreLock
-from vppd.store.rows import ExecutionRow, Resume, StoredExecution, TxLocation
+from vppd.store.rows import (
+    Base,
+    Certified,
+    ExecutionRow,
+    Resume,
+    StoredExecution,
+    TxLocation,
+)
 from vppd.store.safety import SafetyRow
 from vppd.store.schema import (
     MISTYPED,
@@ -221,6 +229,30 @@ class ChainStore:
             await self._on_writer(lambda c: self._writer.seed(c, pairs))
             self._seeded = True
 
+    async def install(self, base: Base, entries: Iterable[tuple[bytes, bytes]]) -> None:
+        """Begin with a verified snapshot instead of genesis: one synced transaction.
+
+        Args:
+            base: the snapshot's block, what proves its state, and the epochs up to it.
+            entries: the whole state after that block.
+
+        Raises:
+            LocalFault: something was decided here before, or it is not durable.
+        """
+        pairs = list(entries)
+        await self._on_writer(lambda c: self._writer.install(c, base, pairs))
+        self._decided = self._executed = self._writer.decided
+        self._seeded = True
+
+    async def prune(self, through: Height) -> None:
+        """Remove transactions, receipts and their index up to a height that is executed on disk.
+
+        Raises:
+            LocalFault: it is not, or it is the last one; or the disk failed.
+        """
+        await self._flush()
+        await self._on_writer(lambda c: self._writer.prune(c, through))
+
     async def _write(self, records: Sequence[Record]) -> None:
         rows, self._queue = self._queue, []
         self._disarm()
@@ -288,6 +320,26 @@ class ChainStore:
         At least one, if there is one.
         """
         return await self._read(lambda c: reader.blocks_from(c, first, max_bytes))
+
+    async def first_block(self) -> Height:
+        """The lowest height whose transactions are here: 1, unless pruned or begun later."""
+        return await self._read(reader.first_block)
+
+    async def base(self) -> Height:
+        """The height this store begins with instead of genesis; 0: it begins with genesis."""
+        return await self._read(reader.base)
+
+    async def certified(self, height: Height) -> Certified | None:
+        """Header and certificate of a decided height, also where it is pruned."""
+        return await self._read(lambda c: reader.certified(c, height))
+
+    async def eras(self) -> tuple[Era, ...]:
+        """Every era after genesis that is known, ascending."""
+        return await self._read(reader.eras)
+
+    async def era_links(self, epoch: int, max_bytes: int) -> tuple[EraLink, ...]:
+        """Proof of each epoch from ``epoch`` on, as many as fit."""
+        return await self._read(lambda c: reader.era_links(c, epoch, max_bytes))
 
     async def body(self, digest: Digest) -> BodyRecord | None:
         """A body by digest, decided or not."""

@@ -5,18 +5,22 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 
-from vppd.codec import Decoder, Malformed
+from vppd.codec import Decoder, Malformed, encode
 from vppd.consensus.boundary import BodyRecord, DecisionRecord, EvidenceRecord, Record
 from vppd.consensus.evidence import CHARGES_PER_SIGNER, charge_of
-from vppd.consensus.messages import Certificate, DecidedBlock
+from vppd.consensus.messages import Certificate, DecidedBlock, EraLink
 from vppd.crypto import sha256
+from vppd.era import Era
 from vppd.header import decode_header
 from vppd.merkle import merkle_root
 from vppd.store.rows import (
+    PRUNED,
+    Certified,
     Resume,
     StoredExecution,
     TxLocation,
     decode_certificate,
+    decode_era,
     decode_list,
 )
 from vppd.store.safety import SafetyRow, body_of
@@ -52,8 +56,109 @@ def seeded(connection: sqlite3.Connection) -> bool:
     return connection.execute(query).fetchone() is not None
 
 
+def base(connection: sqlite3.Connection) -> Height:
+    """The height this store begins with instead of genesis; 0: it begins with genesis."""
+    if not _has(connection, "base"):
+        return 0
+    return _height(connection, "SELECT coalesce(max(height), 0) FROM base")
+
+
+def after_base(connection: sqlite3.Connection) -> Certified | None:
+    """Header and certificate of the height after the base, as they came with it.
+
+    Raises:
+        Malformed: damaged.
+    """
+    if not _has(connection, "base"):
+        return None
+    row = connection.execute("SELECT header, certificate FROM base").fetchone()
+    return None if row is None else Certified(row[0], decode_certificate(row[1]))
+
+
+def pruned(connection: sqlite3.Connection) -> Height:
+    """Up to here transactions and receipts have been removed; 0: none have."""
+    if not _has(connection, "pruned"):
+        return 0
+    return _height(connection, "SELECT coalesce(max(through), 0) FROM pruned")
+
+
+def first_block(connection: sqlite3.Connection) -> Height:
+    """The lowest height whose transactions are here."""
+    return max(base(connection), pruned(connection)) + 1
+
+
+def _has(connection: sqlite3.Connection, table: str) -> bool:
+    """Whether the file has this table; versions 1 and 2 lack some."""
+    query = "SELECT 1 FROM sqlite_master WHERE name = ?"
+    return connection.execute(query, (table,)).fetchone() is not None
+
+
+def certified(connection: sqlite3.Connection, height: Height) -> Certified | None:
+    """Header and certificate of a decided height, also where it is pruned.
+
+    Raises:
+        Malformed: damaged.
+    """
+    row = connection.execute(
+        "SELECT digest, header, certificate FROM decisions JOIN bodies USING (digest) "
+        "WHERE decisions.height = ?",
+        (height,),
+    ).fetchone()
+    if row is None:
+        return None
+    digest, header, raw = row
+    if sha256(header) != digest:
+        raise Malformed(f"the header {digest.hex()[:16]} is damaged")
+    return Certified(header, decode_certificate(raw))
+
+
+def eras(connection: sqlite3.Connection) -> tuple[Era, ...]:
+    """Every era after genesis that is known, ascending.
+
+    Raises:
+        Malformed: damaged.
+    """
+    if not _has(connection, "eras"):
+        return ()
+    found: list[Era] = []
+    rows = connection.execute("SELECT epoch, first, record FROM eras ORDER BY epoch")
+    for epoch, first, record in rows:
+        era = decode_era(record)
+        if (era.epoch, era.first) != (epoch, first) or epoch != len(found) + 1:
+            raise Malformed(f"the record of epoch {epoch} is damaged")
+        found.append(era)
+    return tuple(found)
+
+
+def era_links(connection: sqlite3.Connection, epoch: int, max_bytes: int) -> tuple[EraLink, ...]:
+    """Steps into ``epoch`` and those after it whose last header is decided, as many as fit.
+
+    Raises:
+        Malformed: damaged.
+    """
+    found: list[EraLink] = []
+    for era in eras(connection)[max(epoch, 1) - 1 :]:
+        last = certified(connection, era.first - 1) or _link(connection, era.epoch)
+        if last is None:
+            break
+        link = EraLink(era, *last)
+        max_bytes -= len(encode(link))
+        if max_bytes < 0:
+            break
+        found.append(link)
+    return tuple(found)
+
+
+def _link(connection: sqlite3.Connection, epoch: int) -> Certified | None:
+    """The last header before an epoch, where it lies below the base."""
+    row = connection.execute(
+        "SELECT header, certificate FROM links WHERE epoch = ?", (epoch,)
+    ).fetchone()
+    return None if row is None else Certified(row[0], decode_certificate(row[1]))
+
+
 def body(connection: sqlite3.Connection, digest: Digest) -> BodyRecord | None:
-    """A body by digest, decided or not.
+    """A body by digest, decided or not; ``None``: not here, or its transactions are not.
 
     Raises:
         Malformed: damaged.
@@ -61,7 +166,7 @@ def body(connection: sqlite3.Connection, digest: Digest) -> BodyRecord | None:
     row = connection.execute(
         "SELECT height, view, header, txs, proposal_sig FROM bodies WHERE digest = ?", (digest,)
     ).fetchone()
-    if row is None:
+    if row is None or row[3] == PRUNED:
         return None
     height, view, header, encoded, proposal_sig = row
     txs = _intact(digest, header, encoded)
@@ -98,7 +203,8 @@ def blocks_from(
 ) -> tuple[DecidedBlock, ...]:
     """Consecutive decided blocks whose ``Blocks`` message stays within ``max_bytes``, or one.
 
-    Ends at a gap, which only damage can leave: what lies beyond cannot be told to follow.
+    None if ``first`` is pruned. Ends at a gap, which only damage can leave: what lies beyond cannot
+    be told to follow.
 
     Raises:
         Malformed: damaged.
@@ -111,6 +217,8 @@ def blocks_from(
     found: list[DecidedBlock] = []
     room = max_bytes - _BLOCKS_BYTES
     for digest, header, txs, raw in rows:
+        if txs == PRUNED:
+            break
         room -= _BLOCK_BYTES + len(header) + len(txs) + len(raw)
         if found and room < 0:
             break
@@ -175,7 +283,8 @@ def resume(connection: sqlite3.Connection) -> Resume:
     last = connection.execute(
         "SELECT digest, certificate FROM decisions WHERE height = ?", (height,)
     ).fetchone()
-    decisions: list[Record] = []
+    bodies: list[Record] = []
+    decisions: list[DecisionRecord] = []
     wanted: dict[Digest, None] = {}
     if last is not None:
         digest, encoded = last
@@ -183,15 +292,17 @@ def resume(connection: sqlite3.Connection) -> Resume:
             row = DecisionRecord(height, digest, decode_certificate(encoded))
             if (row.certificate.height, row.certificate.digest) != (height, digest):
                 raise Malformed(f"the certificate of height {height} is for another block")
-            if body(connection, digest) is None:
+            head = body(connection, digest) or _bare(connection, height)
+            if head is None:
                 raise Malformed(f"the body of decided height {height} is missing")
+        bodies.append(head)
         decisions.append(row)
-        wanted[digest] = None
     for slot in slots:
         referred = body_of(slot)
         if referred is not None:
             wanted[referred[1]] = None
-    bodies: list[Record] = []
+    for held in decisions:
+        wanted.pop(held.digest, None)
     with reading("the blocks of the safety record"):
         for digest in wanted:
             found = body(connection, digest)
@@ -200,6 +311,15 @@ def resume(connection: sqlite3.Connection) -> Resume:
     with reading("the evidence"):
         proof = evidence(connection)
     return Resume((*bodies, *decisions, *slots, *proof), height, executed(connection))
+
+
+def _bare(connection: sqlite3.Connection, height: Height) -> BodyRecord | None:
+    """The block a store begins with: its header is all there is, and all that is needed of it."""
+    last = certified(connection, height)
+    if last is None or base(connection) != height:
+        return None
+    at = last.certificate
+    return BodyRecord(at.digest, height, at.view, last.header, (), b"")
 
 
 def dangling(connection: sqlite3.Connection, safety: SafetyRow) -> str:

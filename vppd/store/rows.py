@@ -7,12 +7,16 @@ from typing import NamedTuple
 
 from vppd.codec import Decoder
 from vppd.consensus.boundary import Record
-from vppd.consensus.messages import Certificate
+from vppd.consensus.messages import Certificate, EraLink
+from vppd.era import Era
 from vppd.types import Digest, Height, TimeMs
 
 decode_list = Decoder(tuple[bytes, ...])
 """Transactions of a body, receipts of an execution."""
 decode_certificate = Decoder(Certificate)
+decode_era = Decoder(Era)
+PRUNED = b""
+"""Stands for the transactions of a body that are not here; those of an empty block are ``[]``."""
 
 
 class Resume(NamedTuple):
@@ -40,6 +44,8 @@ class ExecutionRow(NamedTuple):
     next_due_ms: TimeMs | None
     refused: tuple[int, ...] = ()
     """Positions of transactions that did not use their nonce; they are not indexed."""
+    era: Era | None = None
+    """That this block scheduled."""
 
     def places(self) -> Iterator[tuple[Digest, int]]:
         """Transactions to be found by id, with their positions."""
@@ -56,6 +62,26 @@ class StoredExecution(NamedTuple):
     receipts_root: Digest
     receipts: tuple[bytes, ...]
     next_due_ms: TimeMs | None
+
+
+class Certified(NamedTuple):
+    """A header and what decided it."""
+
+    header: bytes
+    certificate: Certificate
+
+
+class Base(NamedTuple):
+    """A certified snapshot that a store begins with instead of genesis."""
+
+    block: Certified
+    """At the snapshot's height."""
+    following: Certified
+    """At the next height: has the roots after the snapshot's."""
+    links: tuple[EraLink, ...]
+    """From genesis to the latest epoch known, ascending."""
+    next_due_ms: TimeMs | None
+    """As the ledger of that state computes it."""
 
 
 class TxLocation(NamedTuple):

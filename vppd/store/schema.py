@@ -15,7 +15,7 @@ from vppd.codec import Malformed
 from vppd.errors import LocalFault, UserError
 from vppd.types import Digest
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 APPLICATION_ID = 0x76707064
 """``vppd`` in the file's header: this is not just any SQLite database."""
 
@@ -26,8 +26,16 @@ SYNCHRONOUS: dict[Synchronous, int] = {"off": 0, "normal": 1, "full": 2}
 
 MISTYPED = (TypeError, ValueError, OverflowError, struct.error)
 """What reading a rotten row raises: its columns may hold any type, its text any bytes."""
-_ADDED = ("evidence", "new_views")
-"""How the names begin that version 1 did not have."""
+_ADDED = {1: ("evidence", "new_views"), 2: ("base", "pruned", "eras", "links")}
+"""How the names begin that this version and those before it did not have."""
+_CHANGED = (
+    "bodies_no_update",
+    "decisions_in_order",
+    "executions_in_order",
+    "executions_no_delete",
+    "transactions_no_delete",
+)
+"""Triggers of versions 1 and 2 that knew of no base and no pruning."""
 _CREATES = re.compile(r"^CREATE (?:TABLE|INDEX|TRIGGER) (\w+)", re.MULTILINE)
 _NOT_OURS = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
 """Primary result codes of a file that is damaged, no database, or without our tables."""
@@ -44,20 +52,26 @@ def lay_out(connection: sqlite3.Connection, chain_id: Digest) -> None:
     )
 
 
-def upgrade(connection: sqlite3.Connection) -> None:
+def upgrade(connection: sqlite3.Connection, version: int) -> None:
     """Bring the file of an older vppd to this build's layout; the caller has begun a transaction.
 
     Version 2 added ``new_views``, and ``evidence`` as far as late builds of version 1 had none.
+    Version 3 added ``base``, ``pruned``, ``eras`` and ``links``, and triggers that know of them. No
+    row is touched.
 
     Raises:
         Malformed: it has tables that came later than its version says.
     """
     layout = _layout()
     present = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-    if "new_views" in present:
-        raise Malformed("it says schema version 1 and has tables of a later one")
+    if "eras" in present or (version == 1 and "new_views" in present):
+        raise Malformed(f"it says schema version {version} and has tables of a later one")
+    added = tuple(name for at, names in _ADDED.items() if at >= version for name in names)
     for name, statement in layout.items():
-        if name not in present and name.startswith(_ADDED):
+        if name in _CHANGED and name in present:
+            connection.execute(f"DROP TRIGGER {name}")
+            connection.execute(statement)
+        elif name not in present and name.startswith(added):
             connection.execute(statement)
     connection.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", (SCHEMA_VERSION,))
 

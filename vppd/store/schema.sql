@@ -1,7 +1,9 @@
--- chain.db, schema version 2. SQLite is the truth: nothing here is kept a second time elsewhere.
+-- chain.db, schema version 3. SQLite is the truth: nothing here is kept a second time elsewhere.
 --
 -- What was decided is append-only for every connection: triggers refuse to change or remove it.
 -- Conflict clauses (REPLACE) delete rows without firing delete triggers, so inserts are guarded too.
+-- Pruning is the one way to remove anything: it raises the mark in `pruned`, and the triggers let go
+-- of what lies at or below it.
 
 CREATE TABLE meta (
     key   TEXT PRIMARY KEY,
@@ -27,7 +29,8 @@ CREATE TABLE new_views (
 ) STRICT;
 
 -- Block bodies by digest, each written once. Every body at or below the last decided height is a
--- decided one: losing bodies go in the transaction that stores the decision.
+-- decided one: losing bodies go in the transaction that stores the decision. `txs` is x'' where the
+-- transactions are gone (pruned) or never were here (the base); a block without any has x'90'.
 CREATE TABLE bodies (
     id           INTEGER PRIMARY KEY,
     digest       BLOB NOT NULL UNIQUE CHECK (length(digest) = 32),
@@ -52,6 +55,36 @@ CREATE TABLE executions (
     receipts_root BLOB NOT NULL CHECK (length(receipts_root) = 32),
     receipts      BLOB NOT NULL,
     next_due_ms   INTEGER
+) STRICT;
+
+-- Where the chain begins here, if not at genesis: the snapshot after this height was installed. Header
+-- and certificate are those of the height after it; that header carries the roots after the base.
+CREATE TABLE base (
+    id          INTEGER PRIMARY KEY CHECK (id = 1),
+    height      INTEGER NOT NULL CHECK (height > 0),
+    header      BLOB NOT NULL,
+    certificate BLOB NOT NULL
+) STRICT;
+
+-- Up to this height transactions, receipts and the index of transactions have been removed; headers
+-- and certificates stay.
+CREATE TABLE pruned (
+    id      INTEGER PRIMARY KEY CHECK (id = 1),
+    through INTEGER NOT NULL CHECK (through > 0)
+) STRICT;
+
+-- Every era that executing a block has scheduled, by epoch; never pruned. Epoch 0 is genesis.
+CREATE TABLE eras (
+    epoch  INTEGER PRIMARY KEY CHECK (epoch > 0),
+    first  INTEGER NOT NULL CHECK (first > 1),
+    record BLOB NOT NULL
+) STRICT;
+
+-- The last header before an era, with its certificate, where it lies below the base.
+CREATE TABLE links (
+    epoch       INTEGER PRIMARY KEY CHECK (epoch > 0),
+    header      BLOB NOT NULL,
+    certificate BLOB NOT NULL
 ) STRICT;
 
 -- Where a transaction was executed first.
@@ -90,6 +123,9 @@ WHEN EXISTS (SELECT 1 FROM bodies WHERE digest = NEW.digest OR id = NEW.id)
 BEGIN SELECT RAISE(IGNORE); END;
 
 CREATE TRIGGER bodies_no_update BEFORE UPDATE ON bodies
+WHEN OLD.height > coalesce((SELECT through FROM pruned), 0) OR NEW.txs <> x''
+  OR (NEW.id, NEW.digest, NEW.height, NEW.view, NEW.header)
+     <> (OLD.id, OLD.digest, OLD.height, OLD.view, OLD.header)
 BEGIN SELECT RAISE(ABORT, 'a block body is never changed'); END;
 
 CREATE TRIGGER bodies_no_delete BEFORE DELETE ON bodies
@@ -97,7 +133,7 @@ WHEN EXISTS (SELECT 1 FROM decisions WHERE height = OLD.height AND digest = OLD.
 BEGIN SELECT RAISE(ABORT, 'the body of a decided block is never removed'); END;
 
 CREATE TRIGGER decisions_in_order BEFORE INSERT ON decisions
-WHEN NEW.height <> (SELECT coalesce(max(height), 0) + 1 FROM decisions)
+WHEN NEW.height <> (SELECT coalesce(max(height), (SELECT height - 1 FROM base), 0) + 1 FROM decisions)
 BEGIN SELECT RAISE(ABORT, 'decisions are appended height by height, once'); END;
 
 CREATE TRIGGER decisions_with_body BEFORE INSERT ON decisions
@@ -111,7 +147,7 @@ CREATE TRIGGER decisions_no_delete BEFORE DELETE ON decisions
 BEGIN SELECT RAISE(ABORT, 'a decision is never removed'); END;
 
 CREATE TRIGGER executions_in_order BEFORE INSERT ON executions
-WHEN NEW.height <> (SELECT coalesce(max(height), 0) + 1 FROM executions)
+WHEN NEW.height <> (SELECT coalesce(max(height), (SELECT height - 1 FROM base), 0) + 1 FROM executions)
 BEGIN SELECT RAISE(ABORT, 'executions are appended height by height, once'); END;
 
 CREATE TRIGGER executions_of_decided BEFORE INSERT ON executions
@@ -122,6 +158,7 @@ CREATE TRIGGER executions_no_update BEFORE UPDATE ON executions
 BEGIN SELECT RAISE(ABORT, 'an execution is never changed'); END;
 
 CREATE TRIGGER executions_no_delete BEFORE DELETE ON executions
+WHEN OLD.height > coalesce((SELECT through FROM pruned), 0)
 BEGIN SELECT RAISE(ABORT, 'an execution is never removed'); END;
 
 CREATE TRIGGER evidence_once BEFORE INSERT ON evidence
@@ -143,4 +180,48 @@ CREATE TRIGGER transactions_no_update BEFORE UPDATE ON transactions
 BEGIN SELECT RAISE(ABORT, 'the place of a transaction is never changed'); END;
 
 CREATE TRIGGER transactions_no_delete BEFORE DELETE ON transactions
+WHEN OLD.height > coalesce((SELECT through FROM pruned), 0)
 BEGIN SELECT RAISE(ABORT, 'the place of a transaction is never removed'); END;
+
+CREATE TRIGGER base_first BEFORE INSERT ON base
+WHEN EXISTS (SELECT 1 FROM base) OR EXISTS (SELECT 1 FROM decisions)
+BEGIN SELECT RAISE(ABORT, 'a base comes before everything else, once'); END;
+
+CREATE TRIGGER base_no_update BEFORE UPDATE ON base
+BEGIN SELECT RAISE(ABORT, 'the base is never changed'); END;
+
+CREATE TRIGGER base_no_delete BEFORE DELETE ON base
+BEGIN SELECT RAISE(ABORT, 'the base is never removed'); END;
+
+CREATE TRIGGER pruned_once BEFORE INSERT ON pruned
+WHEN EXISTS (SELECT 1 FROM pruned)
+  OR NEW.through >= (SELECT coalesce(max(height), 0) FROM executions)
+BEGIN SELECT RAISE(ABORT, 'only what was executed before the last block is pruned'); END;
+
+CREATE TRIGGER pruned_only_rises BEFORE UPDATE ON pruned
+WHEN NEW.id <> OLD.id OR NEW.through < OLD.through
+  OR NEW.through >= (SELECT coalesce(max(height), 0) FROM executions)
+BEGIN SELECT RAISE(ABORT, 'only what was executed before the last block is pruned'); END;
+
+CREATE TRIGGER pruned_no_delete BEFORE DELETE ON pruned
+BEGIN SELECT RAISE(ABORT, 'what was pruned stays so'); END;
+
+CREATE TRIGGER eras_in_order BEFORE INSERT ON eras
+WHEN NEW.epoch <> (SELECT coalesce(max(epoch), 0) + 1 FROM eras)
+BEGIN SELECT RAISE(ABORT, 'eras are appended epoch by epoch, once'); END;
+
+CREATE TRIGGER eras_no_update BEFORE UPDATE ON eras
+BEGIN SELECT RAISE(ABORT, 'an era is never changed'); END;
+
+CREATE TRIGGER eras_no_delete BEFORE DELETE ON eras
+BEGIN SELECT RAISE(ABORT, 'an era is never removed'); END;
+
+CREATE TRIGGER links_with_base BEFORE INSERT ON links
+WHEN EXISTS (SELECT 1 FROM links WHERE epoch = NEW.epoch) OR EXISTS (SELECT 1 FROM decisions)
+BEGIN SELECT RAISE(ABORT, 'links come with the base, once'); END;
+
+CREATE TRIGGER links_no_update BEFORE UPDATE ON links
+BEGIN SELECT RAISE(ABORT, 'a link is never changed'); END;
+
+CREATE TRIGGER links_no_delete BEFORE DELETE ON links
+BEGIN SELECT RAISE(ABORT, 'a link is never removed'); END;

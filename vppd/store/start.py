@@ -68,7 +68,7 @@ def prepare(
     if not checkpoint(connection):
         raise busy(path, "it is being read, so that its log cannot be emptied")
     if version < SCHEMA_VERSION:
-        _upgrade(connection, path)
+        _upgrade(connection, path, version)
     with reading("the last decision"):
         decided = reader.decided(connection)
     row = _judge(connection, path, decided, lost)
@@ -118,12 +118,12 @@ def _lost_of_log(path: Path) -> int:
     return lost
 
 
-def _upgrade(connection: sqlite3.Connection, path: Path) -> None:
-    """Version 1 had no guard; from now on one that is missing is a loss."""
-    if not guard_file(path).exists():
+def _upgrade(connection: sqlite3.Connection, path: Path, version: int) -> None:
+    """Version 1 had no guard; from then on one that is missing is a loss."""
+    if version == 1 and not guard_file(path).exists():
         Guard.create(path).close()
     with transaction(connection):
-        upgrade(connection)
+        upgrade(connection, version)
 
 
 # ---------------------------------------------------------------- judging
@@ -260,7 +260,7 @@ def mark_observer(path: Path, chain_id: Digest, why: str) -> ObserverRecord:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         if version < SCHEMA_VERSION:
-            _upgrade(connection, path)
+            _upgrade(connection, path, version)
         row, _ = _load(connection)
         observer = observer_record(why)
         made = _begin_again(connection, path, observer, row)

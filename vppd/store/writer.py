@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import assert_never
 
-from vppd.codec import encode
+from vppd.codec import Malformed, encode
 from vppd.consensus.boundary import (
     BodyRecord,
     DecisionRecord,
@@ -26,11 +26,15 @@ from vppd.consensus.boundary import (
     VoteRecord,
 )
 from vppd.consensus.evidence import charge_of
+from vppd.era import Era
 from vppd.errors import LocalFault
+from vppd.header import decode_header
+from vppd.ledger.transaction import transaction_id
+from vppd.store import reader
 from vppd.store.guard import Guard, Mark
-from vppd.store.rows import ExecutionRow
+from vppd.store.rows import PRUNED, Base, ExecutionRow, decode_list
 from vppd.store.safety import SafetyRow
-from vppd.types import Height
+from vppd.types import Digest, Height
 
 
 @contextmanager
@@ -82,6 +86,71 @@ class Writer:
         with self._transaction(connection):
             connection.executemany("INSERT INTO state (key, value) VALUES (?, ?)", entries)
             connection.execute("INSERT INTO meta (key, value) VALUES ('genesis_state', 1)")
+
+    def install(
+        self,
+        connection: sqlite3.Connection,
+        base: Base,
+        entries: Iterable[tuple[bytes, bytes]],
+    ) -> Height:
+        """Begin with a snapshot instead of genesis, in one transaction; its height.
+
+        The caller has verified all of it.
+
+        Raises:
+            LocalFault: something was decided here before.
+        """
+        header = decode_header(base.block.header)
+        after = decode_header(base.following.header)
+        height, digest = header.height, header.digest()
+        if self.decided:
+            raise LocalFault(f"a snapshot for a store that has height {self.decided}")
+        with self._transaction(connection):
+            connection.execute(
+                "INSERT INTO base (id, height, header, certificate) VALUES (1, ?, ?, ?)",
+                (height, base.following.header, encode(base.following.certificate)),
+            )
+            for era, last, certificate in ((e.era, e.header, e.certificate) for e in base.links):
+                _insert_era(connection, era)
+                if era.first <= height:
+                    connection.execute(
+                        "INSERT INTO links (epoch, header, certificate) VALUES (?, ?, ?)",
+                        (era.epoch, last, encode(certificate)),
+                    )
+            connection.execute("DELETE FROM bodies WHERE height <= ?", (height,))
+            connection.execute(
+                "INSERT INTO bodies (digest, height, view, header, txs, proposal_sig) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                (digest, height, base.block.certificate.view, base.block.header, PRUNED, b""),
+            )
+            connection.execute(
+                "INSERT INTO decisions (height, digest, certificate) VALUES (?, ?, ?)",
+                (height, digest, encode(base.block.certificate)),
+            )
+            connection.execute(
+                "INSERT INTO executions "
+                "(height, state_root, receipts_root, receipts, next_due_ms) VALUES (?, ?, ?, ?, ?)",
+                (height, after.state_root, after.receipts_root, encode(()), base.next_due_ms),
+            )
+            connection.execute("DELETE FROM state")
+            connection.executemany("INSERT INTO state (key, value) VALUES (?, ?)", entries)
+            connection.execute(
+                "INSERT OR IGNORE INTO meta (key, value) VALUES ('genesis_state', 1)"
+            )
+        self._note(height)
+        self.decided = height
+        return height
+
+    def prune(self, connection: sqlite3.Connection, through: Height) -> int:
+        """Remove transactions, receipts and index up to a height, in one transaction.
+
+        Headers and certificates stay. Small pieces are the caller's business.
+
+        Returns:
+            Heights that had anything to remove.
+        """
+        with self._transaction(connection):
+            return prune(connection, through)
 
     def write(
         self,
@@ -185,3 +254,51 @@ def _insert_execution(connection: sqlite3.Connection, row: ExecutionRow) -> None
     connection.executemany(
         "DELETE FROM state WHERE key = ?", [(key,) for key, value in row.changes if value is None]
     )
+    if row.era is not None:
+        _insert_era(connection, row.era)
+
+
+def _insert_era(connection: sqlite3.Connection, era: Era) -> None:
+    connection.execute(
+        "INSERT INTO eras (epoch, first, record) VALUES (?, ?, ?)",
+        (era.epoch, era.first, encode(era)),
+    )
+
+
+def prune(connection: sqlite3.Connection, through: Height) -> int:
+    """Remove transactions, receipts and index up to ``through``, in the transaction under way.
+
+    Returns:
+        Heights that had anything to remove.
+    """
+    first = reader.first_block(connection)
+    if through < first:
+        return 0
+    if reader.pruned(connection):
+        connection.execute("UPDATE pruned SET through = ?", (through,))
+    else:
+        connection.execute("INSERT INTO pruned (id, through) VALUES (1, ?)", (through,))
+    rows = connection.execute(
+        "SELECT id, height, txs FROM bodies WHERE height BETWEEN ? AND ?", (first, through)
+    ).fetchall()
+    for row, height, txs in rows:
+        connection.executemany(
+            "DELETE FROM transactions WHERE id = ? AND height = ?",
+            [(tx_id, height) for tx_id in _ids(txs)],
+        )
+        connection.execute(
+            "UPDATE bodies SET txs = ?, proposal_sig = ? WHERE id = ?", (PRUNED, b"", row)
+        )
+    connection.execute("DELETE FROM executions WHERE height <= ?", (through,))
+    return len(rows)
+
+
+def _ids(txs: bytes) -> list[Digest]:
+    """Ids of what is a transaction in an encoded body."""
+    found: list[Digest] = []
+    for raw in decode_list(txs):
+        try:
+            found.append(transaction_id(raw))
+        except Malformed:
+            continue  # it was refused, and is in no index
+    return found

@@ -1,0 +1,110 @@
+"""The epochs of a chain as they follow from genesis, to check what was signed in each.
+
+Each era is vouched for by the one before: the header of its last height names the hash of the next
+validators, engine and first height included, and carries a certificate (protocol.md, §10).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable
+
+from vppd.codec import Malformed
+from vppd.config.genesis import Genesis
+from vppd.consensus.certificate import check_certificate
+from vppd.consensus.messages import Certificate, EraLink
+from vppd.consensus.terms import Term, founding_term, term_of
+from vppd.crypto import Verify
+from vppd.era import Era
+from vppd.header import Header, decode_header
+from vppd.types import Epoch, Height
+
+
+class Epochs:
+    """Every term from genesis on.
+
+    Args:
+        genesis: the chain.
+        eras: those after it, ascending.
+
+    Raises:
+        Malformed: they do not follow each other.
+    """
+
+    __slots__ = ("_firsts", "_genesis", "_terms")
+
+    def __init__(self, genesis: Genesis, eras: Iterable[Era] = ()) -> None:
+        self._genesis = genesis
+        self._terms = [founding_term(genesis)]
+        self._firsts: list[Height] = [1]
+        for era in eras:
+            self.add(era)
+
+    @property
+    def latest(self) -> Epoch:
+        """The last one known."""
+        return len(self._terms) - 1
+
+    def at(self, height: Height) -> Term:
+        """The term in force at a height, from 1 on."""
+        return self._terms[bisect_right(self._firsts, height) - 1]
+
+    def add(self, era: Era) -> None:
+        """Learn of the next era.
+
+        Raises:
+            Malformed: it is not the next one, or nobody could vote in it.
+        """
+        if era.epoch != len(self._terms) or era.first <= self._firsts[-1]:
+            raise Malformed(
+                f"epoch {era.epoch} from height {era.first} after epoch {self.latest} from height "
+                f"{self._firsts[-1]}"
+            )
+        try:
+            term = term_of(era, self._genesis)
+        except ValueError as err:
+            raise Malformed(f"epoch {era.epoch}: {err}") from err
+        self._terms.append(term)
+        self._firsts.append(era.first)
+
+    def check_decided(self, raw: bytes, certificate: Certificate, verify: Verify) -> Header:
+        """The header that a certificate decides, by the rules of its height.
+
+        Raises:
+            Malformed: it does not.
+        """
+        header = decode_header(raw)
+        at = (header.digest(), header.height)
+        if header.chain_id != self._genesis.digest or header.height < 1:
+            raise Malformed(f"a header of height {header.height} that is not this chain's")
+        if (certificate.digest, certificate.height) != at:
+            raise Malformed(f"header {header.height} with the certificate of another block")
+        term = self.at(header.height)
+        if header.epoch != term.epoch:
+            raise Malformed(
+                f"header {header.height} of epoch {header.epoch}, in force is {term.epoch}"
+            )
+        if certificate.kind not in term.decisive:
+            raise Malformed(f"certificate kind {certificate.kind} decides nothing")
+        check_certificate(certificate, term.validators, self._genesis.digest, verify)
+        return header
+
+    def cross(self, link: EraLink, verify: Verify) -> None:
+        """Learn of the next era from the one before it.
+
+        Raises:
+            Malformed: that one does not vouch for it.
+        """
+        header = self.check_decided(link.header, link.certificate, verify)
+        if header.height != link.era.first - 1:
+            raise Malformed(
+                f"epoch {link.era.epoch} begins at {link.era.first}, not after {header.height}"
+            )
+        known = (self._terms[:], self._firsts[:])
+        self.add(link.era)
+        if self._terms[-1].validators.digest != header.next_validators:
+            self._terms, self._firsts = known
+            raise Malformed(
+                f"header {header.height} names other validators than those of epoch "
+                f"{link.era.epoch}"
+            )
