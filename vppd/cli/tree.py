@@ -294,6 +294,79 @@ COMMANDS = (
         ),
     ),
     Entry(
+        "validator list",
+        "vppd.cli.validator:list_validators",
+        "Print who votes, who may be elected, and what waits for approvals.",
+        ("vppd validator list", "vppd validator list --home plant/op-0 -o json"),
+    ),
+    Entry(
+        "validator ready",
+        "vppd.cli.validator:ready",
+        "Print the line with which a member can add this node, or let it vote again.",
+        ("vppd validator ready", "vppd validator ready --home der-9 --addr 192.168.10.9:7440"),
+    ),
+    Entry(
+        "validator add",
+        "vppd.cli.validator:add",
+        "Propose a new validator, or approve it.",
+        (
+            "vppd validator add vppd-ready:…",
+            'vppd validator add "$(vppd validator ready --home der-9)" --home plant/op-0',
+        ),
+    ),
+    Entry(
+        "validator remove",
+        "vppd.cli.validator:remove",
+        "Propose to take a validator out, or approve it.",
+        ("vppd validator remove der-3", "vppd validator remove der-3 --home plant/op-0 -o json"),
+    ),
+    Entry(
+        "validator rekey",
+        "vppd.cli.validator:rekey",
+        "Propose another key for a validator, or approve it.",
+        (
+            "vppd validator rekey der-3 vppd-ready:…",
+            "vppd validator rekey der-3 vppd-ready:… --home plant/op-0",
+        ),
+    ),
+    Entry(
+        "validator readmit",
+        "vppd.cli.validator:readmit",
+        "Propose that a validator which has lost its memory votes again, or approve it.",
+        (
+            "vppd validator readmit der-3 vppd-ready:…",
+            "vppd validator readmit der-3 vppd-ready:… --home plant/op-0",
+        ),
+    ),
+    Entry(
+        "validator role",
+        "vppd.cli.validator:role",
+        "Propose another role for a validator, or approve it.",
+        ("vppd validator role der-3 operator", "vppd validator role der-3 der --home plant/op-0"),
+    ),
+    Entry(
+        "validator set",
+        "vppd.cli.validator:set_rules",
+        "Propose other rules, or approve them.",
+        (
+            "vppd validator set view_timeout_ms=3000",
+            "vppd validator set f=1 engine=pbft --home plant/op-0",
+            "vppd validator set f=unset",
+        ),
+    ),
+    Entry(
+        "validator approve",
+        "vppd.cli.validator:approve",
+        "Approve a proposal of another member.",
+        ("vppd validator approve", "vppd validator approve 3fa9 --home plant/der-1"),
+    ),
+    Entry(
+        "validator vote",
+        "vppd.cli.validator:vote",
+        "Give this member's score to candidates, in engine dpos.",
+        ("vppd validator vote der-3 der-5", "vppd validator vote --home plant/der-1"),
+    ),
+    Entry(
         "market clear",
         "vppd.cli.clear:clear",
         "Clear a book of orders from a file and print trades and remainders.",
@@ -310,6 +383,7 @@ GROUPS = {
     "market": "Orders, trades and clearing.",
     "meter": "Meters and their readings.",
     "peers": "Addresses of the plant's nodes.",
+    "validator": "Who votes, and how that changes while the plant runs.",
     "pki": "Certificate authority and transport certificates.",
 }
 

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from vppd.codec import Malformed
 from vppd.config.genesis import Genesis
 from vppd.crypto import Verify, sha256, verify
-from vppd.era import Era
+from vppd.era import Era, EraMember
 from vppd.errors import LocalFault
 from vppd.header import Header
 from vppd.ledger import views
@@ -46,6 +46,7 @@ from vppd.ledger.slots import Phase
 from vppd.ledger.snapshot import Snapshot
 from vppd.ledger.state import (
     ACCOUNT,
+    CANDIDATE,
     GRID_ACCOUNT,
     METER,
     REGISTER,
@@ -367,6 +368,14 @@ class Ledger:
         The last may not have begun.
         """
         return self._eras
+
+    @property
+    def candidates(self) -> tuple[EraMember, ...]:
+        """Who may be elected, by key; nobody but in engine ``dpos``."""
+        return tuple(
+            EraMember(key, c.operator, c.name, c.addr, c.nonce)
+            for key, c in self._ctx.state.scan(CANDIDATE)
+        )
 
     def era_at(self, height: Height) -> Era:
         """Who votes at ``height``, as far as it is decided.

@@ -179,6 +179,7 @@ class Daemon:
         """
         home = self._home
         self._machine, first = await resume(home, self._store)
+        self._machine.draw(secrets.token_bytes(32))
         self._membership = Membership(
             home.signer.public_key, self._machine.roster.number, home.genesis.validators,
             home.peers.peers,
@@ -258,13 +259,15 @@ class Daemon:
     def _plan(self) -> Plan:
         """Whom the network is to have links to, as the ledger stands."""
         ledger = self._machine.ledger
-        return self._membership.plan(ledger.eras, ledger.height)
+        self._candidates = ledger.candidates
+        return self._membership.plan(ledger.eras, ledger.height, self._candidates)
 
     def _follow_eras(self, executed: Execution) -> None:
         """Connect to whom a new era names; cut who is gone when it begins."""
         machine = self._machine
         begins = any(era.first == executed.height + 1 for era in machine.ledger.eras)
-        if executed.era is None and not begins:
+        same = machine.ledger.candidates == self._candidates
+        if executed.era is None and not begins and same:
             return
         quorum = machine.terms.at(machine.ledger.height + 1).validators.quorum
         self._clocks.expect(quorum.n, quorum.f)

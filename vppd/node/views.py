@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vppd import __version__
+from vppd.codec import encode
 from vppd.crypto import key_text, parse_key
 from vppd.ledger.execution import Ledger
 from vppd.market.tariff import tariff_for
@@ -62,6 +63,7 @@ class Views:
             "accounts": lambda _: [self._account(key) for key in self._ledger.account_keys()],
             "market": lambda _: self.market(),
             "validators": lambda _: self._ledger.validators_view(),
+            "ready": lambda _: self.ready(),
             "slots": lambda _: self._ledger.slots_view(),
             "book": lambda slot: self._ledger.book_view(_slot(slot)),
             "trades": lambda slot: self._ledger.trades_view(_slot(slot)),
@@ -132,6 +134,15 @@ class Views:
             "unix_ms": now().unix_ms,
             "disk_free_bytes": shutil.disk_usage(self._home).free,
             **self._network(),
+        }
+
+    def ready(self) -> dict[str, Any]:
+        """What a node that is to be admitted says, signed; null as long as it has no nonce."""
+        said, ledger = self._machine.ready(), self._ledger
+        return {
+            "ready": None if said is None else encode(said).hex(),
+            "height": ledger.height,
+            "voting": self._machine.engine.status().voting,
         }
 
     def trace(self, text: str) -> dict[str, Any]:

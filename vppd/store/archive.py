@@ -178,6 +178,11 @@ class _Objects:
             raise self.damaged(f"an object of more than {MAX_OBJECT_BYTES} bytes") from err
         self._pending += data
 
+    @property
+    def taken(self) -> int:
+        """Bytes up to the end of the current object."""
+        return int(self._unpacker.tell())
+
     def digest(self) -> Digest:
         """SHA-256 of every byte before the current object."""
         return self._sum.digest()
@@ -259,7 +264,7 @@ def import_chain(
             _remove(made)
     finally:
         lock.release()
-    return Moved(1, last, objects.at)
+    return Moved(1, last, objects.taken)
 
 
 def _require_empty(path: Path, genesis: Genesis) -> None:
