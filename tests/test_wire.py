@@ -15,11 +15,14 @@ from tests.wire_samples import (
     ASKS,
     BOB,
     CERTIFICATE,
+    CHANGES,
+    ERA_RECEIPT,
     HEADER,
     OPS,
     PAGE,
     PROOFS,
     PUSH,
+    READY,
     RECEIPT,
     RESULTS,
     SAMPLES,
@@ -39,7 +42,9 @@ from vppd.consensus import messages as consensus
 from vppd.consensus.certificate import assemble, signers_of
 from vppd.consensus.messages import CAP, TYPE_OF, CertificateKind, Status, Type
 from vppd.crypto import sha256, verify
+from vppd.era import Era, EraMember
 from vppd.header import Header, decode_header
+from vppd.ledger.changes import Change
 from vppd.ledger.receipts import Event, decode_receipt
 from vppd.ledger.transaction import (
     Body,
@@ -47,6 +52,7 @@ from vppd.ledger.transaction import (
     check_stateless,
     decode_transaction,
     open_envelope,
+    statement_in,
 )
 from vppd.net.frames import (
     ANSWER_CAPS,
@@ -157,7 +163,7 @@ def test_pushes_decode() -> None:
 
 @pytest.mark.parametrize(
     ("union", "samples"),
-    [(Ask, ASKS), (Result, RESULTS), (Op, OPS), (consensus.Proof, PROOFS)],
+    [(Ask, ASKS), (Result, RESULTS), (Op, OPS), (Change, CHANGES), (consensus.Proof, PROOFS)],
 )
 def test_every_tagged_message_has_a_sample(union: Any, samples: tuple[Message, ...]) -> None:
     assert {type(sample) for sample in samples} == set(union.__args__)
@@ -288,6 +294,26 @@ def test_the_transaction() -> None:
     assert HEX["transaction"] == TRANSACTION
 
 
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: word(type(change)))
+def test_changes_decode(change: Change) -> None:
+    decode: Callable[[bytes], Change] = msgspec.msgpack.Decoder(Change).decode
+    assert decode(HEX[f"change-{word(type(change))}"]) == change
+
+
+def test_the_statement() -> None:
+    tx = decode_transaction(HEX["statement"])
+    assert statement_in(tx) == READY
+    assert open_envelope(HEX["statement"]).sig == bytes(64)
+    numbers = struct.pack(">QQ", 0, 7)
+    assert HEX["sign-ready"] == b"VPPD1Y" + D + numbers + bytes([0x33]) * 32 + READY.nonce
+
+
+def test_the_id_of_a_proposal_is_the_hash_of_epoch_and_changes() -> None:
+    tag, epoch, changes = msgspec.msgpack.decode(HEX["configure"])
+    assert tag == 7
+    assert HEX["proposal-id"] == sha256(encode([epoch, changes]))
+
+
 @pytest.mark.parametrize("op", OPS, ids=lambda op: word(type(op)))
 def test_operations_decode(op: Op) -> None:
     decode: Callable[[bytes], Op] = msgspec.msgpack.Decoder(Op).decode
@@ -296,6 +322,7 @@ def test_operations_decode(op: Op) -> None:
 
 def test_the_receipt() -> None:
     assert decode_receipt(HEX["receipt"]) == RECEIPT
+    assert decode_receipt(HEX["receipt-era"]) == ERA_RECEIPT
 
 
 # ---------------------------------------------------------------- tables
@@ -339,6 +366,7 @@ def test_the_tables_of_hello_and_client_frames_have_every_cap_and_field() -> Non
         ("ask", Ask),
         ("result", Result),
         ("operation", Op),
+        ("change", Change),
         ("event", Event),
         ("proof", consensus.Proof),
     ],
@@ -348,7 +376,7 @@ def test_the_tables_of_tagged_messages_have_every_tag_and_field(title: str, unio
     assert said == {tag_of(kind): (word(kind), kind.__struct_fields__) for kind in union.__args__}
 
 
-@pytest.mark.parametrize("kind", [Body, TxProof, type(CERTIFICATE), type(STANDING)])
+@pytest.mark.parametrize("kind", [Body, TxProof, type(CERTIFICATE), type(STANDING), Era, EraMember])
 def test_nested_arrays_are_listed_field_by_field(kind: type[Message]) -> None:
     flat = TEXT.replace("\n", " ")
     assert f"`[{', '.join(kind.__struct_fields__)}]`" in flat

@@ -51,10 +51,31 @@ from vppd.consensus.signing import (
     standing_bytes,
 )
 from vppd.crypto import SigningKey
+from vppd.era import Era, EraMember
 from vppd.header import VERSION, Header
 from vppd.ledger import transaction
-from vppd.ledger.receipts import Receipt, SlotAdvanced, encode_receipt
-from vppd.ledger.transaction import PlaceOrder, Reading, Transfer, make_transaction
+from vppd.ledger.changes import (
+    Add,
+    Change,
+    Configure,
+    Move,
+    Readmit,
+    Rekey,
+    Remove,
+    SetEngine,
+    SetNumber,
+)
+from vppd.ledger.proofs import Accuse, Ready, Skip, signed_part
+from vppd.ledger.receipts import EraScheduled, Receipt, SlotAdvanced, encode_receipt
+from vppd.ledger.transaction import (
+    Op,
+    PlaceOrder,
+    Reading,
+    Transfer,
+    Vote,
+    make_statement,
+    make_transaction,
+)
 from vppd.merkle import EMPTY_ROOT, merkle_root
 from vppd.net.copies import LIVE_SESSION
 from vppd.net.frames import NEWEST_WIRE, OLDEST_WIRE, encode_frame
@@ -184,10 +205,39 @@ SEALS = (bytes([0xC3]) * 32, bytes([0xD4]) * 32)
 """SHA-256 of Alice's and of Bob's TLS certificate."""
 
 ORDER = PlaceOrder(30, 1, 1_500, 520_000, 550_000, 0)
-OPS = (ORDER, Reading(29, 12_000, 3_400), Transfer(BOB.public_key, 2_500_000))
+READY = Ready(BOB.public_key, 0, 7, bytes([0x33]) * 32, NONCES[1], SIG)
+CHANGES: tuple[Change, ...] = (
+    Add(BOB.public_key, "der-9", False, "192.168.10.9:7440", READY),
+    Remove(ALICE.public_key),
+    Rekey(ALICE.public_key, BOB.public_key, READY, ""),
+    Readmit(BOB.public_key, READY),
+    Move(BOB.public_key, True),
+    SetNumber("f", 1),
+    SetEngine("pbft"),
+)
+OPS: tuple[Op, ...] = (
+    ORDER,
+    Reading(29, 12_000, 3_400),
+    Transfer(BOB.public_key, 2_500_000),
+    READY,
+    Accuse(PROOFS[0]),
+    Skip(0, 2, 8, (STANDING,)),
+    Configure(0, (SetNumber("f", 1),)),
+    Vote((BOB.public_key,)),
+)
+STATEMENT = make_statement(1_007, READY)
+ERA = Era(
+    1, 9, "bncm", None, None,
+    (
+        EraMember(ALICE.public_key, True, "op-0"),
+        EraMember(BOB.public_key, False, "der-9", "192.168.10.9:7440", NONCES[1]),
+    ),
+    (("max_tx_ops", 7),),
+)  # fmt: skip
 TRANSACTION = make_transaction(ALICE, D, 4, 1_007, (ORDER,))
 
 RECEIPT = Receipt(0, 0, (), (SlotAdvanced(30, 1),))
+ERA_RECEIPT = Receipt(0, 0, (), (EraScheduled(ERA),))
 
 
 class Meeting(NamedTuple):
@@ -275,9 +325,14 @@ def vectors() -> dict[str, bytes]:
         "transaction-sign-bytes": transaction.sign_bytes(D, decoded.id),
         "transaction-signature": opened.sig,
         "transaction": TRANSACTION,
+        "statement": STATEMENT,
+        "sign-ready": signed_part(READY, D),
+        "proposal-id": Configure(0, (SetNumber("f", 1),)).digest(),
         "receipt": encode_receipt(RECEIPT),
+        "receipt-era": encode_receipt(ERA_RECEIPT),
     }
     named |= {word(type(op)): encode(op) for op in OPS}
+    named |= {f"change-{word(type(change))}": encode(change) for change in CHANGES}
     named |= {word(type(sample)): encode(sample) for sample in SAMPLES}
     named |= {f"proof-{word(type(proof))}": encode(proof) for proof in PROOFS}
     named |= {f"ask-{word(type(ask))}": encode(Request(5, ask)) for ask in ASKS}

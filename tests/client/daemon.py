@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -50,7 +51,7 @@ class Alone:
 
     async def _run(self) -> None:
         async with await ChainStore.open(self.home.node.store, self.genesis.digest) as store:
-            await Daemon(self.home, store).run(self._stop)
+            await Daemon(self.home, store, secrets.token_bytes(16)).run(self._stop)
 
     async def stop(self) -> None:
         """As after SIGTERM; raises what it ended with."""

@@ -7,14 +7,19 @@ import re
 from pathlib import Path
 from typing import get_args
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.config.plant import GENESIS, NAMES, TARIFFS, genesis, public, seed
+from vppd.config.founding import SETTABLE, founding_era, rules_in
 from vppd.config.genesis import (
     AccountEntry,
     ConsensusRules,
+    DposRules,
+    Engine,
+    Governance,
     MarketRules,
     MarketRulesSection,
     MeterEntry,
@@ -426,4 +431,129 @@ def test_every_consensus_rule_is_written_out() -> None:
         validators=made.validators,
     )
     written = {line.partition(" = ")[0] for line in text.splitlines()}
-    assert set(ConsensusRules.__struct_fields__) - written == {"f"}, "f has no number by default"
+    left = set(ConsensusRules.__struct_fields__) - written
+    assert left == {"f", "dpos"}, "f has no number by default, dpos no say in other engines"
+    assert "dpos" not in text
+    assert "governance" not in text
+
+
+def test_every_rule_of_dpos_is_written_out() -> None:
+    made = genesis()
+    text = render_genesis(
+        name=made.name,
+        consensus=ConsensusRules(engine=Engine("dpos")),
+        market=made.market,
+        validators=made.validators,
+    )
+    section = text.partition("[consensus.dpos]")[2].partition("[market]")[0]
+    written = {line.partition(" = ")[0] for line in section.split("\n") if line}
+    assert written == set(DposRules.__struct_fields__)
+
+
+# -- engine dpos, governance
+
+
+def dpos(rules: str = "", engine: str = "dpos") -> str:
+    old = 'engine = "bncm"\n'
+    return GENESIS.replace(old, f'engine = "{engine}"\n[consensus.dpos]\n{rules}\n', 1)
+
+
+def governance(rules: str) -> str:
+    return GENESIS.replace("[market]\n", f"[governance]\n{rules}\n[market]\n", 1)
+
+
+def test_dpos_as_written() -> None:
+    made = genesis(
+        dpos('alpha_ppm = 1\ndelegates = 2\npunish_epochs = 9\nranking = "largest-producer"')
+    )
+    assert made.consensus.engine == "dpos"
+    assert made.consensus.dpos == DposRules(
+        alpha_ppm=1, delegates=2, punish_epochs=9, ranking="largest-producer"
+    )
+    assert genesis(dpos()).consensus.dpos == DposRules() == genesis().consensus.dpos
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "alpha_ppm = 1000001", "alpha_ppm = -1", "alpha_ppm = 0.7", "delegates = 0",
+        "delegates = 257", "punish_epochs = 0", 'ranking = "richest"',
+    ],
+)  # fmt: skip
+def test_bad_rules_of_dpos_name_the_key(rule: str) -> None:
+    error = refused(dpos(rule))
+    assert error.code == "E103"
+    assert rule.partition(" ")[0] in str(error)
+
+
+def test_f_is_that_of_the_producers_not_of_the_candidates() -> None:
+    three = dpos("delegates = 3").replace('engine = "dpos"', 'engine = "dpos"\nf = 1')
+    assert refused(three).code == "E111"
+    assert genesis(three.replace("delegates = 3", "delegates = 4")).consensus.f == 1
+
+
+def test_the_founding_era_has_the_first_delegates_or_everybody() -> None:
+    names = [member.name for member in founding_era(genesis(dpos("delegates = 3"))).members]
+    assert names == list(NAMES[:3])
+    era = founding_era(genesis(dpos("delegates = 3", engine="pbft")))
+    assert [member.name for member in era.members] == list(NAMES)
+    assert [member.operator for member in era.members] == [True, False, False, False]
+    assert (era.epoch, era.first, era.engine, era.rules) == (0, 1, "pbft", ())
+
+
+def test_rules_of_an_era_are_those_of_genesis_with_its_own_numbers() -> None:
+    made = genesis(dpos())
+    era = msgspec.structs.replace(
+        founding_era(made), engine="bncm", f=1, rules=(("delegates", 7), ("max_tx_ops", 9))
+    )
+    rules = rules_in(made, era)
+    assert (rules.engine, rules.f, rules.max_tx_ops, rules.dpos.delegates) == ("bncm", 1, 9, 7)
+    assert rules_in(made, founding_era(made)) == made.consensus
+
+
+def test_every_settable_number_is_one_of_consensus() -> None:
+    names = {*ConsensusRules.__struct_fields__, *DposRules.__struct_fields__}
+    assert set(SETTABLE) <= names
+    assert list(SETTABLE) == sorted(SETTABLE)
+
+
+def test_governance_as_written() -> None:
+    assert genesis().governance == Governance()
+    made = genesis(governance(f'threshold = 3\nauthority = ["{public("ra")}"]')).governance
+    assert made == Governance(threshold=3, authority=(SigningKey(seed("ra")).public_key,))
+
+
+@pytest.mark.parametrize(
+    ("rule", "code"),
+    [
+        ("threshold = 5", "E110"),
+        ("threshold = 0", "E103"),
+        ('authority = ["ed25519:x"]', "E106"),
+        (f'authority = ["{public("ra")}", "{public("ra")}"]', "E108"),
+        ('authority = "me"', "E103"),
+        ("treshold = 1", "E102"),
+    ],
+)
+def test_bad_governance_is_named(rule: str, code: str) -> None:
+    assert refused(governance(rule)).code == code
+
+
+@pytest.mark.parametrize("engine", ["bncm", "dpos"])
+@pytest.mark.parametrize("rules", [DposRules(), DposRules(delegates=2, ranking="largest-producer")])
+@pytest.mark.parametrize(
+    "says",
+    [Governance(), Governance(threshold=2), Governance(authority=(bytes(31) + b"\1", bytes(32)))],
+)
+def test_dpos_and_governance_read_back_the_same(
+    engine: str, rules: DposRules, says: Governance
+) -> None:
+    made = genesis()
+    text = render_genesis(
+        name=made.name,
+        consensus=ConsensusRules(engine=Engine(engine), dpos=rules),
+        market=made.market,
+        validators=made.validators,
+        governance=says,
+    )
+    back = genesis(text)
+    assert (back.consensus.engine, back.consensus.dpos, back.governance) == (engine, rules, says)

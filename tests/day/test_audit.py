@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -32,12 +33,16 @@ from tests.ledger.chain import (
     reading,
     start_of,
 )
-from vppd.config.genesis import MarketRules, MarketRulesSection
+from tests.ledger.council import NODES
+from tests.ledger.council import plant as council_plant
+from tests.ledger.test_producers import Republic
+from tests.ledger.upheaval import Upheaval, founding
+from vppd.config.genesis import Genesis, MarketRules, MarketRulesSection
 from vppd.config.genesis_file import parse_genesis, render_genesis
 from vppd.consensus.boundary import BodyRecord, DecisionRecord
 from vppd.consensus.messages import Certificate, CertificateKind
 from vppd.crypto import SigningKey
-from vppd.day.audit import audit_blocks, audit_store
+from vppd.day.audit import ExportedBlock, audit_blocks, audit_store
 from vppd.day.audit import rules as second
 from vppd.errors import UserError
 from vppd.ledger.execution import Ledger
@@ -46,6 +51,7 @@ from vppd.ledger.receipts import (
     Posted,
     ReadingAccepted,
     Reason,
+    Receipt,
     Settled,
     SettlementFlag,
     SlotAdvanced,
@@ -62,6 +68,7 @@ from vppd.market.settlement import settle_imbalance
 from vppd.market.tariff import tariff_for
 from vppd.merkle import merkle_root
 from vppd.store.chain import ChainStore, ExecutionRow
+from vppd.types import TimeMs
 
 
 @pytest.fixture(scope="module")
@@ -293,10 +300,50 @@ def test_the_audit_shares_no_code_with_what_it_audits() -> None:
 
 
 def test_the_records_it_reads_with_lead_nowhere_else() -> None:
-    """Neither decoder reaches the rules by another way."""
-    ledger = Path(vppd.__file__).parent / "ledger"
-    names = imported_by(ledger / "receipts.py") | imported_by(ledger / "transaction.py")
-    assert not {name for name in names if name.startswith(("vppd.ledger", "vppd.market"))}
+    """No record reaches the rules by another way."""
+    package = Path(vppd.__file__).parent
+    records = ("receipts", "transaction", "changes", "proofs")
+    names = {name for file in records for name in imported_by(package / f"ledger/{file}.py")}
+    allowed = tuple(f"vppd.ledger.{file}" for file in records)
+    own = {name for name in names if name.startswith(("vppd.ledger", "vppd.market"))}
+    assert not {name for name in own if not name.startswith(allowed)}
+    core = {name for name in names if name.startswith("vppd.consensus.")}
+    assert all(name.startswith("vppd.consensus.messages") for name in core)
+
+
+class Overseen(Republic):
+    """Its blocks are kept as a client would get them."""
+
+    def __init__(self, made: Genesis) -> None:
+        super().__init__(made)
+        self.exported: list[ExportedBlock] = []
+
+    def block(self, time_ms: TimeMs, *txs: bytes) -> list[Receipt]:
+        receipts = super().block(time_ms, *txs)
+        assert self.last is not None
+        self.exported.append(ExportedBlock(self.blocks[-1][0].encode(), txs, self.last.receipts))
+        return receipts
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_members_that_come_and_go_have_no_findings(seed: int) -> None:
+    republic = Overseen(founding(seed))
+    upheaval = Upheaval(Random(seed))
+    for _ in range(80):
+        upheaval.block(republic)
+    report = audit_blocks(republic.genesis, republic.exported)
+    assert report.findings == [], seed
+    assert republic.latest.epoch > 3, "else nothing has happened"
+
+
+def test_a_new_member_pays_with_an_account_that_was_opened() -> None:
+    council = Overseen(council_plant(4))
+    new = NODES[9]
+    council.decide(council.add(new))
+    council.pack(council.tx(NODES[0], Transfer(new.public_key, 70)))
+    council.pack(council.tx(new, Transfer(NODES[1].public_key, 30)))
+    assert council.balance(new) == 40
+    assert audit_blocks(council.genesis, council.exported).findings == []
 
 
 # -- a store on disk

@@ -16,11 +16,20 @@ from vppd.config.genesis import (
     Governance,
     ValidatorEntry,
 )
+from vppd.consensus.messages import Claim, Concealment, Equivocation, Round, Standing
+from vppd.consensus.signing import (
+    TAG_COMMIT,
+    TAG_PROPOSAL,
+    TAG_VOTE,
+    sign_bytes,
+    standing_bytes,
+)
 from vppd.crypto import SigningKey, sha256
 from vppd.era import Era
 from vppd.ledger.changes import Add, Change, Configure, Rekey
-from vppd.ledger.proofs import Ready, signed_part
+from vppd.ledger.proofs import Ready, Skip, Statement, signed_part
 from vppd.ledger.receipts import EraScheduled, ErrorCode, Receipt, Status
+from vppd.ledger.transaction import make_statement
 from vppd.types import PublicKey, Role, TimeMs
 
 NODES = tuple(SigningKey(sha256(b"node %d" % i)) for i in range(12))
@@ -100,6 +109,27 @@ class Council(Chain):
         """For the latest era."""
         return Configure(self.latest.epoch, changes)
 
+    def say(self, *statements: Statement) -> list[Receipt]:
+        """One block with these statements; the block's receipt, then theirs."""
+        return self.pack(*(make_statement(1_000, op) for op in statements))
+
+    def said(self, op: Statement) -> Receipt:
+        """A statement that the next block accepts; its receipt."""
+        receipt = self.say(op)[1]
+        assert receipt.status == Status.OK, ErrorCode(receipt.code)
+        return receipt
+
+    def unheard(self, op: Statement) -> ErrorCode:
+        """Why the next block refuses a statement, which leaves no trace."""
+        twin = self.reloaded()
+        receipt = self.say(op)[1]
+        assert (receipt.status, receipt.events) == (Status.REFUSED, ())
+        assert self.last is not None
+        assert self.last.refused == (0,)
+        twin.execute(self.blocks[-1][0], ())
+        assert twin.state_root == self.ledger.state_root
+        return ErrorCode(receipt.code)
+
     def send(self, op: Configure, by: Iterable[SigningKey]) -> list[Receipt]:
         """One block in which these keys send the same; the receipt of the block, then theirs."""
         return self.pack(*(self.tx(key, op) for key in by))
@@ -122,3 +152,48 @@ class Council(Chain):
     def _in_force(self) -> set[PublicKey]:
         era = self.ledger.era_at(self.ledger.height + 1)
         return {member.key for member in era.members}
+
+
+def index_of(era: Era, key: SigningKey) -> int:
+    return [member.key for member in era.members].index(key.public_key)
+
+
+class Crimes:
+    """What the keys of a council can be made to sign against the rules.
+
+    Args:
+        council: the chain; its latest era unless told otherwise.
+    """
+
+    def __init__(self, council: Council, era: Era | None = None) -> None:
+        self._chain_id = council.genesis.digest
+        self.era = era or council.latest
+
+    def twice(self, key: SigningKey, round_: Round = Round.VOTE, **changes: Any) -> Equivocation:
+        """Two signatures at one place; ``changes`` are made after they are signed."""
+        tag = {Round.VOTE: TAG_VOTE, Round.COMMIT: TAG_COMMIT, Round.PROPOSAL: TAG_PROPOSAL}[round_]
+        first, second = sha256(b"one"), sha256(b"two")
+        at = (self.era.epoch, 1, self.era.first)
+        signed = [key.sign(sign_bytes(tag, self._chain_id, *at, d)) for d in (first, second)]
+        signer = index_of(self.era, key)
+        made = Equivocation(round_, *at, signer, first, signed[0], second, signed[1])
+        return replace(made, **changes)
+
+    def hidden(self, key: SigningKey, **changes: Any) -> Concealment:
+        """A view change without the vote its signer cast one view before."""
+        vote = Claim(0, sha256(b"cast"))
+        standing = self.standing(key, 1, self.era.first)
+        at = (self.era.epoch, 0, self.era.first, vote.digest)
+        sig = key.sign(sign_bytes(TAG_VOTE, self._chain_id, *at))
+        return replace(Concealment(standing, vote, sig), **changes)
+
+    def standing(self, key: SigningKey, view: int, height: int, **changes: Any) -> Standing:
+        """``key`` asks for ``view`` while ``height`` is undecided."""
+        at = (self.era.epoch, view, index_of(self.era, key), height - 1, sha256(b"head"))
+        made = replace(Standing(*at, None, None, bytes(64)), **changes)
+        return replace(made, sig=key.sign(standing_bytes(self._chain_id, made)))
+
+    def skip(self, view: int, height: int, by: Iterable[SigningKey], **changes: Any) -> Skip:
+        """These replicas, in the order given, ask for ``view``."""
+        standings = tuple(self.standing(key, view, height) for key in by)
+        return replace(Skip(self.era.epoch, view, height, standings), **changes)

@@ -7,15 +7,22 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from tests.node.plant import KEYS, decoded, payment
+from tests.ledger.council import NODES, Council, Crimes
+from tests.ledger.test_producers import Republic, dpos
+from tests.node.plant import GENESIS, KEYS, decoded, payment
+from vppd.consensus.messages import Round
 from vppd.crypto import SigningKey, sha256
-from vppd.ledger.transaction import Transaction, Transfer, make_transaction
+from vppd.ledger.execution import Ledger
+from vppd.ledger.proofs import Accuse, Statement
+from vppd.ledger.transaction import Transaction, Transfer, make_statement, make_transaction
 from vppd.node import mempool
 from vppd.node.mempool import (
     BROADCAST_AFTER_MS,
     MAX_GAP,
     MAX_PER_ACCOUNT,
+    MAX_STATEMENTS,
     REMIND_AFTER_MS,
     Mempool,
     Refused,
@@ -36,7 +43,7 @@ class Pool:
 
     def __init__(self) -> None:
         self.next: dict[PublicKey, int] = {key.public_key: 0 for key in KEYS}
-        self.pool = Mempool(self.next.get)
+        self.pool = Mempool(self.next.get, Ledger.from_genesis(GENESIS).judge_statement)
 
     def add(self, *txs: Transaction, own: bool = False, now_ms: int = 0) -> None:
         for each in txs:
@@ -482,7 +489,7 @@ def test_a_full_pool_costs_no_walk_over_what_waits(box: Pool) -> None:
         looks += 1
         return box.next.get(key)
 
-    pool = Mempool(next_nonce)
+    pool = Mempool(next_nonce, Ledger.from_genesis(GENESIS).judge_statement)
     for sender in range(4):
         for nonce in range(MAX_PER_ACCOUNT):
             pool.add(tx(sender, nonce), 0, own=True)
@@ -494,3 +501,130 @@ def test_a_full_pool_costs_no_walk_over_what_waits(box: Pool) -> None:
     assert looks == 0
     pool.settle((), 1, 0)
     assert looks == 4, "one per account and block"
+
+
+# ---------------------------------------------------------------- statements
+
+
+class Forum:
+    """A mempool before a ledger that elects."""
+
+    def __init__(self, council: Council) -> None:
+        self.council = council
+        self.pool = Mempool(council.ledger.nonce, council.ledger.judge_statement)
+
+    def made(self, op: Statement, expiry: int = 1_000) -> Transaction:
+        return decoded(make_statement(expiry, op))
+
+    def say(self, op: Statement, *, own: bool = False, expiry: int = 1_000) -> Transaction:
+        tx = self.made(op, expiry)
+        self.pool.admit(tx)
+        assert self.pool.add(tx, 0, own=own)
+        return tx
+
+    def refused(self, op: Statement, expiry: int = 1_000) -> str:
+        with pytest.raises(Refused) as caught:
+            self.pool.admit(self.made(op, expiry))
+        return str(caught.value)
+
+    def decide(self, *txs: Transaction) -> list[Transaction]:
+        self.council.pack(*(tx.raw for tx in txs))
+        assert self.council.last is not None
+        done = self.council.last
+        used = [x for i, x in enumerate(done.tx_ids) if i not in done.refused]
+        return self.pool.settle(used, done.height, 0)
+
+
+def test_statements_go_first_and_go_when_they_are_executed() -> None:
+    council = Republic(dpos())
+    forum = Forum(council)
+    paid = decoded(council.tx(NODES[0], Transfer(NODES[1].public_key, 1)))
+    forum.pool.add(paid, 0, own=False)
+    said = [forum.say(council.here(node)) for node in NODES[:3]]
+    assert forum.pool.take(1, 100, ROOM, 10_000) == (*(tx.raw for tx in said), paid.raw)
+    assert forum.pool.take(1, 2, ROOM, 10_000) == (said[0].raw, said[1].raw)
+    assert forum.pool.take(1, 100, len(said[0].raw), 10_000) == (said[0].raw,)
+    assert forum.pool.pending_since_ms() == 0
+    assert forum.decide(*said, paid) == []
+    assert (len(forum.pool), forum.pool.size_bytes) == (0, 0)
+    assert forum.pool.pending_since_ms() is None
+    assert not forum.pool.holds(said[0].raw)
+
+
+def test_junk_never_waits() -> None:
+    council = Republic(dpos())
+    forum = Forum(council)
+    crime = Crimes(council).twice(NODES[2])
+    forged = replace(crime, second_sig=bytes(64))
+    assert forum.refused(Accuse(forged)) == "It does not prove what it says; REFUSED."
+    assert "no such candidate" in forum.refused(council.ready(NODES[11]))
+    forum.say(Accuse(crime))
+    assert len(forum.pool) == 1
+
+
+def test_what_comes_to_the_same_waits_once() -> None:
+    council = Republic(dpos())
+    forum = Forum(council)
+    crimes = Crimes(council)
+    first = forum.say(Accuse(crimes.twice(NODES[2])))
+    again = "a statement that comes to the same is waiting"
+    assert forum.refused(Accuse(crimes.twice(NODES[2])), expiry=999) == again
+    assert forum.refused(Accuse(crimes.twice(NODES[2], Round.COMMIT))) == again
+    assert not forum.pool.add(first, 0, own=True)
+    forum.say(Accuse(crimes.twice(NODES[3])))
+
+
+def test_what_is_overtaken_is_forgotten() -> None:
+    council = Republic(dpos())
+    forum = Forum(council)
+    crimes = Crimes(council)
+    waiting = forum.say(Accuse(crimes.twice(NODES[2])), own=True)
+    kept = forum.say(council.here(NODES[4]))
+    elsewhere = forum.made(Accuse(crimes.twice(NODES[2], Round.COMMIT)))
+    assert forum.decide(elsewhere) == [waiting]
+    assert waiting.id not in forum.pool
+    assert forum.pool.own() == []
+    assert kept.id in forum.pool
+
+
+def test_a_statement_expires_like_any_other() -> None:
+    council = Republic(dpos())
+    forum = Forum(council)
+    tx = forum.say(council.here(NODES[4]), expiry=2)
+    assert forum.decide() == []
+    assert forum.decide() == [tx]
+    assert len(forum.pool) == 0
+
+
+def test_a_statement_decided_in_a_crowd_waits_for_the_next_block() -> None:
+    """Beyond the 32nd it was not looked at: it still says something."""
+    council = Republic(dpos())
+    forum = Forum(council)
+    last = forum.say(council.here(NODES[4]))
+    junk = Crimes(council).twice(NODES[2], second_sig=bytes(64))
+    crowd = [forum.made(Accuse(junk), 100 + i) for i in range(32)]
+    assert forum.decide(*crowd, last) == []
+    assert last.id in forum.pool
+    assert forum.decide(last) == []
+    assert len(forum.pool) == 0
+
+
+def test_so_many_statements_wait_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert MAX_STATEMENTS == 64
+    monkeypatch.setattr(mempool, "MAX_STATEMENTS", 3)
+    council = Republic(dpos())
+    forum = Forum(council)
+    for node in NODES[:3]:
+        forum.say(council.here(node))
+    assert forum.refused(council.here(NODES[3])) == "3 statements are waiting"
+
+
+def test_own_statements_are_sent_again() -> None:
+    council = Republic(dpos())
+    forum = Forum(council)
+    mine, theirs = forum.say(council.here(NODES[0]), own=True), forum.say(council.here(NODES[1]))
+    assert forum.pool.own() == [mine]
+    assert forum.pool.overdue(BROADCAST_AFTER_MS) == ([mine], [])
+    everybody, leader = forum.pool.overdue(BROADCAST_AFTER_MS + REMIND_AFTER_MS)
+    assert everybody == []
+    assert set(leader) == {mine, theirs}

@@ -1,8 +1,8 @@
-"""A plant whose nodes have decided a long chain, made in one process instead of by running for a year.
+"""A plant whose nodes have decided a long chain, made in one process instead of in a year.
 
-``python -m tests.store.long_chain --blocks 50000 --out DIR`` writes a testnet of four nodes with real
-keys, signatures and executions in every store, but for the last node's, which is as ``vppd testnet``
-left it.
+``python -m tests.store.long_chain --blocks 50000 --out DIR`` writes a testnet of four nodes with
+real keys, signatures and executions in every store, but for the last node's, which is as ``vppd
+testnet`` left it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from vppd.config.genesis import AccountEntry, ConsensusRules
 from vppd.config.genesis_file import parse_genesis, render_genesis
 from vppd.config.keys import load_key
 from vppd.config.peers import render_peers
-from vppd.consensus.boundary import BodyRecord, DecisionRecord, PreparedRecord, VoteRecord
+from vppd.consensus.boundary import BodyRecord, DecisionRecord, PreparedRecord, Record, VoteRecord
 from vppd.consensus.certificate import assemble
 from vppd.consensus.messages import CertificateKind
 from vppd.consensus.profile import founding_validators
@@ -172,7 +172,7 @@ def _fill(path: Path, made: Testnet, blocks: Height) -> None:
         prepared = assemble(
             CertificateKind.PREPARED, 0, 0, blocks, parent, votes, len(keys), quorum
         )
-        promised = [VoteRecord(0, 0, blocks, parent), PreparedRecord(prepared)]
+        promised: list[Record] = [VoteRecord(0, 0, blocks, parent), PreparedRecord(prepared)]
         writer.write(connection, promised, ())
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     guard = Guard.open(path)
@@ -192,7 +192,9 @@ def main() -> None:
     begun = time.perf_counter()
     long_chain(asked.out, asked.blocks, base_port=asked.base_port, accounts=asked.accounts)
     seconds = time.perf_counter() - begun
-    print(f"{asked.blocks} blocks in {seconds:.1f} s: {asked.blocks / seconds:.0f} a second")
+    print(  # noqa: T201 - a script's output
+        f"{asked.blocks} blocks in {seconds:.1f} s: {asked.blocks / seconds:.0f} a second"
+    )
 
 
 if __name__ == "__main__":

@@ -270,7 +270,7 @@ async def test_no_more_evidence_comes_back_than_anybody_counts(path: Path) -> No
 
 
 async def as_version(version: int, path: Path, records: list[Record]) -> None:
-    """The file that an earlier schema's build wrote: its tables, its row; version 1 had no guard."""
+    """The file that an earlier schema's build wrote: its tables and row; version 1 had no guard."""
     async with await ChainStore.open(path, b.CHAIN_ID) as store:
         await store.persist(records)
     tables = ["safety", "bodies", "decisions", "executions", "transactions", "state"]

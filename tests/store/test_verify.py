@@ -108,7 +108,7 @@ async def test_a_running_node_can_be_verified(chain: Path) -> None:
 def test_a_fresh_store_is_in_order(tmp_path: Path) -> None:
     path = tmp_path / "chain.db"
     asyncio.run(ChainStore.create(path, real.GENESIS.digest))
-    assert verify_chain(path, real.GENESIS) == (1, 0, 0, 0, None)
+    assert verify_chain(path, real.GENESIS) == (1, 0, 0, 0, None, 0)
 
 
 def test_blocks_that_are_not_executed_yet_are_in_order(tmp_path: Path, maker: real.Maker) -> None:

@@ -59,12 +59,14 @@ def _show(home: Path, output: Output, *, line: bool) -> bool:
     if output is Output.JSON:
         print(json.dumps(view, ensure_ascii=False)) if line else print_json(view)
     else:
-        _print(view)
+        _print_joining(view) if view.get("joining") else _print(view)
     return is_healthy(view)
 
 
 def is_healthy(view: dict[str, Any]) -> bool:
     """Whether the plant can decide, and this node, if it should vote, does."""
+    if view.get("joining"):
+        return False
     silent = view["observer"] or view["disk_low"] or view["ahead_ms"] is not None
     return _alive(view) >= view["quorum"] and not silent
 
@@ -185,6 +187,28 @@ def wrong_clocks(clocks: dict[str, int], tolerance_ms: int) -> list[str]:
         for name, off in clocks.items()
         if abs(off) > tolerance_ms
     ]
+
+
+def _print_joining(view: dict[str, Any]) -> None:
+    """A node that fetches a snapshot has nothing else to say yet."""
+    how = view["joining"]
+    print(
+        f"{view['chain']}  {view['name']}  JOINING: {how['stage']}\n"
+        f"snapshot after height {how['height'] or '?'}: {how['percent']} %, "
+        f"{how['received_bytes']} bytes, {how['mib_s']:.1f} MiB/s"
+    )
+    for liar in how["liars"]:
+        print(f"NOT ASKED ANY MORE: {liar}")
+    rows = [
+        {
+            "node": peer["name"],
+            "height": peer["height"],
+            "connected": "yes" if peer["connected"] else "no",
+            "why": peer["why"] or None,
+        }
+        for peer in view["peers"]
+    ]
+    print_rows(rows, Output.TABLE)
 
 
 def _print(view: dict[str, Any]) -> None:

@@ -188,6 +188,24 @@ COMMANDS = (
         ),
     ),
     Entry(
+        "db prune",
+        "vppd.cli.db:prune",
+        "Remove old transactions and receipts, and give their bytes to the disk.",
+        ("vppd db prune", "vppd db prune --keep 1000 --home plant/der-1"),
+    ),
+    Entry(
+        "db export",
+        "vppd.cli.db:export",
+        "Write every block as a stream of MessagePack objects.",
+        ("vppd db export chain.vppd", "vppd db export - --home plant/op-0 | gzip > chain.vppd.gz"),
+    ),
+    Entry(
+        "db import",
+        "vppd.cli.db:import_",
+        "Verify and execute the blocks of an export into a store that has none.",
+        ("vppd db import chain.vppd", "zcat chain.vppd.gz | vppd db import - --home plant/der-3"),
+    ),
+    Entry(
         "doctor",
         "vppd.cli.doctor:doctor",
         "Check clock, disk, ports, permissions, files, certificates, store and peers.",

@@ -50,7 +50,8 @@ class Context:
         """Of the block being executed."""
         self.height: Height = 0
         """Of the block being executed."""
-        self.era = founding_era(genesis)
+        self.founding = founding_era(genesis)
+        self.era = self.founding
         """In force at ``height``."""
         self.events: list[Event] = []
         """Of the receipt being made."""

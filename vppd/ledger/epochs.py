@@ -16,7 +16,7 @@ from vppd.ledger.state import CONVICTION
 def conclude(ctx: Context) -> None:
     """After the last transaction: what it all comes to is at most one era."""
     _remove_convicted(ctx)
-    latest = latest_era(ctx.genesis, ctx.state)
+    latest = latest_era(ctx.founding, ctx.state)
     if is_election(ctx.genesis, latest, ctx.height):
         era = follow(latest, ctx.height)
         era = fitting(replace(era, members=elected(ctx, era)))
@@ -32,11 +32,11 @@ def _remove_convicted(ctx: Context) -> None:
     convicted = {key for key, _ in ctx.state.scan(CONVICTION)}
     if not convicted:
         return
-    latest = latest_era(ctx.genesis, ctx.state)
+    latest = latest_era(ctx.founding, ctx.state)
     guilty = [member.key for member in latest.members if member.key in convicted]
     if not guilty or latest.engine == DPOS:
         return
-    room = most_changes(ctx, latest) - _changed(ctx, latest)
+    room = most_changes(latest) - _changed(ctx, latest)
     going = set(guilty[: max(0, min(room, len(latest.members) - 1))])
     if going:
         era = follow(latest, ctx.height)
@@ -50,7 +50,7 @@ def _changed(ctx: Context, latest: Era) -> int:
     """Members this block has changed already; a re-keyed one counts as two."""
     if follow(latest, ctx.height) is not latest:
         return 0
-    before = era_of(ctx.genesis, ctx.state, latest.epoch - 1)
+    before = era_of(ctx.founding, ctx.state, latest.epoch - 1)
     if before is None:
         return 0
     old, new = ({(m.key, m.nonce) for m in era.members} for era in (before, latest))

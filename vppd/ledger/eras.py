@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from vppd.config.engines import OWN
-from vppd.config.founding import founding_era
 from vppd.config.genesis import Engine, Genesis
 from vppd.consensus.profile import check_fit, profile_of
 from vppd.consensus.quorum import quorums
@@ -27,23 +26,22 @@ DELAY = 2
 """Heights from the block that decides on an era to the first of that era."""
 
 
-def known_eras(genesis: Genesis, state: State) -> tuple[Era, ...]:
+def known_eras(founding: Era, state: State) -> tuple[Era, ...]:
     """Eras that can still be asked for, ascending; the last may not have begun."""
     later = tuple(era for _, era in state.scan(ERA))
-    return later if len(later) >= KEPT else (founding_era(genesis), *later)
+    return later if len(later) >= KEPT else (founding, *later)
 
 
-def latest_era(genesis: Genesis, state: State) -> Era:
+def latest_era(founding: Era, state: State) -> Era:
     """The latest scheduled."""
-    eras = known_eras(genesis, state)
-    return eras[-1]
+    return known_eras(founding, state)[-1]
 
 
-def era_of(genesis: Genesis, state: State, epoch: Epoch) -> Era | None:
+def era_of(founding: Era, state: State, epoch: Epoch) -> Era | None:
     """The era of that number; ``None``: not known, or not any more."""
     found = state.get(ERA, epoch)
     if found is None and epoch == 0 and len(tuple(state.scan(ERA))) < KEPT:
-        return founding_era(genesis)
+        return founding
     return found
 
 

@@ -133,7 +133,7 @@ class Ledger:
         """States kept for joiners, the latest last: of the last checkpoints (§10)."""
         self._buckets = buckets
         self._ctx = ctx = Context(genesis, state, verify)
-        self._eras = known_eras(genesis, state)
+        self._eras = known_eras(ctx.founding, state)
         self._statements = 0
         """Met in the block being executed."""
         for slot, record in state.scan(SLOT):
@@ -262,9 +262,9 @@ class Ledger:
         ctx = self._ctx
         ctx.events = []
         conclude(ctx)
-        latest = latest_era(self.genesis, ctx.state)
+        latest = latest_era(ctx.founding, ctx.state)
         if latest.epoch > self._eras[-1].epoch:
-            self._eras = known_eras(self.genesis, ctx.state)
+            self._eras = known_eras(ctx.founding, ctx.state)
             ctx.events.append(EraScheduled(latest))
         return tuple(ctx.events)
 

@@ -70,7 +70,7 @@ def configure(ctx: Context, sender: PublicKey, op: Configure) -> None:
     members = {member.key for member in ctx.era.members}
     if sender not in members and sender not in governance.authority:
         raise Failed(ErrorCode.NOT_A_GOVERNOR)
-    latest = latest_era(ctx.genesis, state)
+    latest = latest_era(ctx.founding, state)
     if latest.first == ctx.height + DELAY:
         raise Failed(ErrorCode.ERA_CHANGING, latest.first)
     if op.epoch != latest.epoch:
@@ -103,7 +103,7 @@ def standing_of(ctx: Context, proposal: Digest) -> tuple[int, int, int]:
     return count, needed, 1 if missing else 0
 
 
-def most_changes(ctx: Context, era: Era) -> int:
+def most_changes(era: Era) -> int:
     """How many members may be added, removed, re-keyed and readmitted in one block."""
     return max(1, validators_of(era).quorum.f)
 
@@ -130,7 +130,7 @@ class Outcome:
 
     def __init__(self, ctx: Context, era: Era, changes: Sequence[Change]) -> None:
         counted = sum(isinstance(c, Add | Remove | Rekey | Readmit) for c in changes)
-        most = most_changes(ctx, era)
+        most = most_changes(era)
         if counted > most:
             raise Failed(ErrorCode.TOO_MANY_CHANGES, most)
         self._ctx = ctx

@@ -110,8 +110,9 @@ def standings(state: State) -> list[Standing]:
 
 def is_election(genesis: Genesis, latest: Era, height: Height) -> bool:
     """Whether executing block ``height`` elects the producers of the epoch after the next block."""
-    due = (height + 1) % rules_in(genesis, latest).epoch_blocks == 0
-    return latest.engine == DPOS and due
+    if latest.engine != DPOS:
+        return False
+    return (height + 1) % rules_in(genesis, latest).epoch_blocks == 0
 
 
 def next_election(genesis: Genesis, latest: Era, height: Height) -> Height | None:

@@ -127,7 +127,7 @@ def _examine_skip(ctx: Context, op: Skip, *, proved: bool) -> Effect:
     if not ctx.era.epoch - 1 <= era.epoch <= ctx.era.epoch:
         raise Failed(ErrorCode.UNKNOWN_EPOCH, ctx.era.epoch)
     validators = validators_of(era)
-    after = era_of(ctx.genesis, ctx.state, era.epoch + 1)
+    after = era_of(ctx.founding, ctx.state, era.epoch + 1)
     if op.height > ctx.height or (after is not None and op.height >= after.first):
         raise Failed(ErrorCode.NO_PROOF)
     try:
@@ -152,7 +152,7 @@ def _skipped(op: Skip, validators: ValidatorSet) -> PublicKey:
 
 
 def _need_era(ctx: Context, epoch: Epoch) -> Era:
-    era = era_of(ctx.genesis, ctx.state, epoch)
+    era = era_of(ctx.founding, ctx.state, epoch)
     if era is None:
         raise Failed(ErrorCode.UNKNOWN_EPOCH, ctx.era.epoch)
     return era

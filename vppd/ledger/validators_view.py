@@ -25,7 +25,7 @@ from vppd.ledger.state import (
 
 def validators_view(ctx: Context) -> dict[str, Any]:
     """Who votes at ``ctx.height`` and what is about to change."""
-    latest = latest_era(ctx.genesis, ctx.state)
+    latest = latest_era(ctx.founding, ctx.state)
     return {
         "height": ctx.height,
         "era": fields(ctx.era),

@@ -49,6 +49,8 @@ ASK_S = 5.0
 """For one answer."""
 PAUSE_S = 0.5
 """Before asking all peers again, when none could help."""
+GATHER_S = 0.5
+"""For the others to say where they stand, once it is clear that this node is far behind."""
 LOOK_S = 0.02
 """Between two looks at what peers have said."""
 SAY_S = 2.0
@@ -225,10 +227,18 @@ class Joiner:
         while True:
             heights = self._peers.heights()
             if any(height > self._after for height in heights.values()):
+                await self._gather()
                 return True
             late = self._mode == "auto" and time.monotonic() > deadline
             if late or self._peers.everybody_spoke():
                 return False
+            await asyncio.sleep(LOOK_S)
+
+    async def _gather(self) -> None:
+        """More peers know more snapshots, and share the work."""
+        for _ in range(round(GATHER_S / LOOK_S)):
+            if self._peers.everybody_spoke():
+                return
             await asyncio.sleep(LOOK_S)
 
     # ------------------------------------------------------------ which

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -80,8 +81,9 @@ from vppd.ledger.execution import Execution, Ledger
 from vppd.ledger.proofs import Ready, ready_bytes
 from vppd.ledger.transaction import Transaction
 from vppd.net.gate import Gate, PeerMessage, header_of
-from vppd.node.mempool import Mempool
+from vppd.node.mempool import Mempool, Refused
 from vppd.node.roster import PeerNumber, Roster
+from vppd.node.statements import Statements
 from vppd.types import (
     ZERO_DIGEST,
     Digest,
@@ -190,6 +192,7 @@ class Machine:
         self._frames: list[Frame] = []
         self._view: tuple[Epoch, View] = (0, 0)
         """The view whose leader has been sent what waits here."""
+        self._statements = Statements(ledger)
         self._nonce: Digest = ZERO_DIGEST
         """What this node's memory is called, durably."""
         self._recovered: list[Committed] = []
@@ -289,10 +292,11 @@ class Machine:
 
         ``None``: it has no nonce yet (:meth:`draw`), or that is not durable.
         """
+        return None if self._nonce == ZERO_DIGEST else self._ready(self._nonce)
+
+    def _ready(self, nonce: Digest) -> Ready:
         ledger = self.ledger
-        if self._nonce == ZERO_DIGEST:
-            return None
-        at = (self.term.epoch, ledger.height, ledger.state_root, self._nonce)
+        at = (self.term.epoch, ledger.height, ledger.state_root, nonce)
         signature = self._signer.sign(ready_bytes(self.genesis.digest, *at))
         return Ready(self.key, *at, signature)
 
@@ -327,6 +331,11 @@ class Machine:
             self._forward(ALL, tx)
         for tx in leader:
             self._forward(self._packers(), tx)
+        term = self.term
+        ready = self._ready(self._nonce) if term.profile.moves else None
+        for raw in self._statements.due(ready, term.rules.max_tx_lifetime):
+            with suppress(Refused):  # one that comes to the same waits here
+                self.submit(raw, now_ms, own=True)
 
     def greeting(self, peer: PeerNumber) -> list[Frame]:
         """For a validator whose link is new: it may have forgotten more than it knows.
@@ -404,6 +413,7 @@ class Machine:
         """The turn's records are durable: sign, send, execute."""
         step = turn.step
         self._nonce = self.engine.status().nonce
+        self._statements.note(turn.records, step.faults, skips=self.term.profile.moves)
         frames, self._frames = self._frames, []
         for send in step.send:
             signed = self._sign(send.message)

@@ -9,6 +9,7 @@ import structlog
 from vppd.config.home import Home
 from vppd.config.node import RETENTION
 from vppd.store.chain import ChainStore
+from vppd.store.prune import prunable
 from vppd.types import Height
 
 LOOK_S = 5.0
@@ -19,12 +20,6 @@ REST_S = 0.02
 """Between two pieces, for promises to go first."""
 
 log = structlog.get_logger("vppd.node")
-
-
-def prunable(executed: Height, checkpoint_blocks: int, keep: int) -> Height:
-    """Up to which height may be removed: never beyond the last checkpoint, never the last block."""
-    checkpoint = executed // checkpoint_blocks * checkpoint_blocks
-    return max(0, min(checkpoint, executed - max(keep, 1)))
 
 
 class Retention:

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Container
 
 from vppd.config.founding import founding_era
-from vppd.config.genesis import Genesis
+from vppd.config.genesis import Engine, Genesis
 from vppd.consensus.certificate import check_certificate
 from vppd.consensus.messages import CertificateKind
+from vppd.consensus.profile import profile_of
 from vppd.consensus.terms import validators_of
 from vppd.crypto import Verify
 from vppd.era import Era
@@ -37,7 +38,7 @@ def sizes_of(era: Era) -> dict[int, int]:
     n = len(era.members)
     f = (n - 1) // 3 if era.f is None else era.f
     sizes: dict[int, int] = {CertificateKind.COMMIT: (n + f + 2) // 2}
-    if era.engine == "bncm":
+    if profile_of(Engine(era.engine)).fast_exit:
         slack = (n - 3 * f - 1) // 2 if f else 0
         sizes[CertificateKind.FAST] = n - (slack if era.p is None else era.p)
     return sizes

@@ -129,7 +129,7 @@ class Cluster:
         self._queue: list[tuple[int, int, Action]] = []
         self._sequence = 0
         self._trace = hashlib.sha256()
-        ledger = Ledger.from_genesis(self.genesis)
+        ledger = Ledger.from_genesis(self.genesis, verify=sim_verify)
         self.nodes = [Node(i, self) for i in range(self.total)]
         self.quorum = sizes
         self.checkers = self.make_checkers(self.genesis, sim_verify, ledger.total_micro())

@@ -135,6 +135,8 @@ class PaperMajority:
         self._proposed: tuple[Height, View] | None = None
         self._patient: tuple[Height, View] | None = None
         """The turn whose end is armed."""
+        self._asked: Height | None = None
+        """The head when decided blocks were asked for, since the last tick."""
         self._skips = 0
         self._ways: dict[str, int] = {}
 
@@ -231,7 +233,7 @@ class PaperMajority:
     def _receive(self, sender: ReplicaIndex | None, message: ConsensusMessage) -> None:
         height = _height_of(message)
         if height > self._head.height + 1 and sender is not None:
-            self._out.send((sender,), GetBlocks(self._head.height + 1))
+            self._fetch(sender)
         if not self._head.height < height <= self._head.height + 2:
             return
         period = self._at(height)
@@ -247,13 +249,19 @@ class PaperMajority:
             case Agree(certificate):
                 period.final = certificate
                 if certificate.digest not in self._bodies and sender is not None:
-                    self._out.send((sender,), GetBlocks(self._head.height + 1))
+                    self._fetch(sender)
             case Blocks(blocks):
                 for block in blocks:
                     self._bodies[block.certificate.digest] = Body.of_decided(block)
                     self._decide(block.certificate, "learnt")
             case _:
                 pass
+
+    def _fetch(self, sender: ReplicaIndex) -> None:
+        """Ask for what is decided above the head; once a second, or lies would answer lies."""
+        if self._asked != self._head.height:
+            self._asked = self._head.height
+            self._out.send((sender,), GetBlocks(self._head.height + 1))
 
     def _advance(self) -> bool:
         """Whatever the messages held now call for; whether something was decided."""
@@ -361,6 +369,7 @@ class PaperMajority:
 
     def _tick(self) -> None:
         self._out.arm(_TICK, TICK_MS)
+        self._asked = None
         height = self._head.height + 1
         period = self._at(height)
         self._out.send(ALL, Status(0, self._head.height, period.turn, Mode.NORMAL))

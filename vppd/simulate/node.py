@@ -39,7 +39,7 @@ class Node:
         """What its disk will be rolled back to."""
         self.timers: dict[Timer, int] = {}
         self._cluster = cluster
-        genesis_ledger = Ledger.from_genesis(cluster.genesis)
+        genesis_ledger = Ledger.from_genesis(cluster.genesis, verify=sim_verify)
         self.disk.seed_state(genesis_ledger.entries())
         self.member = Member(index, cluster.genesis, cluster.rng)
         if index >= len(cluster.genesis.validators):
@@ -58,8 +58,9 @@ class Node:
         self.timers.clear()
         entries = sorted(disk.state.items())
         ledger = Ledger.load(
-            cluster.genesis, disk.executed, entries, disk.header(disk.executed), disk.receipts_root
-        )
+            cluster.genesis, disk.executed, entries, disk.header(disk.executed),
+            disk.receipts_root, verify=sim_verify,
+        )  # fmt: skip
         self.machine = Machine(
             cluster.genesis,
             node_key(self.index),

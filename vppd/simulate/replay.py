@@ -109,7 +109,7 @@ def replay(
             facts={"trace": head["chain_id"], "genesis": genesis.digest.hex()},
             hint="--genesis names the genesis.toml of the plant that was recorded",
         )
-    follower = _Follower(recorded, verify, _beginning(recorded, genesis, store))
+    follower = _Follower(recorded, verify, _beginning(recorded, genesis, verify, store))
     for line, row in enumerate(recorded.rows, 2):
         follower.hear(line, row)
     return follower.end()
@@ -124,8 +124,10 @@ class _Beginning(NamedTuple):
     header: Header | None
 
 
-def _beginning(recorded: Recorded, genesis: Genesis, store: Path | None) -> _Beginning:
-    ledger = Ledger.from_genesis(genesis)
+def _beginning(
+    recorded: Recorded, genesis: Genesis, verify: Verify, store: Path | None
+) -> _Beginning:
+    ledger = Ledger.from_genesis(genesis, verify=verify)
     log: tuple[Record, ...] = ()
     header: Header | None = None
     below = recorded.head["first"] - 1

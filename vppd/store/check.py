@@ -82,6 +82,8 @@ class StoreReport(NamedTuple):
     """Heights 1 to this hold."""
     transactions: int
     """Checked with their signatures."""
+    begins: Height = 0
+    """See :class:`~vppd.store.verify.VerifyReport`."""
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -114,11 +116,11 @@ def check_store(
         at = height
         progress(height, last)
 
-    verified = transactions = 0
+    verified = transactions = begins = 0
     chain: list[Problem] = []
     with _noting(chain, path, ""):
         report = verify_chain(path, genesis, progress=advance)
-        verified, transactions = report.last, report.transactions
+        verified, transactions, begins = report.last, report.transactions, report.begins
         failure = report.failure
         # An unfit safety record has been named already, and more precisely.
         if failure is not None and not (failure.part is Part.SAFETY and problems):
@@ -128,7 +130,7 @@ def check_store(
         here = "after the last height" if beyond else f"height {at + 1}"
         problems.append(Problem(where or here, what))
     verified = verified or at
-    return StoreReport(state._replace(problems=tuple(problems)), verified, transactions)
+    return StoreReport(state._replace(problems=tuple(problems)), verified, transactions, begins)
 
 
 def look(path: Path, chain_id: Digest, *, thorough: bool = False) -> StoreState:
