@@ -500,11 +500,14 @@ class Machine:
 
     def _applied(self) -> Applied:
         ledger, terms = self.ledger, self.terms
+        due_ms = ledger.next_due_ms
+        if terms.latest.first > ledger.height + 1:
+            due_ms = ledger.time_ms  # a decided change waits for nothing but one more block
         return Applied(
             ledger.height,
             ledger.state_root,
             ledger.receipts_root,
-            next_due_ms=ledger.next_due_ms,
+            next_due_ms=due_ms,
             seat=terms.at(ledger.height + 1).seat(self.key),
             next_set=terms.at(ledger.height + 2).validators.digest,
         )
