@@ -203,7 +203,7 @@ def blocks_from(
 ) -> tuple[DecidedBlock, ...]:
     """Consecutive decided blocks whose ``Blocks`` message stays within ``max_bytes``, or one.
 
-    None if ``first`` is pruned. Ends at a gap, which only damage can leave: what lies beyond cannot
+    All of one epoch: only who has executed it knows whose signatures those of the next are. None if ``first`` is pruned. Ends at a gap, which only damage can leave: what lies beyond cannot
     be told to follow.
 
     Raises:
@@ -223,7 +223,10 @@ def blocks_from(
         if found and room < 0:
             break
         made = DecidedBlock(header, _intact(digest, header, txs), decode_certificate(raw))
-        if found and made.certificate.height != found[-1].certificate.height + 1:
+        last = found[-1].certificate if found else None
+        if last is not None and made.certificate.height != last.height + 1:
+            break
+        if last is not None and made.certificate.epoch != last.epoch:
             break
         found.append(made)
         if room <= 0:
