@@ -18,6 +18,8 @@ from tests.wire_samples import (
     CHANGES,
     ERA_RECEIPT,
     HEADER,
+    LINK,
+    OFFER,
     OPS,
     PAGE,
     PROOFS,
@@ -27,6 +29,7 @@ from tests.wire_samples import (
     RESULTS,
     SAMPLES,
     STANDING,
+    SYNC_SAMPLES,
     TRANSACTION,
     D,
     hello_of,
@@ -75,6 +78,7 @@ from vppd.net.requests import (
     decode_request,
     decode_response,
 )
+from vppd.net.sync import decode_sync
 
 TEXT = PAGE.read_text(encoding="utf-8")
 HEX = read_page(TEXT)
@@ -143,8 +147,28 @@ def test_a_byte_more_or_less_is_malformed(sample: Message) -> None:
             decode_message(type_, wrong)
 
 
+@pytest.mark.parametrize("sample", SYNC_SAMPLES, ids=lambda sample: word(type(sample)))
+def test_the_bytes_of_state_sync_decode_and_no_others(sample: Message) -> None:
+    type_, data = TYPE_OF[type(sample)], HEX[word(type(sample))]
+    assert decode_sync(type_, data) == sample
+    for wrong in (data + b"\x00", data[:-1]):
+        with pytest.raises(Malformed):
+            decode_sync(type_, wrong)
+
+
+def test_an_offer_has_a_hash_for_each_bucket() -> None:
+    data = encode(OFFER)
+    assert decode_sync(Type.SNAPSHOT_OFFER, data) == OFFER
+    assert len(data) < CAP[Type.SNAPSHOT_OFFER]
+    for size in (131_071, 131_073):
+        wrong = encode(msgspec.structs.replace(OFFER, hashes=bytes(size)))
+        with pytest.raises(Malformed):
+            decode_sync(Type.SNAPSHOT_OFFER, wrong)
+
+
 def test_every_type_between_nodes_has_a_sample() -> None:
-    assert {TYPE_OF[type(sample)] for sample in SAMPLES} == set(Type)
+    samples = (*SAMPLES, *SYNC_SAMPLES, OFFER)
+    assert {TYPE_OF[type(sample)] for sample in samples} == set(Type)
 
 
 @pytest.mark.parametrize("ask", ASKS, ids=lambda ask: word(type(ask)))
@@ -376,7 +400,10 @@ def test_the_tables_of_tagged_messages_have_every_tag_and_field(title: str, unio
     assert said == {tag_of(kind): (word(kind), kind.__struct_fields__) for kind in union.__args__}
 
 
-@pytest.mark.parametrize("kind", [Body, TxProof, type(CERTIFICATE), type(STANDING), Era, EraMember])
+@pytest.mark.parametrize(
+    "kind",
+    [Body, TxProof, type(CERTIFICATE), type(STANDING), type(LINK), Era, EraMember],
+)
 def test_nested_arrays_are_listed_field_by_field(kind: type[Message]) -> None:
     flat = TEXT.replace("\n", " ")
     assert f"`[{', '.join(kind.__struct_fields__)}]`" in flat
