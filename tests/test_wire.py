@@ -19,7 +19,6 @@ from tests.wire_samples import (
     ERA_RECEIPT,
     HEADER,
     LINK,
-    SNAPSHOT_OFFER,
     OPS,
     PAGE,
     PROOFS,
@@ -28,6 +27,7 @@ from tests.wire_samples import (
     RECEIPT,
     RESULTS,
     SAMPLES,
+    SNAPSHOT_OFFER,
     STANDING,
     SYNC_SAMPLES,
     TRANSACTION,
@@ -401,7 +401,8 @@ def test_the_tables_of_tagged_messages_have_every_tag_and_field(title: str, unio
 
 
 @pytest.mark.parametrize(
-    "kind", [Body, TxProof, type(CERTIFICATE), type(STANDING), type(LINK), Era, EraMember]
+    "kind",
+    [Body, TxProof, type(CERTIFICATE), type(STANDING), type(LINK), Era, EraMember],
 )
 def test_nested_arrays_are_listed_field_by_field(kind: type[Message]) -> None:
     flat = TEXT.replace("\n", " ")

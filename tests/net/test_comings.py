@@ -86,6 +86,23 @@ async def test_an_observer_becomes_a_validator_without_a_new_process(
     assert late.network.dismissed_by() == {}
 
 
+@pytest.mark.parametrize("key", [LATER[0], LATER[-1]], ids=["lower key", "higher key"])
+async def test_a_peer_that_learns_of_a_new_member_late_gets_it_all_the_same(
+    plant: Plant, key: int
+) -> None:
+    """The new member was refused as a validator before, and has a link as an observer."""
+    nodes = await founders(plant, 2)
+    late = await joiner(plant, key, 2)
+    own = entry(plant, key, 2)
+    nodes[0].network.admit(own)
+    late.network.promote(own)
+    await until(plant, lambda: 2 in nodes[0].network.connected())
+    refused = {"node-1"} if own.key > KEYS[1].public_key else set()
+    await until(plant, lambda: set(late.network.dismissed_by()) == refused)
+    nodes[1].network.admit(own)
+    await settled(plant, [*nodes, late])
+
+
 async def test_five_members_that_came_later_find_each_other_whatever_they_number_them(
     plant: Plant,
 ) -> None:

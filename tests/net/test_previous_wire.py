@@ -142,7 +142,7 @@ async def test_it_dials_and_gets_nothing_it_does_not_know(plant: Plant) -> None:
     writer.write(encode_frame(Type.PING, b"\x90"))
     assert await node.seen.next(Got) == Got(1, Type.PING, b"\x90")
     (state,) = node.network.peer_states()
-    assert state.wire == OLDEST_WIRE
+    assert state.wire == node.network.oldest_wire() == OLDEST_WIRE
     assert not node.network.send(1, encode_frame(TO_COME, b"new"))
     node.network.broadcast(encode_frame(TO_COME, b"new"))
     node.network.broadcast(encode_frame(Type.STATUS, b"old"))
@@ -191,4 +191,4 @@ async def test_two_of_this_release_speak_version_3(plant: Plant) -> None:
     for i, node in enumerate(nodes):
         await node.seen.all_up([1 - i])
         (state,) = node.network.peer_states()
-        assert state.wire == NEWEST_WIRE
+        assert state.wire == node.network.oldest_wire() == NEWEST_WIRE

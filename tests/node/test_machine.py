@@ -32,14 +32,25 @@ from vppd.consensus.boundary import (
     ProposalRecord,
     VoteRecord,
 )
-from vppd.consensus.messages import Block, Commit, Prepare, Reply, Status, Tx, Type
+from vppd.consensus.messages import (
+    Block,
+    Commit,
+    Equivocation,
+    Evidence,
+    Prepare,
+    Reply,
+    Round,
+    Status,
+    Tx,
+    Type,
+)
 from vppd.crypto import SigningKey, verify
 from vppd.errors import LocalFault
 from vppd.header import decode_header
 from vppd.ledger.execution import Ledger
 from vppd.ledger.transaction import InvalidTransaction
 from vppd.net.gate import BadSignature, PeerMessage, decode_message
-from vppd.node.machine import INBOX_BYTES, TOKEN_BYTES, Effects, Machine
+from vppd.node.machine import INBOX_BYTES, TOKEN_BYTES, Effects, Frame, Machine
 from vppd.node.mempool import BROADCAST_AFTER_MS, REMIND_AFTER_MS, Refused
 
 
@@ -399,3 +410,20 @@ def test_a_flood_of_one_sender_is_dropped_beyond_its_share(hosts: list[Host]) ->
     host.machine.receive(2, Status(0, 0, 0, 0))
     inputs = host.machine._inbox  # the bound has no other face
     assert len(inputs) == INBOX_BYTES // TOKEN_BYTES + 1
+
+
+def test_no_statement_is_made_while_a_node_of_the_release_before_is_there() -> None:
+    """It could not read the block that carries one."""
+    host = Host(0)
+    host.start()
+    digests = [bytes([byte]) * 32 for byte in (1, 2)]
+    signed = [(digest, KEYS[2].sign(vote_bytes(1, digest))) for digest in digests]
+    proof = Equivocation(Round.VOTE, 0, 0, 1, 2, *signed[0], *signed[1])
+    host.take(1, Frame((0,), Type.EVIDENCE, encode(Evidence(proof))))
+    host.turn()
+    host.machine.keeps_statements = True
+    host.machine.housekeeping(host.ms)
+    assert len(host.machine.mempool) == 0
+    host.machine.keeps_statements = False
+    host.machine.housekeeping(host.ms)
+    assert len(host.machine.mempool) == 1

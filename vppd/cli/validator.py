@@ -21,7 +21,7 @@ from vppd.cli.governance import (
 from vppd.cli.online import HomeOption, genesis_of, with_client
 from vppd.cli.output import Output, OutputOption, Row, print_json, table
 from vppd.cli.token import Token, read_token, write_token
-from vppd.client.client import Client
+from vppd.client.client import Client, RequestFailed
 from vppd.codec import Decoder
 from vppd.config.home import load_home
 from vppd.errors import UserError
@@ -74,7 +74,10 @@ def ready(
     async def work(client: Client) -> tuple[Document, Document]:
         return await client.view("ready"), await client.view("status")
 
-    said, status = with_client(home, work)
+    try:
+        said, status = with_client(home, work)
+    except RequestFailed as err:  # a node that still joins answers nothing else
+        raise _not_ready(err.what, "when it has caught up: vppd status") from err
     highest = max((p["height"] or 0 for p in status["peers"]), default=0)
     if said["voting"]:
         raise _not_ready("it votes already", "nothing is to be done: vppd validator list")

@@ -1,8 +1,8 @@
 """Keeps the links up that this node has to make: dials, waits, dials again.
 
 A node that is refused as a validator comes back as an observer: it can follow the chain, and learn
-there what has become of it. As an observer it tries in turn with what it believes to be, since the
-other side may have been the one behind.
+there what has become of it. While it believes to be a validator it keeps asking as one beside that
+link, since the other side may be the one behind.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from contextlib import suppress
 
 from vppd.config.node import is_loopback
 from vppd.config.values import parse_address
@@ -19,6 +20,9 @@ from vppd.net.hello import Kind, RefusalCode
 from vppd.net.limits import Offences
 from vppd.net.link import Deadlines, Link
 from vppd.net.tls import Tls, explain, explain_handshake
+
+AGAIN_SECONDS = 2.0
+"""Between two attempts as a validator where a link as an observer is up."""
 
 
 class Dialler:
@@ -66,7 +70,7 @@ class Dialler:
         while (kind := self._directory.greeting(slot)) is not None:
             there = slot.link
             if there is not None and (kind is Kind.OBSERVER or there.greeted_as is kind):
-                await there.gone.wait()
+                await self._until_gone_or_asked_again(slot, there)
                 continue
             why = self._obstacle(slot.entry.addr)
             if why:
@@ -90,7 +94,7 @@ class Dialler:
         except OSError as err:
             self._not_reached(slot, explain(err) if self._tls is None else explain_handshake(err))
         else:
-            await link.gone.wait()
+            await self._until_gone_or_asked_again(slot, link)
             slot.attempt = None
             if kind is Kind.VALIDATOR and link.refusal is RefusalCode.NO_VALIDATOR:
                 self._told(slot, link.why)
@@ -102,6 +106,20 @@ class Dialler:
         if self._directory.is_ours_to_dial(slot):
             slot.as_observer = False
         return failures
+
+    async def _until_gone_or_asked_again(self, slot: Slot, link: Link) -> None:
+        """Stay with a link, but for one as an observer of a node that takes itself for more."""
+        doubted = slot.as_observer and self._directory.kind is Kind.VALIDATOR
+        if not doubted or not self._directory.is_ours_to_dial(slot):
+            await link.gone.wait()
+            return
+        while not link.gone.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(AGAIN_SECONDS):
+                    await link.gone.wait()
+            if link.up:
+                break
+        slot.as_observer = False
 
     def _obstacle(self, addr: str) -> str:
         """Why there is no use in dialling; empty: there is."""

@@ -34,7 +34,7 @@ from vppd.net.copies import (
 from vppd.net.dial import BACKOFF, SHUTDOWN_SECONDS, Backoff
 from vppd.net.dialler import Dialler
 from vppd.net.directory import Directory, PeerEntry, PeerState, Slot
-from vppd.net.frames import REQUEST_CAPS, peer_caps
+from vppd.net.frames import NEWEST_WIRE, REQUEST_CAPS, peer_caps
 from vppd.net.handler import Handler
 from vppd.net.hello import Channel, Full, Handshake, Kind, RefusalCode, Self
 from vppd.net.limits import CUT_FAULTS, Offences
@@ -277,6 +277,11 @@ class Network:
     def connected(self) -> tuple[PeerNumber, ...]:
         """Validators whose link is up, ascending."""
         return tuple(sorted(i for i, slot in self._slots.items() if slot.link is not None))
+
+    def oldest_wire(self) -> int:
+        """The oldest version of the protocol that a link to a validator has."""
+        links = (slot.link for slot in self._slots.values())
+        return min((link.wire for link in links if link is not None), default=NEWEST_WIRE)
 
     def peer_states(self) -> tuple[PeerState, ...]:
         """Every other validator, by index."""

@@ -37,7 +37,7 @@ from vppd.errors import LocalFault, PeerFault
 from vppd.header import decode_header
 from vppd.ledger.execution import Execution, Ledger
 from vppd.ledger.transaction import InvalidTransaction
-from vppd.net.frames import ANSWER_CAPS, PUSH, REQUEST, RESPONSE, encode_frame
+from vppd.net.frames import ANSWER_CAPS, NEWEST_WIRE, PUSH, REQUEST, RESPONSE, encode_frame
 from vppd.net.gate import BadSignature, PeerMessage, decode_message
 from vppd.net.hello import Kind, Self
 from vppd.net.link import Link
@@ -371,6 +371,7 @@ class Daemon:
 
     def on_connect(self, peer: ReplicaIndex) -> None:
         """A validator is here: say what it signed last, where we stand, what waits for a leader."""
+        self._machine.keeps_statements = self._network.oldest_wire() < NEWEST_WIRE
         if self._driver.disk_low:  # no turns are taken then: what is queued would only grow
             for frame in self._machine.greeting(peer):
                 self._network.send(peer, encode_frame(frame.type, frame.payload))
@@ -380,6 +381,7 @@ class Daemon:
 
     def on_disconnect(self, peer: ReplicaIndex, why: str) -> None:  # noqa: ARG002 - it is logged
         """It will be reminded when it is back; what its clock shows is not known any more."""
+        self._machine.keeps_statements = self._network.oldest_wire() < NEWEST_WIRE
         self._clocks.forget(peer)
 
     def on_client_frame(self, session: Link, type_: int, payload: bytes) -> None:

@@ -193,6 +193,8 @@ class Machine:
         self._view: tuple[Epoch, View] = (0, 0)
         """The view whose leader has been sent what waits here."""
         self._statements = Statements(ledger)
+        self.keeps_statements = False
+        """Make none for now: some node is of the release before, and could not read the block."""
         self._nonce: Digest = ZERO_DIGEST
         """What this node's memory is called, durably."""
         self._recovered: list[Committed] = []
@@ -333,6 +335,8 @@ class Machine:
             self._forward(self._packers(), tx)
         term = self.term
         ready = self._ready(self._nonce) if term.profile.moves else None
+        if self.keeps_statements:
+            return
         for raw in self._statements.due(ready, term.rules.max_tx_lifetime):
             with suppress(Refused):  # one that comes to the same waits here
                 self.submit(raw, now_ms, own=True)

@@ -383,12 +383,7 @@ def _fill(
         objects.height = height
         body = BodyRecord(certificate.digest, height, certificate.view, raw, txs, b"")
         records += [body, DecisionRecord(height, certificate.digest, certificate)]
-        rows.append(
-            ExecutionRow(
-                header.height, done.state_root, done.receipts_root, done.receipts, done.changes,
-                done.tx_ids, done.next_due_ms, done.refused, done.era,
-            )
-        )  # fmt: skip
+        rows.append(ExecutionRow.of(done))
         if len(rows) == BLOCKS_AT_ONCE:
             writer.write(connection, records, rows)
             records, rows = [], []

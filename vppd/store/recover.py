@@ -23,7 +23,7 @@ from vppd.codec import Malformed
 from vppd.config.genesis import Genesis
 from vppd.consensus.boundary import ObserverRecord
 from vppd.errors import LocalFault, UserError
-from vppd.ledger.execution import Execution, Ledger
+from vppd.ledger.execution import Ledger
 from vppd.store import reader
 from vppd.store.connection import uri
 from vppd.store.guard import Guard, Mark
@@ -232,7 +232,7 @@ def _fill(
                     if why_not or end.value is not None:
                         notes[_FIRST_LOST] = why_not or str(end.value)
                     break
-                writer.write(made, (body, decision), (_row(execution),))
+                writer.write(made, (body, decision), (ExecutionRow.of(execution),))
                 progress(decision.height, known or decision.height)
     notes[_KEPT] = writer.decided
     writer.write(made, (observer_record(f"recovered: {why}"),), ())
@@ -285,13 +285,6 @@ def _known(old: sqlite3.Connection) -> tuple[Height | None, int]:
     except (sqlite3.Error, Malformed, *MISTYPED):
         generation = 0
     return height, generation
-
-
-def _row(done: Execution) -> ExecutionRow:
-    return ExecutionRow(
-        done.height, done.state_root, done.receipts_root, done.receipts, done.changes,
-        done.tx_ids, done.next_due_ms, done.refused,
-    )  # fmt: skip
 
 
 # ---------------------------------------------------------------- changing places
