@@ -15,6 +15,7 @@ import structlog
 
 from vppd.codec import Malformed, Message, encode
 from vppd.config.home import Home
+from vppd.config.node import RETENTION
 from vppd.consensus.boundary import Decision
 from vppd.consensus.messages import (
     TYPE_OF,
@@ -161,6 +162,8 @@ class Daemon:
         self._metrics = Metrics(founding_validators(home.genesis).quorum)
         self._trace = Trace(home.node.trace_heights)
         self._heights: dict[PeerNumber, Height] = {}
+        self._lacking: dict[PeerNumber, Height] = {}
+        """Where the blocks of peers begin that had not the ones asked for."""
         self._subscribers: dict[Link, None] = {}
         self._requests: dict[Link, deque[bytes]] = {}
         """Of clients that wait for an answer, in the order they came."""
@@ -198,7 +201,10 @@ class Daemon:
             self._trace,
         )  # fmt: skip
         self._snapshots = Snapshots(self._machine.ledger, self._store)
-        self._retention = Retention(home, self._store)
+        said, by_role = home.node.retention_blocks, RETENTION[home.role]
+        self._retention = Retention(
+            self._store, by_role if said is None else said, rules.checkpoint_blocks
+        )
         self._service = Service(self._machine, self._store, replies, views, self._driver)
         async with AsyncExitStack() as stack:
             if home.http_listen:
@@ -337,6 +343,9 @@ class Daemon:
         if type_ in REQUESTS:
             self._answer(link, lambda: self._snapshots.answer(message))
         elif isinstance(message, Absent):
+            if peer is not None and self._lacking.get(peer) != message.first:
+                self._lacking[peer] = message.first
+                log.warning("blocks_gone", remote=link.remote, begins=message.first)
             self._machine.receive(peer, Blocks(()))  # it has none: the core asks another
             self._driver.wake()
 
