@@ -19,7 +19,6 @@ from tests.wire_samples import (
     ERA_RECEIPT,
     HEADER,
     LINK,
-    OFFER,
     OPS,
     PAGE,
     PROOFS,
@@ -28,6 +27,7 @@ from tests.wire_samples import (
     RECEIPT,
     RESULTS,
     SAMPLES,
+    SNAPSHOT,
     STANDING,
     SYNC_SAMPLES,
     TRANSACTION,
@@ -157,17 +157,17 @@ def test_the_bytes_of_state_sync_decode_and_no_others(sample: Message) -> None:
 
 
 def test_an_offer_has_a_hash_for_each_bucket() -> None:
-    data = encode(OFFER)
+    data = encode(SNAPSHOT)
     assert decode_sync(Type.SNAPSHOT_OFFER, data) == OFFER
     assert len(data) < CAP[Type.SNAPSHOT_OFFER]
     for size in (131_071, 131_073):
-        wrong = encode(msgspec.structs.replace(OFFER, hashes=bytes(size)))
+        wrong = encode(msgspec.structs.replace(SNAPSHOT, hashes=bytes(size)))
         with pytest.raises(Malformed):
             decode_sync(Type.SNAPSHOT_OFFER, wrong)
 
 
 def test_every_type_between_nodes_has_a_sample() -> None:
-    samples = (*SAMPLES, *SYNC_SAMPLES, OFFER)
+    samples = (*SAMPLES, *SYNC_SAMPLES, SNAPSHOT)
     assert {TYPE_OF[type(sample)] for sample in samples} == set(Type)
 
 

@@ -404,7 +404,7 @@ def test_every_epoch_is_crossed_by_the_votes_of_the_one_before() -> None:
             txs=(),
             state_root=bytes(32),
             receipts_root=bytes(32),
-            next_validators=validators_of(coming, GENESIS).digest,
+            next_validators=validators_of(coming).digest,
         )
         signed = sign_bytes(TAG_COMMIT, GENESIS.digest, number, 0, header.height, header.digest())
         votes = {i: key.sign(signed) for i, key in enumerate(KEYS)}
