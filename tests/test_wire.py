@@ -27,7 +27,7 @@ from tests.wire_samples import (
     RECEIPT,
     RESULTS,
     SAMPLES,
-    SNAPSHOT_OFFER,
+    SNAPSHOT,
     STANDING,
     SYNC_SAMPLES,
     TRANSACTION,
@@ -157,17 +157,17 @@ def test_the_bytes_of_state_sync_decode_and_no_others(sample: Message) -> None:
 
 
 def test_an_offer_has_a_hash_for_each_bucket() -> None:
-    data = encode(SNAPSHOT_OFFER)
-    assert decode_sync(Type.SNAPSHOT_OFFER, data) == SNAPSHOT_OFFER
+    data = encode(SNAPSHOT)
+    assert decode_sync(Type.SNAPSHOT_OFFER, data) == SNAPSHOT
     assert len(data) < CAP[Type.SNAPSHOT_OFFER]
     for size in (131_071, 131_073):
-        wrong = encode(msgspec.structs.replace(SNAPSHOT_OFFER, hashes=bytes(size)))
+        wrong = encode(msgspec.structs.replace(SNAPSHOT, hashes=bytes(size)))
         with pytest.raises(Malformed):
             decode_sync(Type.SNAPSHOT_OFFER, wrong)
 
 
 def test_every_type_between_nodes_has_a_sample() -> None:
-    samples = (*SAMPLES, *SYNC_SAMPLES, SNAPSHOT_OFFER)
+    samples = (*SAMPLES, *SYNC_SAMPLES, SNAPSHOT)
     assert {TYPE_OF[type(sample)] for sample in samples} == set(Type)
 
 

@@ -188,9 +188,7 @@ SYNC_SAMPLES: tuple[Message, ...] = (
     Absent(1_301, 128),
 )
 """Of state sync, but for the offer."""
-SNAPSHOT_OFFER = SnapshotOffer(
-    HEADER.encode(), CERTIFICATE, HEADER.encode(), CERTIFICATE, bytes(131_072)
-)
+SNAPSHOT = SnapshotOffer(HEADER.encode(), CERTIFICATE, HEADER.encode(), CERTIFICATE, bytes(131_072))
 """Too long for the page: its manifest alone is 128 KiB."""
 
 ASKS: tuple[Ask, ...] = (
