@@ -348,6 +348,20 @@ async def test_a_bucket_that_rotted_in_the_staging_file_is_fetched_anew(
     assert verify_chain(tmp_path / "chain.db", GENESIS).ok
 
 
+async def test_who_lacks_blocks_says_where_its_own_begin(
+    tmp_path: Path, maker: Maker, whole: ChainStore, empty: ChainStore
+) -> None:
+    asked = Snapshots(ledger_with(maker, FIRST), whole)
+    assert await asked.below(1) is None, "it has them all"
+    assert await asked.answer(GetChunk(SECOND, 0)) == Absent(1, FIRST), "not that state"
+    await whole.prune(4)
+    assert await asked.below(4) == Absent(5, FIRST)
+    assert await asked.below(5) is None
+    assert await join(empty, Circle(Served(whole, ledger_with(maker, FIRST))), tmp_path)
+    begun = Snapshots(Ledger.from_genesis(GENESIS), empty)
+    assert await begun.below(FIRST) == Absent(FIRST + 1, 0)
+
+
 # ---------------------------------------------------------------- the block to be trusted
 
 
