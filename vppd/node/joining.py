@@ -254,10 +254,11 @@ class Joiner:
         offers: list[_Fetch] = []
         lowest: list[Height] = []
         heights = self._peers.heights()
-        asked = [i for i in self._usable() if heights.get(i, 0) > self._after]
+        # Who has not said yet where it stands may well have the latest.
+        asked = [i for i in self._usable() if heights.get(i, self._after + 1) > self._after]
         answers = await asyncio.gather(*(self._ask(i, GetSnapshot(wanted)) for i in asked))
         for peer, answer in zip(asked, answers, strict=True):
-            if isinstance(answer, Absent):
+            if isinstance(answer, Absent) and peer in heights:
                 lowest.append(answer.first)
             elif isinstance(answer, SnapshotOffer):
                 checked = await self._check_offer(peer, answer)
