@@ -102,6 +102,24 @@ def test_a_node_that_was_away_gets_from_another_what_one_has_pruned(plant: LongP
         assert second.status() is not None
 
 
+def test_a_node_that_hears_the_plant_late_goes_back_and_takes_a_snapshot(
+    plant: LongPlant,
+) -> None:
+    """Nobody is there when it starts; then they are, far ahead."""
+    with joining(plant, "auto") as node:
+        for server in plant.servers:
+            assert server.terminate() == 0
+        node.start()
+        eventually(lambda: (status := node.status()) and not status["joining"], "it has begun")
+        for server in plant.servers:
+            server.start()
+        eventually(lambda: all(s.status() for s in plant.servers), "the plant is back")
+        plant.pay()
+        plant.wait_level(node)
+        assert (node.status() or {})["first_block"] > 1
+        assert '"far_behind"' in node.log
+
+
 def test_status_of_a_node_whose_plant_is_not_there_yet(plant: LongPlant) -> None:
     """It says what it waits for, and exits with 3, as a node that does not vote does."""
     with joining(plant, "snapshot") as node:

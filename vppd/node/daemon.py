@@ -47,7 +47,7 @@ from vppd.node.clock import now
 from vppd.node.clocks import Clocks
 from vppd.node.driver import Disk, Driver
 from vppd.node.http import Health, serve_http
-from vppd.node.join import check_trust, join, require_trusted
+from vppd.node.join import check_trust, is_far, join, require_trusted
 from vppd.node.machine import Committed, Frame
 from vppd.node.membership import Membership, Plan
 from vppd.node.mempool import Refused
@@ -93,11 +93,14 @@ async def run_node(home: Home) -> None:
         home.node.store, home.genesis.digest, home.node.synchronous
     ) as store:
         instance = secrets.token_bytes(16)
-        if await store.decided() == 0:
-            await join(home, store, instance, stop)
-        if not stop.is_set():
-            await require_trusted(home, store)
-            await Daemon(home, store, instance).run(stop)
+        again = True
+        while again and not stop.is_set():
+            joined: bool | None = True
+            if await store.decided() == 0:
+                joined = await join(home, store, instance, stop)
+            if not stop.is_set():
+                await require_trusted(home, store)
+                again = await Daemon(home, store, instance, late=joined is None).run(stop)
     log.info("stopped")
 
 
@@ -108,10 +111,16 @@ class Daemon:
         home: its files.
         store: open.
         instance: of this process, for its hello.
+        late: whether to go back, as long as there is no block, when the plant turns out to be far
+            ahead: nobody was there to say so before.
     """
 
-    def __init__(self, home: Home, store: ChainStore, instance: bytes) -> None:
+    def __init__(
+        self, home: Home, store: ChainStore, instance: bytes, *, late: bool = False
+    ) -> None:
         self._home = home
+        self._late = late
+        self._behind: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._instance = instance
         self._store = store
         self._metrics = Metrics(founding_validators(home.genesis).quorum)
@@ -128,8 +137,11 @@ class Daemon:
         self._tasks: set[asyncio.Task[None]] = set()
         self._fatal: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Until ``stop`` is set.
+    async def run(self, stop: asyncio.Event) -> bool:
+        """Until ``stop`` is set, or a snapshot is the way to begin after all.
+
+        Returns:
+            Whether to begin again.
 
         Raises:
             UserError: a port or certificate.
@@ -184,11 +196,14 @@ class Daemon:
             )
             stopping = asyncio.create_task(stop.wait())
             stack.push_async_callback(_cancel, stopping)
-            ends: tuple[asyncio.Future[Any], ...] = (driving, stopping, pruning, self._fatal)
+            ends: tuple[asyncio.Future[Any], ...] = (
+                driving, stopping, pruning, self._fatal, self._behind,
+            )  # fmt: skip
             done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             notify("STOPPING=1")
             for finished in done:
                 finished.result()
+            return stopping not in done
 
     def _make_network(self) -> Network:
         home, machine = self._home, self._machine
@@ -284,6 +299,8 @@ class Daemon:
             self._take_sync(peer, link, type_, payload)
             return
         message = decode_message(type_, payload)
+        if self._late and isinstance(message, Status) and self._goes_back(message):
+            return
         if self._driver.disk_low and not isinstance(message, GetBlock | GetBlocks | Ping):
             return
         try:
@@ -291,6 +308,16 @@ class Daemon:
         except BadSignature as err:
             log.debug("bad_signature", remote=link.remote, why=str(err))
             self._network.blame(link)
+
+    def _goes_back(self, said: Status) -> bool:
+        """Whether the plant is so far ahead that a node without any block takes a snapshot."""
+        self._late = self._machine.engine.status().decided == 0
+        if self._late and is_far(self._home.node, said.decided):
+            if not self._behind.done():
+                log.info("far_behind", plant=said.decided)
+                self._behind.set_result(None)
+            return True
+        return False
 
     def _take_sync(self, peer: ReplicaIndex | None, link: Link, type_: int, payload: bytes) -> None:
         """Joiners are answered; an answer that nobody waits for any more is thrown away."""

@@ -10,7 +10,7 @@ import structlog
 
 from vppd.codec import Message, encode
 from vppd.config.home import Home
-from vppd.config.node import Trust
+from vppd.config.node import NodeConfig, Trust
 from vppd.consensus.messages import (
     TYPE_OF,
     Absent,
@@ -44,11 +44,19 @@ TICK_S = 1.0
 log = structlog.get_logger("vppd.sync")
 
 
-async def join(home: Home, store: ChainStore, instance: bytes, stop: asyncio.Event) -> bool:
+def is_far(node: NodeConfig, height: Height) -> bool:
+    """Whether a plant at that height is far ahead of a node without any block."""
+    return node.sync_mode != "replay" and height > (
+        0 if node.sync_mode == "snapshot" else node.snapshot_after
+    )
+
+
+async def join(home: Home, store: ChainStore, instance: bytes, stop: asyncio.Event) -> bool | None:
     """Bring an empty store to a snapshot, if the plant is far ahead; until done or told to stop.
 
     Returns:
-        Whether the store begins with a snapshot now.
+        Whether the store begins with a snapshot now; ``None``: not every peer has been heard, so
+        the plant may yet turn out to be far ahead.
 
     Raises:
         UserError: a port or certificate; E314, the block to be trusted is of another chain.
@@ -80,7 +88,9 @@ async def join(home: Home, store: ChainStore, instance: bytes, stop: asyncio.Eve
         done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         for finished in done - {stopping}:
             finished.result()
-        return joining in done and joining.result()
+        if joining not in done or joining.result():
+            return joining in done
+        return False if joiner.decided_to_replay or outreach.everybody_spoke() else None
     finally:
         for task in (*beside, joining, stopping):
             task.cancel()

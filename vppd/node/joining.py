@@ -179,6 +179,11 @@ class Joiner:
         self._said = 0.0
 
     @property
+    def decided_to_replay(self) -> bool:
+        """Whether peers were asked for a snapshot, and had none."""
+        return self._replayable
+
+    @property
     def progress(self) -> Progress:
         """For status and log."""
         seconds = 0.0 if self._begun is None else time.monotonic() - self._begun
