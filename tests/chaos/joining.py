@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
 from tests.chaos import report
@@ -35,8 +36,12 @@ LIAR = "tests.chaos.lying_node"
 WITHIN_S = 600.0
 CHECK_S = 600.0
 VALIDATORS = 4
-AIMED = 0.6
-"""Share of kills that wait for the first chunk."""
+AIMED = 0.7
+"""Share of kills that wait until the joiner fetches."""
+LONGEST_S = 0.25
+"""So long after that at most: about what fetching and installing take."""
+FETCHES = '"event": "snapshot"'
+"""In the log, when chunks begin to be asked for."""
 AFTER = 100
 """``snapshot_after`` of the joiners."""
 
@@ -165,8 +170,8 @@ def join_once(plant: LongPlant, sync: str) -> float:
 class Killed(StrEnum):
     """Where a joiner was when it was killed."""
 
-    BEFORE = "before the first chunk"
-    FETCHING = "while fetching"
+    BEFORE = "with nothing fetched"
+    FETCHING = "with chunks fetched"
     AFTER = "with the snapshot installed"
 
 
@@ -178,20 +183,31 @@ def killed_at(node: Node) -> Killed:
     return Killed.FETCHING if begun else Killed.BEFORE
 
 
+def fetched(node: Node) -> int:
+    """How often it has begun to fetch."""
+    return node.log.count(FETCHES) if node.log_file.exists() else 0
+
+
+def fetches_again(node: Node, said: int) -> bool:
+    """Whether it has begun once more since then."""
+    return fetched(node) > said
+
+
 def join_with_kills(plant: LongPlant, kills: int, chance: random.Random) -> Counter[Killed]:
     """Joiners killed at random moments, each until it is through; where they were killed."""
     where: Counter[Killed] = Counter()
-    while where.total() < kills:
+    while where.total() < kills:  # a joiner that got through makes room for the next
         with joining(plant, "snapshot") as node:
             state = Killed.BEFORE
             while where.total() < kills and state is not Killed.AFTER:
+                said = fetched(node)
                 node.start()
                 if chance.random() < AIMED:
                     eventually(
-                        lambda: killed_at(node) is not Killed.BEFORE,
-                        plant.last_words("a first chunk"),
+                        partial(fetches_again, node, said),
+                        plant.last_words("it fetches"),
                     )
-                    time.sleep(chance.uniform(0.0, 0.3))
+                    time.sleep(chance.uniform(0.0, LONGEST_S))
                 else:
                     time.sleep(chance.uniform(0.2, 3.0))
                 node.kill()
