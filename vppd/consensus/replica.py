@@ -335,6 +335,10 @@ class Replica:
         sender, message = received
         core = self._core
         match message:
+            case (
+                Block() | BlockBody() | Prepare() | Collected() | PrePrepared() | Commit()
+            ) if message.epoch != core.record.epoch:
+                pass  # it came before this node entered another epoch, with other indices
             case Block() | BlockBody():
                 leads = sender == core.leader(message.view, message.height)
                 core.on_block(message, firsthand=leads)

@@ -22,7 +22,7 @@ from vppd.header import decode_header
 from vppd.ledger.execution import Ledger
 from vppd.node.machine import Committed
 from vppd.simulate.disk import Promise
-from vppd.types import Digest, Height, Micro, ReplicaIndex
+from vppd.types import Digest, Epoch, Height, Micro, ReplicaIndex
 
 
 class Violation(Exception):
@@ -106,11 +106,15 @@ class Checkers:
                 f"replica {signer} signs {round_} at {position}, below the first height "
                 f"{first_height[2]} of the view it was shown"
             )
-        elif position[2] < self._opened.get(view, 0):
+        elif position[2] < self._opened.get(view, 0) and not self._moves(position[0]):
             raise Violation(
                 f"replica {signer} signs {round_} at {position}, below the first height "
                 f"{self._opened[view]} of that view"
             )
+
+    def _moves(self, epoch: Epoch) -> bool:
+        """Whether a view may be opened more than once, by the leaders of several heights."""
+        return profile_of(Engine(self._eras[epoch].engine)).moves
 
     def damaged(self, node: ReplicaIndex) -> None:
         """A node's disk has lost what it held: what it reported is not expected of it."""
