@@ -148,6 +148,7 @@ class Driver:
                 tx_ids=execution.tx_ids,
                 next_due_ms=execution.next_due_ms,
                 refused=execution.refused,
+                era=execution.era,
             )
         )
         self._metrics.committed(block)

@@ -248,7 +248,7 @@ def _known(old: sqlite3.Connection) -> tuple[Height | None, int]:
 def _row(done: Execution) -> ExecutionRow:
     return ExecutionRow(
         done.height, done.state_root, done.receipts_root, done.receipts, done.changes,
-        done.tx_ids, done.next_due_ms, done.refused,
+        done.tx_ids, done.next_due_ms, done.refused, done.era,
     )  # fmt: skip
 
 
