@@ -18,6 +18,8 @@ from tests.wire_samples import (
     CHANGES,
     ERA_RECEIPT,
     HEADER,
+    LINK,
+    OFFER,
     OPS,
     PAGE,
     PROOFS,
@@ -27,6 +29,7 @@ from tests.wire_samples import (
     RESULTS,
     SAMPLES,
     STANDING,
+    SYNC_SAMPLES,
     TRANSACTION,
     D,
     hello_of,
@@ -75,10 +78,11 @@ from vppd.net.requests import (
     decode_request,
     decode_response,
 )
+from vppd.net.sync import decode_sync
 
 TEXT = PAGE.read_text(encoding="utf-8")
 HEX = read_page(TEXT)
-OFFER = bytes.fromhex("56505044312d57") + b"\x03"
+NEWEST = bytes.fromhex("56505044312d57") + b"\x03"
 """What the page says about version 3 at a nonce's end."""
 
 
@@ -143,8 +147,28 @@ def test_a_byte_more_or_less_is_malformed(sample: Message) -> None:
             decode_message(type_, wrong)
 
 
+@pytest.mark.parametrize("sample", SYNC_SAMPLES, ids=lambda sample: word(type(sample)))
+def test_the_bytes_of_state_sync_decode_and_no_others(sample: Message) -> None:
+    type_, data = TYPE_OF[type(sample)], HEX[word(type(sample))]
+    assert decode_sync(type_, data) == sample
+    for wrong in (data + b"\x00", data[:-1]):
+        with pytest.raises(Malformed):
+            decode_sync(type_, wrong)
+
+
+def test_an_offer_has_a_hash_for_each_bucket() -> None:
+    data = encode(OFFER)
+    assert decode_sync(Type.SNAPSHOT_OFFER, data) == OFFER
+    assert len(data) < CAP[Type.SNAPSHOT_OFFER]
+    for size in (131_071, 131_073):
+        wrong = encode(msgspec.structs.replace(OFFER, hashes=bytes(size)))
+        with pytest.raises(Malformed):
+            decode_sync(Type.SNAPSHOT_OFFER, wrong)
+
+
 def test_every_type_between_nodes_has_a_sample() -> None:
-    assert {TYPE_OF[type(sample)] for sample in SAMPLES} == set(Type)
+    samples = (*SAMPLES, *SYNC_SAMPLES, OFFER)
+    assert {TYPE_OF[type(sample)] for sample in samples} == set(Type)
 
 
 @pytest.mark.parametrize("ask", ASKS, ids=lambda ask: word(type(ask)))
@@ -185,8 +209,8 @@ def test_the_frame() -> None:
 def test_hello_proof_and_refuse_decode() -> None:
     hello, proof, refuse = Decoder(Hello), Decoder(Proof), Decoder(Refuse)
     (alice,), (bob,) = frames(HEX["hello-alice"]), frames(HEX["hello-bob"])
-    assert hello(alice.payload) == hello_of(ALICE, "op-0", bytes([0xA1]) * 24 + OFFER)
-    assert hello(bob.payload) == hello_of(BOB, "der-1", bytes([0xB2]) * 24 + OFFER)
+    assert hello(alice.payload) == hello_of(ALICE, "op-0", bytes([0xA1]) * 24 + NEWEST)
+    assert hello(bob.payload) == hello_of(BOB, "der-1", bytes([0xB2]) * 24 + NEWEST)
     (pinned,) = frames(HEX["hello-alice-2"])
     assert hello(pinned.payload) == hello_of(ALICE, "op-0", bytes([0xA1]) * 32)
     (proven,), (refused,) = frames(HEX["proof-alice"]), frames(HEX["refuse"])
@@ -205,7 +229,7 @@ def test_the_proofs_of_the_page_let_both_sides_in() -> None:
 
 def test_what_is_signed_in_a_hello_is_laid_out_as_described() -> None:
     parts = [D, ALICE.public_key, BOB.public_key]
-    parts += [bytes([byte]) * 24 + OFFER for byte in (0xA1, 0xB2)]
+    parts += [bytes([byte]) * 24 + NEWEST for byte in (0xA1, 0xB2)]
     parts += [bytes([byte]) * 32 for byte in (0xC3, 0xD4)]
     assert HEX["proof-bytes-alice"] == b"VPPD1H" + b"".join(parts)
     assert len(HEX["proof-bytes-alice"]) == 230
@@ -376,7 +400,10 @@ def test_the_tables_of_tagged_messages_have_every_tag_and_field(title: str, unio
     assert said == {tag_of(kind): (word(kind), kind.__struct_fields__) for kind in union.__args__}
 
 
-@pytest.mark.parametrize("kind", [Body, TxProof, type(CERTIFICATE), type(STANDING), Era, EraMember])
+@pytest.mark.parametrize(
+    "kind",
+    [Body, TxProof, type(CERTIFICATE), type(STANDING), type(LINK), Era, EraMember],
+)
 def test_nested_arrays_are_listed_field_by_field(kind: type[Message]) -> None:
     flat = TEXT.replace("\n", " ")
     assert f"`[{', '.join(kind.__struct_fields__)}]`" in flat

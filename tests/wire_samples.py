@@ -15,27 +15,35 @@ from typing import NamedTuple
 from vppd.codec import Message, encode
 from vppd.consensus.messages import (
     TYPE_OF,
+    Absent,
     Agree,
     Block,
     BlockBody,
     Blocks,
     Certificate,
     CertificateKind,
+    Chunk,
     Claim,
     Collected,
     Commit,
     Concealment,
     DecidedBlock,
     Equivocation,
+    EraLink,
+    Eras,
     Evidence,
     GetBlock,
     GetBlocks,
+    GetChunk,
+    GetEras,
+    GetSnapshot,
     NewView,
     Ping,
     Prepare,
     PrePrepared,
     Reply,
     Round,
+    SnapshotOffer,
     Standing,
     Status,
     Tx,
@@ -165,6 +173,23 @@ SAMPLES: tuple[Message, ...] = (
     Evidence(PROOFS[0]),
     Ping(1_767_225_600_000),
 )
+
+LINK = EraLink(
+    Era(1, 8, "dpos", 1, None, (EraMember(bytes([0x22]) * 32, True, "op-0", "10.0.0.1:7440"),)),
+    HEADER.encode(),
+    CERTIFICATE,
+)
+SYNC_SAMPLES: tuple[Message, ...] = (
+    GetSnapshot(0),
+    GetChunk(128, 4_094),
+    Chunk(128, 4_094, ((), ((b"\x01\x02", b"\x03"),))),
+    GetEras(1),
+    Eras((LINK,)),
+    Absent(1_301, 128),
+)
+"""Of state sync, but for the offer."""
+OFFER = SnapshotOffer(HEADER.encode(), CERTIFICATE, HEADER.encode(), CERTIFICATE, bytes(131_072))
+"""Too long for the page: its manifest alone is 128 KiB."""
 
 ASKS: tuple[Ask, ...] = (
     Submit(b"\x01\x02\x03"),
@@ -334,6 +359,7 @@ def vectors() -> dict[str, bytes]:
     named |= {word(type(op)): encode(op) for op in OPS}
     named |= {f"change-{word(type(change))}": encode(change) for change in CHANGES}
     named |= {word(type(sample)): encode(sample) for sample in SAMPLES}
+    named |= {word(type(sample)): encode(sample) for sample in SYNC_SAMPLES}
     named |= {f"proof-{word(type(proof))}": encode(proof) for proof in PROOFS}
     named |= {f"ask-{word(type(ask))}": encode(Request(5, ask)) for ask in ASKS}
     named |= {f"result-{word(type(r))}": encode(Response(5, r)) for r in RESULTS}

@@ -362,12 +362,7 @@ async def stored(day: Day, path: Path, executed: int) -> None:
             await store.persist([body, DecisionRecord(height, digest, certificate)])
             if height <= executed:
                 done = ledger.execute(header, txs)
-                store.put_execution(
-                    ExecutionRow(
-                        height, done.state_root, done.receipts_root, done.receipts, done.changes,
-                        done.tx_ids, done.next_due_ms,
-                    )
-                )  # fmt: skip
+                store.put_execution(ExecutionRow.of(done))
 
 
 @pytest.fixture

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from msgspec.structs import replace
 
+from tests.config.plugin import LAST_FIRST, distributions, install
 from tests.ledger.chain import STRANGER, Chain, events
-from tests.ledger.council import NODES, Council, plant
+from tests.ledger.council import NODES, Council, Crimes, plant
 from vppd.config.founding import founding_era, rules_in
-from vppd.config.genesis import Governance
+from vppd.config.genesis import MOST_VALIDATORS, Governance, ValidatorEntry
+from vppd.crypto import sha256
 from vppd.era import EraMember
 from vppd.ledger.changes import (
     Change,
@@ -20,8 +24,9 @@ from vppd.ledger.changes import (
     SetNumber,
 )
 from vppd.ledger.eras import KEPT
+from vppd.ledger.proofs import Accuse
 from vppd.ledger.receipts import AccountOpened, Approved, EraScheduled, ErrorCode, Status
-from vppd.types import ZERO_DIGEST
+from vppd.types import ZERO_DIGEST, Role
 
 NEW = NODES[9]
 
@@ -247,6 +252,14 @@ def test_a_new_member_has_an_account_and_a_say() -> None:
     assert council.send(council.propose(Remove(key(0))), [NEW])[1].status == Status.OK
 
 
+def test_a_new_member_is_called_by_its_name() -> None:
+    for made in (plant(4), plant(4, "dpos")):
+        council = Council(made)
+        council.decide(council.add(NEW, "fresh"))
+        assert council.ledger.account_view(NEW.public_key)["name"] == "fresh"
+        assert council.ledger.validator_name(NODES[11].public_key) is None
+
+
 def test_a_rekeyed_member_keeps_its_place() -> None:
     council = Council(plant(4))
     era = council.decide(council.rekey(NODES[1], NEW))
@@ -399,3 +412,43 @@ def test_a_plant_of_one_decides_alone() -> None:
     council = Council(plant(1))
     era = council.decide(council.add(NEW))
     assert len(era.members) == 2
+
+
+def test_there_are_at_most_as_many_as_a_certificate_can_name() -> None:
+    base = plant(4)
+    crowd = tuple(
+        ValidatorEntry(name=f"n{i}", role=Role.DER, key=sha256(b"crowd %d" % i))
+        for i in range(MOST_VALIDATORS - 4)
+    )
+    council = Council(replace(base, validators=(*base.validators, *crowd)))
+    assert council.refused(council.add(NEW)) == (ErrorCode.TOO_MANY_VALIDATORS, (256,))
+
+
+# -- engines of other distributions
+
+
+BOUND = LAST_FIRST.replace(
+    "    return n - 1 - view % n", "    return [][n] if n < 4 else n - 1 - view % n"
+)
+
+
+def test_an_engine_from_elsewhere_must_fit_whoever_stays(tmp_path: Path) -> None:
+    with distributions(install(tmp_path, "last-first", source=BOUND)):
+        council = Council(plant(4, "last-first"))
+        assert council.refused(Remove(key(3))) == (ErrorCode.UNKNOWN_ENGINE, ())
+        council.said(Accuse(Crimes(council).twice(NODES[2])))
+        assert council.latest.epoch == 0, "better a liar among four than no leader at all"
+        assert len(council.decide(council.add(NEW)).members) == 5
+        council.idle(1)
+        assert council.members() == [key(0), key(1), key(3), NEW.public_key]
+
+
+def test_a_plant_leaves_an_engine_from_elsewhere_and_comes_back(tmp_path: Path) -> None:
+    """Whoever runs the plant has what genesis names; of anything else that is not known."""
+    with distributions(install(tmp_path, "last-first")):
+        council = Council(plant(4, "last-first"))
+        council.decide(SetEngine("pbft"))
+        council.idle(2)
+        assert council.decide(SetEngine("last-first")).engine == "last-first"
+        other = Council(plant(4))
+        assert other.refused(SetEngine("last-first")) == (ErrorCode.UNKNOWN_ENGINE, ())

@@ -27,10 +27,8 @@ from vppd.consensus.messages import Standing
 from vppd.consensus.profile import founding_validators
 from vppd.crypto import SigningKey, key_text, sha256
 from vppd.ledger.changes import Move, Remove, SetEngine, SetNumber
-from vppd.ledger.election import Standing as Score
-from vppd.ledger.election import elect
 from vppd.ledger.producers import standings
-from vppd.ledger.proofs import Accuse, Ready, Skip
+from vppd.ledger.proofs import Accuse, Ready, Skip, signed_part
 from vppd.ledger.receipts import EraScheduled, ErrorCode, Punished, ReadyNoted, Status, Voted
 from vppd.ledger.state import CANDIDATE, DELIVERY, PUNISHMENT, READINESS, VOTES, State
 from vppd.ledger.transaction import Vote, decode_transaction, make_statement
@@ -261,8 +259,8 @@ def test_votes_for_who_left_count_as_none() -> None:
 class Trading(Chain):
     """Two traders with meters on engine dpos; each slot one contract of 1,000 Wh."""
 
-    def __init__(self) -> None:
-        base = dpos(4, 4)
+    def __init__(self, ranking: Ranking = "composite") -> None:
+        base = dpos(4, 2, ranking)
         meters = tuple(MeterEntry(key=METERS[i].public_key, account=f"node-{i}") for i in range(2))
         super().__init__(replace_genesis(base, meters))
 
@@ -276,6 +274,11 @@ class Trading(Chain):
             txs.append(self.tx(METERS[1], reading(slot, used_wh)))
         self.block(start_of(slot) + SLOT_MS, *txs)
         self.block(start_of(slot) + SLOT_MS + 5_000)
+
+    def here(self, i: int) -> Ready:
+        at = (0, self.ledger.height, self.ledger.state_root, ZERO_DIGEST)
+        ready = Ready(key(i), *at, bytes(64))
+        return replace(ready, sig=NODES[i].sign(signed_part(ready, self.genesis.digest)))
 
     def delivery(self, i: int) -> tuple[int, int, int] | None:
         found = State.load(self.ledger.entries()).get(DELIVERY, key(i))
@@ -343,16 +346,24 @@ def test_scores_follow_what_was_delivered() -> None:
     assert chain.balance(NODES[2]) == OPENING
 
 
-def test_the_largest_producers_where_genesis_says_so() -> None:
-    chain = Council(dpos(6, 4, "largest-producer"))
-    state = State.load(chain.ledger.entries())
-    names = [s.key for s in standings(state)]
-    energies = [Score(k, 0, 0, i) for i, k in enumerate(names)]
-    elected = elect(
-        energies, alpha_ppm=0, delegates=4, eligible=frozenset(names), current=(),
-        ready=frozenset(names), quorum=lambda n: n, ranking="largest-producer",
-    )  # fmt: skip
-    assert elected == tuple(reversed(names))[:4]
+@pytest.mark.parametrize("ranking", ["composite", "largest-producer"])
+def test_what_was_delivered_elects(ranking: Ranking) -> None:
+    """Node 0 delivers half of 1,000 Wh, node 1 uses double of it, the others do nothing."""
+    chain = Trading(ranking)
+    chain.slot(0, 500, 2_000)
+    scores = {c["name"]: c["score_ppm"] for c in chain.ledger.validators_view()["candidates"]}
+    assert scores["node-0"] == 350_000 + 75_000
+    assert scores["node-1"] == 300_000, "a deviation of 100 % leaves no reputation"
+    assert scores["node-2"] == scores["node-3"] == 700_000
+    chain.block(start_of(5), *(make_statement(1_000, chain.here(i)) for i in range(4)))
+    while chain.last is None or chain.last.era is None:
+        chain.block(chain.ledger.time_ms + 1)
+    elected = [member.name for member in chain.last.era.members]
+    if ranking == "composite":
+        best = sorted((2, 3), key=key)
+        assert elected == [f"node-{best[0]}", f"node-{best[1]}"]
+    else:
+        assert elected == ["node-1", "node-0"]
 
 
 # -- punishment
@@ -525,7 +536,20 @@ def test_a_plant_changes_to_dpos_and_back() -> None:
     assert {k[0] for k, _ in council.ledger.entries()} == {1, 8, 10}
 
 
-# -- two orders of the same
+def test_a_convict_who_still_sits_is_no_candidate_of_the_new_engine() -> None:
+    council = Republic(plant(7, "pbft", epoch_blocks=BLOCKS))  # f = 2: the third convict waits
+    crimes = Crimes(council)
+    change = council.propose(SetEngine("dpos"))
+    accusations = (make_statement(1_000, Accuse(crimes.twice(NODES[i]))) for i in (1, 3, 5))
+    council.pack(*accusations, *(council.tx(NODES[i], change) for i in (0, 2, 4)))
+    assert council.latest.engine == "dpos"
+    assert {k for k, _ in council.state().scan(CANDIDATE)} == {key(i) for i in (0, 2, 4, 6)}
+    council.idle(1)
+    council.all_ready(0, 2, 4, 6)
+    assert sorted(council.to_election()) == sorted(key(i) for i in (0, 2, 4, 6))
+
+
+# -- whatever comes
 
 
 @settings(deadline=None, max_examples=25)

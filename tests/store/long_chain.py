@@ -156,12 +156,7 @@ def _fill(path: Path, made: Testnet, blocks: Height) -> None:
                 BodyRecord(parent, height, 0, header.encode(), txs, b""),
                 DecisionRecord(height, parent, certificate),
             ]
-            rows.append(
-                ExecutionRow(
-                    done.height, done.state_root, done.receipts_root, done.receipts, done.changes,
-                    done.tx_ids, done.next_due_ms, done.refused,
-                )
-            )  # fmt: skip
+            rows.append(ExecutionRow.of(done))
             if len(rows) == AT_ONCE or height == blocks:
                 writer.write(connection, records, rows)
                 records.clear()

@@ -86,11 +86,7 @@ class Block(msgspec.Struct, frozen=True):
 
     @property
     def row(self) -> ExecutionRow:
-        done = self.execution
-        return ExecutionRow(
-            done.height, done.state_root, done.receipts_root, done.receipts, done.changes,
-            done.tx_ids, done.next_due_ms,
-        )  # fmt: skip
+        return ExecutionRow.of(self.execution)
 
 
 class Maker:

@@ -11,7 +11,7 @@ import msgspec
 
 from vppd.config.genesis_file import parse_genesis, render_genesis
 from vppd.config.home import Home, load_home
-from vppd.config.node import NodeFile
+from vppd.config.node import RETENTION, NodeFile
 from vppd.config.peers import parse_peers
 from vppd.config.toml import Table, convert, dotted, parse, read_bytes
 from vppd.crypto import key_text
@@ -155,10 +155,12 @@ def _node(path: Path, home: Path, ready: Home) -> Iterator[Setting]:
         "node.name": (ready.name, _who_names(ready)),
         "net.listen": (ready.listen, "peers.toml" if listed else "default"),
         "net.crl": ("none", "default"),
+        "store.retention_blocks": (str(RETENTION[ready.role]), f"default for role {ready.role}"),
+        "sync.trust": ("none", "default"),
         "http.listen": (str(ready.http_listen), "default: the port after net.listen"),
     }
     yield Setting("node.toml", "schema", str(file.schema), source.origin("schema"))
-    for table in ("node", "net", "http", "store", "log"):
+    for table in ("node", "net", "http", "store", "sync", "log"):
         for field, value in msgspec.structs.asdict(getattr(file, table)).items():
             key = f"{table}.{field}"
             text, origin = (_text(value), source.origin(key)) if value is not None else unset[key]

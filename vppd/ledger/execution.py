@@ -441,6 +441,13 @@ class Ledger:
         """A member."""
         return self._ctx.state.get(ACCOUNT, key)
 
+    def validator_name(self, key: PublicKey) -> str | None:
+        """What a member of the latest era, or a candidate, is called."""
+        candidate = self._ctx.state.get(CANDIDATE, key)
+        if candidate is not None:
+            return candidate.name
+        return next((m.name for m in self._eras[-1].members if m.key == key), None)
+
     def account_keys(self) -> list[PublicKey]:
         """Every member's key, ascending."""
         return [key for key, _ in self._ctx.state.scan(ACCOUNT)]

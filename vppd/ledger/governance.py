@@ -147,6 +147,7 @@ class Outcome:
             self._candidates = {
                 m.key: Candidate(m.name, m.operator, m.addr, m.nonce, m.key)
                 for m in self._era.members
+                if ctx.state.get(CONVICTION, m.key) is None
             }
         elif self._era.engine != DPOS:
             self._candidates = {}

@@ -75,6 +75,7 @@ Op: TypeAlias = Transfer | PlaceOrder | Reading | Ready | Accuse | Skip | Config
 NOBODY: PublicKey = bytes(32)
 """Sender of a statement; no key pair has this public key."""
 NO_SIGNATURE: Signature = bytes(64)
+_STATEMENTS = (Ready, Accuse, Skip)
 
 
 class Body(Message, frozen=True):
@@ -184,11 +185,10 @@ def make_statement(expiry_height: Height, op: Statement) -> bytes:
 
 def statement_in(tx: Transaction) -> Statement | None:
     """What a transaction without an account says; ``None``: it is an ordinary one, or neither."""
-    if (tx.sender, tx.nonce, tx.sig) == (NOBODY, 0, NO_SIGNATURE) and len(tx.ops) == 1:
-        (op,) = tx.ops
-        if isinstance(op, Ready | Accuse | Skip):
-            return op
-    return None
+    if tx.sender != NOBODY or tx.nonce or tx.sig != NO_SIGNATURE or len(tx.ops) > 1:
+        return None
+    op = tx.ops[0]
+    return op if isinstance(op, Ready | Accuse | Skip) else None
 
 
 def signature_holds(tx: Transaction, chain_id: Digest, verify: Verify) -> bool:
@@ -225,9 +225,8 @@ def precheck(raw: bytes, height: Height, rules: ConsensusRules) -> Transaction:
         raise InvalidTransaction(
             f"transaction with {len(tx.ops)} operations, at most {rules.max_tx_ops} are allowed"
         )
-    if statement_in(tx) is None and (
-        tx.sender == NOBODY or any(isinstance(op, Ready | Accuse | Skip) for op in tx.ops)
-    ):
+    alone = tx.sender == NOBODY or any(isinstance(op, _STATEMENTS) for op in tx.ops)
+    if alone and statement_in(tx) is None:
         raise InvalidTransaction("what proves itself stands alone, under no name and signature")
     if tx.expiry_height < height:
         raise InvalidTransaction(

@@ -21,11 +21,11 @@ def phase_name(phase: int) -> str:
 
 
 def member_name(ledger: Ledger, key: PublicKey) -> str:
-    """What genesis calls a member, or its key."""
+    """What genesis calls a member, or the change that added it as a validator; or its key."""
     for entry in ledger.genesis.accounts:
         if entry.key == key:
             return entry.name
-    return key_text(key)
+    return ledger.validator_name(key) or key_text(key)
 
 
 def account_view(ledger: Ledger, key: PublicKey) -> dict[str, Any]:

@@ -138,19 +138,7 @@ class Driver:
 
     def _keep(self, block: Committed) -> None:
         decision, execution = block
-        self._store.put_execution(
-            ExecutionRow(
-                height=execution.height,
-                state_root=execution.state_root,
-                receipts_root=execution.receipts_root,
-                receipts=execution.receipts,
-                changes=execution.changes,
-                tx_ids=execution.tx_ids,
-                next_due_ms=execution.next_due_ms,
-                refused=execution.refused,
-                era=execution.era,
-            )
-        )
+        self._store.put_execution(ExecutionRow.of(execution))
         self._metrics.committed(block)
         log.debug(
             "decided",

@@ -210,9 +210,8 @@ class Joiner:
                     await file.discard()
                     return True
                 await asyncio.sleep(PAUSE_S)
-        except asyncio.CancelledError:
+        finally:
             await file.close()
-            raise
 
     # ------------------------------------------------------------ whether
 

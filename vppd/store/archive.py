@@ -54,6 +54,8 @@ MAX_OBJECT_BYTES = 4 << 20
 """A block of 1 MiB with everything around it; more is no block."""
 BLOCKS_AT_ONCE = 64
 AT_ONCE_BYTES = 1 << 20
+CACHE_KIB = 64 * 1024
+"""Of SQLite, while importing: ids of transactions go all over their index."""
 
 Progress = Callable[[Height, Height], None]
 """Called with each height done and the last one."""
@@ -249,6 +251,7 @@ def import_chain(
                 # Nobody looks at this file before it is whole and synced.
                 connection.execute("PRAGMA journal_mode = OFF")
                 connection.execute("PRAGMA synchronous = OFF")
+                connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
                 _fill(connection, genesis, objects, last, progress, verifier)
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -380,12 +383,7 @@ def _fill(
         objects.height = height
         body = BodyRecord(certificate.digest, height, certificate.view, raw, txs, b"")
         records += [body, DecisionRecord(height, certificate.digest, certificate)]
-        rows.append(
-            ExecutionRow(
-                header.height, done.state_root, done.receipts_root, done.receipts, done.changes,
-                done.tx_ids, done.next_due_ms, done.refused, done.era,
-            )
-        )  # fmt: skip
+        rows.append(ExecutionRow.of(done))
         if len(rows) == BLOCKS_AT_ONCE:
             writer.write(connection, records, rows)
             records, rows = [], []

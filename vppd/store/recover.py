@@ -23,7 +23,7 @@ from vppd.codec import Malformed
 from vppd.config.genesis import Genesis
 from vppd.consensus.boundary import ObserverRecord
 from vppd.errors import LocalFault, UserError
-from vppd.ledger.execution import Execution, Ledger
+from vppd.ledger.execution import Ledger
 from vppd.store import reader
 from vppd.store.connection import uri
 from vppd.store.guard import Guard, Mark
@@ -39,9 +39,10 @@ from vppd.store.schema import (
     lay_out,
     opening,
     recovered_file,
+    unordered,
 )
 from vppd.store.start import Noted, mark_observer, observer_record, why_unfit
-from vppd.store.verify import sound_blocks, verify_chain
+from vppd.store.verify import Part, sound_blocks, verify_chain
 from vppd.store.writer import Writer, transaction
 from vppd.types import Height
 
@@ -190,7 +191,7 @@ def _rebuild(path: Path, genesis: Genesis, why: str, progress: Progress) -> None
     target.unlink(missing_ok=True)
     os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     try:
-        with closing(sqlite3.connect(target, isolation_level=None)) as made:
+        with closing(sqlite3.connect(uri(target, "rw"), uri=True, isolation_level=None)) as made:
             # Nobody looks at this file before it is whole and synced.
             made.execute("PRAGMA journal_mode = OFF")
             made.execute("PRAGMA synchronous = OFF")
@@ -210,9 +211,15 @@ def _fill(
 ) -> None:
     safety = SafetyRow()
     writer = Writer(0, safety)
-    writer.seed(made, Ledger.from_genesis(genesis).entries())
     notes: dict[str, object] = {}
-    if path.exists():
+    why_not = _keep_part(made, path, genesis, progress) if path.exists() else None
+    if why_not == "":
+        writer.decided = reader.decided(made)
+        with closing(_read_only(path)) as old:
+            notes[_KNOWN], safety.generation = _known(old)
+    else:
+        writer.seed(made, Ledger.from_genesis(genesis).entries())
+    if path.exists() and why_not != "":
         with closing(_read_only(path)) as old:
             known, safety.generation = _known(old)
             if known is not None:
@@ -222,14 +229,49 @@ def _fill(
                 try:
                     body, decision, execution = next(blocks)
                 except StopIteration as end:
-                    if end.value is not None:
-                        notes[_FIRST_LOST] = str(end.value)
+                    if why_not or end.value is not None:
+                        notes[_FIRST_LOST] = why_not or str(end.value)
                     break
-                writer.write(made, (body, decision), (_row(execution),))
+                writer.write(made, (body, decision), (ExecutionRow.of(execution),))
                 progress(decision.height, known or decision.height)
     notes[_KEPT] = writer.decided
     writer.write(made, (observer_record(f"recovered: {why}"),), ())
     made.executemany("INSERT INTO meta (key, value) VALUES (?, ?)", notes.items())
+
+
+_PART = ("base", "links", "eras", "bodies", "decisions", "executions", "transactions", "pruned")
+"""In an order in which their triggers let them be written."""
+
+
+def _keep_part(
+    made: sqlite3.Connection, path: Path, genesis: Genesis, progress: Progress
+) -> str | None:
+    """Take over a store that begins late, which no block of it could be executed again to rebuild.
+
+    Only as a whole: where anything but its safety record does not hold, the plant has the rest.
+
+    Returns:
+        Empty: it was taken over; why not; ``None``: it begins with block 1.
+    """
+    try:
+        with closing(_read_only(path)) as old:
+            if reader.first_block(old) == 1:
+                return None
+        report = verify_chain(path, genesis, progress=progress)
+    except (UserError, sqlite3.Error, *MISTYPED):
+        return None  # nothing can be told of it; what holds is looked for block by block
+    if report.failure is not None and report.failure.part is not Part.SAFETY:
+        return str(report.failure)
+    decided = report.last
+    made.execute("ATTACH ? AS old", (uri(path, "ro"),))
+    with transaction(made), unordered(made):
+        for table in _PART:
+            undecided = f"WHERE height <= {decided}" if table == "bodies" else ""
+            made.execute(f"INSERT INTO {table} SELECT * FROM old.{table} {undecided}")  # noqa: S608 - our names
+        made.execute("INSERT INTO state SELECT * FROM old.state")
+        made.execute("INSERT INTO meta (key, value) VALUES ('genesis_state', 1)")
+    made.execute("DETACH old")
+    return ""
 
 
 def _known(old: sqlite3.Connection) -> tuple[Height | None, int]:
@@ -243,13 +285,6 @@ def _known(old: sqlite3.Connection) -> tuple[Height | None, int]:
     except (sqlite3.Error, Malformed, *MISTYPED):
         generation = 0
     return height, generation
-
-
-def _row(done: Execution) -> ExecutionRow:
-    return ExecutionRow(
-        done.height, done.state_root, done.receipts_root, done.receipts, done.changes,
-        done.tx_ids, done.next_due_ms, done.refused, done.era,
-    )  # fmt: skip
 
 
 # ---------------------------------------------------------------- changing places

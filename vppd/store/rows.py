@@ -9,6 +9,7 @@ from vppd.codec import Decoder
 from vppd.consensus.boundary import Record
 from vppd.consensus.messages import Certificate, EraLink
 from vppd.era import Era
+from vppd.ledger.execution import Execution
 from vppd.types import Digest, Height, TimeMs
 
 decode_list = Decoder(tuple[bytes, ...])
@@ -46,6 +47,14 @@ class ExecutionRow(NamedTuple):
     """Positions of transactions that did not use their nonce; they are not indexed."""
     era: Era | None = None
     """That this block scheduled."""
+
+    @classmethod
+    def of(cls, done: Execution) -> ExecutionRow:
+        """All of it that is stored."""
+        return cls(
+            done.height, done.state_root, done.receipts_root, done.receipts, done.changes,
+            done.tx_ids, done.next_due_ms, done.refused, done.era,
+        )  # fmt: skip
 
     def places(self) -> Iterator[tuple[Digest, int]]:
         """Transactions to be found by id, with their positions."""

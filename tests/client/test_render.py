@@ -1,0 +1,54 @@
+"""Whatever stands on a chain can be shown: as JSON, keys as text, codes in words."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.ledger.upheaval import run
+from tests.wire_samples import ALICE, CHANGES, OPS, READY, D, word
+from vppd.client.render import REMEDY, render_receipt, render_transaction
+from vppd.crypto import key_text
+from vppd.ledger.changes import Change, Configure
+from vppd.ledger.receipts import MEANING, ErrorCode
+from vppd.ledger.transaction import Op, make_statement, make_transaction
+
+
+@pytest.mark.parametrize("op", OPS, ids=lambda op: word(type(op)))
+def test_every_operation_is_shown(op: Op) -> None:
+    shown = render_transaction(make_transaction(ALICE, D, 4, 1_007, (op,)))
+    (said,) = json.loads(json.dumps(shown))["ops"]
+    assert said["op"] == type(op).__name__
+    assert said.keys() == {"op", *type(op).__struct_fields__}
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: word(type(change)))
+def test_every_change_is_shown_with_its_kind(change: Change) -> None:
+    raw = make_transaction(ALICE, D, 4, 1_007, (Configure(0, (change,)),))
+    (said,) = json.loads(json.dumps(render_transaction(raw)))["ops"][0]["changes"]
+    assert said["kind"] == type(change).__name__
+    assert said.keys() == {"kind", *type(change).__struct_fields__}
+
+
+def test_a_statement_is_nobodys() -> None:
+    shown = render_transaction(make_statement(1_007, READY))
+    assert shown["sender"] == "nobody"
+    assert shown["ops"][0]["key"] == key_text(READY.key)
+    assert shown["ops"][0]["nonce"] == READY.nonce.hex()
+
+
+def test_every_code_has_a_meaning_and_a_remedy() -> None:
+    assert MEANING.keys() == set(ErrorCode)
+    assert REMEDY.keys() == set(ErrorCode) - {ErrorCode.NONE}
+
+
+def test_every_receipt_of_a_restless_plant_is_shown() -> None:
+    republic = run(1, 80)
+    kinds: set[str] = set()
+    twin = type(republic.ledger).from_genesis(republic.genesis)
+    for header, txs in republic.blocks:
+        for raw in twin.execute(header, txs).receipts:
+            shown = json.loads(json.dumps(render_receipt(raw)))
+            kinds |= {event["event"] for event in shown["events"]}
+    assert {"EraScheduled", "Approved", "ReadyNoted", "Convicted"} <= kinds
