@@ -86,6 +86,7 @@ JOBS = (
     Job("pauses", _python("tests.chaos.pauses", "--times", "6")),
     Job("disk-full", _python("tests.chaos.disk_full", "--times", "3")),
     Job("torn-node", _python("tests.chaos.torn_node", "--n", "40")),
+    Job("joining", _python("tests.chaos.joining", "--blocks", "50000", "--kills", "20")),
     Job("torn-store", _python("tests.store.torn", "--n", "500")),
     Job("flips", _python("tests.store.flips", "--n", "5000")),
     Job("partitions", _python("tests.chaos.partitions", "--minutes", "3")),

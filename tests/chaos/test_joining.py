@@ -81,6 +81,27 @@ def test_a_liar_is_named_and_left_alone(plant: LongPlant) -> None:
     join_beside_a_liar(plant)
 
 
+def test_a_node_that_was_away_gets_from_another_what_one_has_pruned(plant: LongPlant) -> None:
+    """The pruned one says so at once: whoever asks does not wait for it."""
+    first, second, _ = plant.servers
+    with joining(plant, "replay") as node:
+        file = node.home / "peers.toml"
+        text = file.read_text()
+        first.terminate()
+        pruned = first.vppd("db", "prune", "--keep", 50, "-o", "json")
+        assert pruned.code == 0, pruned.err
+        assert pruned.data["first_block"] > 500
+        assert pruned.data["bytes_after"] < pruned.data["bytes_before"]
+        first.start()
+        eventually(lambda: plant.is_level(first), "the pruned one is back")
+        assert first.name in text
+        node.start()
+        plant.wait_level(node)
+        assert (node.status() or {})["first_block"] == 1
+        assert '"blocks_gone"' in node.log, "it never asked the pruned one"
+        assert second.status() is not None
+
+
 def test_status_of_a_node_whose_plant_is_not_there_yet(plant: LongPlant) -> None:
     """It says what it waits for, and exits with 3, as a node that does not vote does."""
     with joining(plant, "snapshot") as node:

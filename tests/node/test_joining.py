@@ -41,7 +41,7 @@ from vppd.store.chain import ChainStore
 from vppd.store.epochs import Epochs
 from vppd.store.staging import Staging, staging_file
 from vppd.store.verify import verify_chain
-from vppd.types import Height, ReplicaIndex
+from vppd.types import Height, PeerNumber
 
 FIRST, SECOND = 6, 9
 """Heights whose states peers keep."""
@@ -83,26 +83,26 @@ class Circle:
 
     def __init__(self, *peers: Served) -> None:
         self.peers = dict(enumerate(peers))
-        self.convicted: dict[ReplicaIndex, PeerFault] = {}
+        self.convicted: dict[PeerNumber, PeerFault] = {}
         self.said = dict.fromkeys(self.peers, HEIGHTS)
 
-    def connected(self) -> tuple[ReplicaIndex, ...]:
+    def connected(self) -> tuple[PeerNumber, ...]:
         return tuple(i for i in self.peers if i not in self.convicted)
 
-    def name(self, peer: ReplicaIndex) -> str:
+    def name(self, peer: PeerNumber) -> str:
         return f"peer-{peer}"
 
-    def heights(self) -> dict[ReplicaIndex, Height]:
+    def heights(self) -> dict[PeerNumber, Height]:
         return self.said
 
     def everybody_spoke(self) -> bool:
         return True
 
-    async def ask(self, peer: ReplicaIndex, request: Message) -> Message:
+    async def ask(self, peer: PeerNumber, request: Message) -> Message:
         await asyncio.sleep(0)
         return await self.peers[peer].answer(request)
 
-    def convict(self, peer: ReplicaIndex, fault: PeerFault) -> None:
+    def convict(self, peer: PeerNumber, fault: PeerFault) -> None:
         self.convicted[peer] = fault
 
 
@@ -259,6 +259,13 @@ async def test_who_does_not_answer_is_passed_over(
     assert not circle.convicted, "a slow peer is no liar"
 
 
+async def test_peers_of_an_earlier_release_are_replayed_from(
+    tmp_path: Path, maker: Maker, whole: ChainStore, empty: ChainStore
+) -> None:
+    circle = Circle(Served(whole, ledger_with(maker, FIRST), lambda *_: None))
+    assert await join(empty, circle, tmp_path) is False
+
+
 async def test_a_state_that_is_gone_is_followed_by_a_newer_one_and_same_buckets_stay(
     tmp_path: Path, maker: Maker, whole: ChainStore, empty: ChainStore
 ) -> None:
@@ -339,6 +346,20 @@ async def test_a_bucket_that_rotted_in_the_staging_file_is_fetched_anew(
     assert server.chunks >= 1
     await empty.close()
     assert verify_chain(tmp_path / "chain.db", GENESIS).ok
+
+
+async def test_who_lacks_blocks_says_where_its_own_begin(
+    tmp_path: Path, maker: Maker, whole: ChainStore, empty: ChainStore
+) -> None:
+    asked = Snapshots(ledger_with(maker, FIRST), whole)
+    assert await asked.below(1) is None, "it has them all"
+    assert await asked.answer(GetChunk(SECOND, 0)) == Absent(1, FIRST), "not that state"
+    await whole.prune(4)
+    assert await asked.below(4) == Absent(5, FIRST)
+    assert await asked.below(5) is None
+    assert await join(empty, Circle(Served(whole, ledger_with(maker, FIRST))), tmp_path)
+    begun = Snapshots(Ledger.from_genesis(GENESIS), empty)
+    assert await begun.below(FIRST) == Absent(FIRST + 1, 0)
 
 
 # ---------------------------------------------------------------- the block to be trusted

@@ -134,6 +134,15 @@ async def test_every_executed_transaction_is_shown_with_its_receipt_and_a_proof(
             assert proof["proved_by"] == f"certificate of height {state.height + 1}"
 
 
+async def test_a_block_that_was_pruned_is_said_to_be(served: Served) -> None:
+    await served.store.prune(2)
+    await served.fails(GetDecided(2), FailureCode.NOT_FOUND, "has those from 3 on")
+    assert isinstance(await served.ask(GetDecided(3)), DecidedView)
+    assert await served.service.blocks_from(2) is None
+    gone = served.maker.blocks[0].txs[0]
+    assert await served.ask(GetTx(transaction_id(gone))) == TxState(TxStage.UNKNOWN)
+
+
 async def test_the_last_block_is_not_proved_yet(served: Served) -> None:
     raw = served.maker.blocks[-1].txs[0]
     state = await served.ask(GetTx(transaction_id(raw)))

@@ -203,7 +203,7 @@ COMMANDS = (
         "db import",
         "vppd.cli.db:import_",
         "Verify and execute the blocks of an export into a store that has none.",
-        ("vppd db import chain.vppd", "zcat chain.vppd.gz | vppd db import - --home plant/der-3"),
+        ("vppd db import chain.vppd", "vppd db import - --home plant/der-3 < chain.vppd"),
     ),
     Entry(
         "doctor",

@@ -13,9 +13,9 @@ from typing import Any
 
 import structlog
 
-from vppd.codec import Malformed, Message, encode
+from vppd.codec import Message, encode
 from vppd.config.home import Home
-from vppd.consensus.boundary import Decision
+from vppd.config.node import RETENTION
 from vppd.consensus.messages import (
     TYPE_OF,
     Absent,
@@ -32,10 +32,8 @@ from vppd.consensus.messages import (
     Type,
 )
 from vppd.consensus.profile import founding_validators
-from vppd.crypto import verify
 from vppd.errors import LocalFault, PeerFault
-from vppd.header import decode_header
-from vppd.ledger.execution import Execution, Ledger
+from vppd.ledger.execution import Execution
 from vppd.ledger.transaction import InvalidTransaction
 from vppd.net.frames import ANSWER_CAPS, NEWEST_WIRE, PUSH, REQUEST, RESPONSE, encode_frame
 from vppd.net.gate import BadSignature, PeerMessage, decode_message
@@ -50,12 +48,13 @@ from vppd.node.clocks import Clocks
 from vppd.node.driver import Disk, Driver
 from vppd.node.http import Health, serve_http
 from vppd.node.join import check_trust, join, require_trusted
-from vppd.node.machine import Committed, Frame, Machine, Turn
+from vppd.node.machine import Committed, Frame
 from vppd.node.membership import Membership, Plan
 from vppd.node.mempool import Refused
 from vppd.node.metrics import Metrics
 from vppd.node.notify import notify, watchdog
 from vppd.node.replies import Replies
+from vppd.node.resume import resume
 from vppd.node.retention import Retention
 from vppd.node.service import Service, committed_push
 from vppd.node.snapshots import Snapshots
@@ -102,49 +101,6 @@ async def run_node(home: Home) -> None:
     log.info("stopped")
 
 
-async def resume(home: Home, store: ChainStore) -> tuple[Machine, Turn]:
-    """A machine that goes on where the store ends, and its first turn.
-
-    Raises:
-        LocalFault: the store cannot be read, or lacks what it refers to.
-    """
-    genesis = home.genesis
-    kept = await store.resume()
-    executed = kept.executed
-    if executed == 0:
-        ledger = Ledger.from_genesis(genesis)
-        await store.seed_state(ledger.entries())
-        header = None
-    else:
-        block, execution = await store.certified(executed), await store.execution(executed)
-        if block is None or execution is None:
-            raise LocalFault(f"{home.node.store} lacks block {executed} that it has executed")
-        header = decode_header(block.header)
-        entries = await store.state_entries()
-        try:
-            ledger = Ledger.load(genesis, executed, entries, header, execution.receipts_root)
-        except Malformed as err:  # it blames a peer; what our own disk returns is our own fault
-            raise LocalFault(f"{home.node.store}: the stored state is damaged: {err}") from err
-        if ledger.state_root != execution.state_root:
-            raise LocalFault(
-                f"{home.node.store}: the stored state is not that of height {executed}"
-            )
-        ledger.freeze()  # for joiners, until the next checkpoint
-    missed = [await _decision(store, h) for h in range(executed + 1, kept.decided + 1)]
-    machine = Machine(genesis, home.signer, verify, ledger)
-    turn = machine.start(now(), kept.log, header, missed)
-    log.info("resumed", decided=kept.decided, executed=executed, replayed=len(missed))
-    return machine, turn
-
-
-async def _decision(store: ChainStore, height: Height) -> Decision:
-    block = await store.block(height)
-    if block is None:
-        raise LocalFault(f"the store lacks decided block {height}")
-    certificate = block.certificate
-    return Decision(height, certificate.digest, block.header, block.txs, certificate)
-
-
 class Daemon:
     """The running node: a :class:`~vppd.net.peers.Handler` that feeds the machine.
 
@@ -161,6 +117,8 @@ class Daemon:
         self._metrics = Metrics(founding_validators(home.genesis).quorum)
         self._trace = Trace(home.node.trace_heights)
         self._heights: dict[PeerNumber, Height] = {}
+        self._lacking: dict[PeerNumber, Height] = {}
+        """Where the blocks of peers begin that had not the ones asked for."""
         self._subscribers: dict[Link, None] = {}
         self._requests: dict[Link, deque[bytes]] = {}
         """Of clients that wait for an answer, in the order they came."""
@@ -198,7 +156,10 @@ class Daemon:
             self._trace,
         )  # fmt: skip
         self._snapshots = Snapshots(self._machine.ledger, self._store)
-        self._retention = Retention(home, self._store)
+        said, by_role = home.node.retention_blocks, RETENTION[home.role]
+        self._retention = Retention(
+            self._store, by_role if said is None else said, rules.checkpoint_blocks
+        )
         self._service = Service(self._machine, self._store, replies, views, self._driver)
         async with AsyncExitStack() as stack:
             if home.http_listen:
@@ -337,6 +298,9 @@ class Daemon:
         if type_ in REQUESTS:
             self._answer(link, lambda: self._snapshots.answer(message))
         elif isinstance(message, Absent):
+            if peer is not None and self._lacking.get(peer) != message.first:
+                self._lacking[peer] = message.first
+                log.warning("blocks_gone", remote=link.remote, begins=message.first)
             self._machine.receive(peer, Blocks(()))  # it has none: the core asks another
             self._driver.wake()
 

@@ -26,16 +26,17 @@ from vppd.net.frames import RESPONSE, encode_frame
 from vppd.net.gate import decode_message
 from vppd.net.hello import Kind, Self
 from vppd.net.link import Link
-from vppd.net.peers import Network, PeerEntry
+from vppd.net.peers import Network
 from vppd.net.requests import Document, Failure, FailureCode, Response, View, decode_request
 from vppd.net.sync import REQUESTS, SYNC_TYPES, decode_sync
 from vppd.net.tls import load_tls
 from vppd.node.clock import now
 from vppd.node.joining import ASK_S, Joiner
+from vppd.node.membership import Membership
 from vppd.node.notify import notify, watchdog
 from vppd.store.chain import ChainStore
 from vppd.store.staging import Staging
-from vppd.types import Digest, Height, Mode, ReplicaIndex
+from vppd.types import Digest, Height, Mode, PeerNumber, PublicKey
 
 TICK_S = 1.0
 """Between two statuses: peers cut a link that is silent."""
@@ -128,27 +129,33 @@ class Outreach:
 
     def __init__(self, home: Home, instance: bytes) -> None:
         self._home = home
-        self._links: dict[ReplicaIndex, Link] = {}
-        self._heights: dict[ReplicaIndex, Height] = {}
-        self._spoken: set[ReplicaIndex] = set()
-        self._waiting: dict[ReplicaIndex, asyncio.Future[Message]] = {}
+        self._links: dict[PeerNumber, Link] = {}
+        self._heights: dict[PeerNumber, Height] = {}
+        self._spoken: set[PeerNumber] = set()
+        self._waiting: dict[PeerNumber, asyncio.Future[Message]] = {}
         self.fatal: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Fails when the network does."""
         validators = founding_validators(home.genesis)
         node = home.node
-        addresses = {peer.key: peer.addr for peer in home.peers.peers}
-        entries = [
-            PeerEntry(i, validator.name, validator.key, addresses[validator.key])
-            for i, validator in enumerate(home.genesis.validators)
-        ]
-        kind = Kind.OBSERVER if home.index is None else Kind.VALIDATOR
+        numbers: dict[PublicKey, PeerNumber] = {
+            validator.key: i for i, validator in enumerate(home.genesis.validators)
+        }
+        plan = Membership(
+            home.signer.public_key,
+            lambda key: numbers.setdefault(key, len(numbers)),
+            home.genesis.validators,
+            home.peers.peers,
+        ).plan((), 0)
+        # A founder who has left the plant and peers.toml cannot be reached.
+        entries = [e for e in plan.entries if e.addr or e.key == home.signer.public_key]
+        kind = Kind.OBSERVER if plan.own is None else Kind.VALIDATOR
         tls = None
         if node.transport == "tls":
             tls = load_tls(node.ca, node.cert, node.cert_key, node.crl)
         self._names = {entry.index: entry.name for entry in entries}
-        self._others = len(entries) - (home.index is not None)
+        self._others = len(entries) - (plan.own is not None)
         self.network = Network(
-            Self(kind, home.name, home.signer, home.genesis.digest, instance),
+            Self(kind, home.name, home.signer, home.genesis.digest, instance, node.wire),
             entries,
             listen=home.listen,
             tls=tls,
@@ -166,15 +173,15 @@ class Outreach:
 
     # ------------------------------------------------------------ for the joiner
 
-    def connected(self) -> tuple[ReplicaIndex, ...]:
+    def connected(self) -> tuple[PeerNumber, ...]:
         """See :class:`~vppd.node.joining.Peers`."""
         return self.network.connected()
 
-    def name(self, peer: ReplicaIndex) -> str:
+    def name(self, peer: PeerNumber) -> str:
         """See :class:`~vppd.node.joining.Peers`."""
         return self._names[peer]
 
-    def heights(self) -> dict[ReplicaIndex, Height]:
+    def heights(self) -> dict[PeerNumber, Height]:
         """See :class:`~vppd.node.joining.Peers`."""
         return dict(self._heights)
 
@@ -182,7 +189,7 @@ class Outreach:
         """See :class:`~vppd.node.joining.Peers`."""
         return len(self._spoken) == self._others
 
-    async def ask(self, peer: ReplicaIndex, request: Message) -> Message:
+    async def ask(self, peer: PeerNumber, request: Message) -> Message:
         """See :class:`~vppd.node.joining.Peers`."""
         answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         self._waiting[peer] = answer
@@ -193,7 +200,7 @@ class Outreach:
         finally:
             self._waiting.pop(peer, None)
 
-    def convict(self, peer: ReplicaIndex, fault: PeerFault) -> None:
+    def convict(self, peer: PeerNumber, fault: PeerFault) -> None:
         """See :class:`~vppd.node.joining.Peers`."""
         link = self._links.get(peer)
         if link is not None:
@@ -201,7 +208,7 @@ class Outreach:
 
     # ------------------------------------------------------------ network: Handler
 
-    def on_frame(self, peer: ReplicaIndex | None, link: Link, type_: int, payload: bytes) -> None:
+    def on_frame(self, peer: PeerNumber | None, link: Link, type_: int, payload: bytes) -> None:
         """Statuses and answers count; whatever else is said concerns those who decide."""
         if type_ in REQUESTS or type_ == Type.GET_BLOCKS:
             link.send(encode_frame(Type.ABSENT, encode(Absent(1, 0))))
@@ -216,7 +223,7 @@ class Outreach:
         elif type_ == Type.BLOCKS or (type_ in SYNC_TYPES and type_ not in REQUESTS):
             self._hand_over(peer, type_, payload)
 
-    def _hand_over(self, peer: ReplicaIndex, type_: int, payload: bytes) -> None:
+    def _hand_over(self, peer: PeerNumber, type_: int, payload: bytes) -> None:
         waiting = self._waiting.get(peer)
         if waiting is None or waiting.done():
             return  # too late
@@ -232,11 +239,11 @@ class Outreach:
             raise
         waiting.set_result(message)
 
-    def on_connect(self, peer: ReplicaIndex) -> None:
+    def on_connect(self, peer: PeerNumber) -> None:
         """Say where this node stands, so that it is told the same."""
         self.network.send(peer, _STANDING)
 
-    def on_disconnect(self, peer: ReplicaIndex, why: str) -> None:
+    def on_disconnect(self, peer: PeerNumber, why: str) -> None:
         """Nothing more will come from it."""
         self._heights.pop(peer, None)
         self._links.pop(peer, None)

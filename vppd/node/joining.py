@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 import structlog
+from msgspec.structs import replace
 
 from vppd.codec import Malformed, Message
 from vppd.config.genesis import Genesis
@@ -41,7 +42,7 @@ from vppd.store.chain import ChainStore
 from vppd.store.epochs import Epochs
 from vppd.store.rows import Base, Certified
 from vppd.store.staging import Plan, Staging
-from vppd.types import Digest, Height, ReplicaIndex
+from vppd.types import Digest, Height, PeerNumber
 
 HEAR_S = 2.0
 """For peers to say where they stand, before replay is chosen."""
@@ -49,6 +50,8 @@ ASK_S = 5.0
 """For one answer."""
 PAUSE_S = 0.5
 """Before asking all peers again, when none could help."""
+UNANSWERED = 3
+"""Times that nobody answers, before replay is chosen: releases before this one cannot."""
 GATHER_S = 0.5
 """For the others to say where they stand, once it is clear that this node is far behind."""
 LOOK_S = 0.02
@@ -62,15 +65,15 @@ log = structlog.get_logger("vppd.sync")
 class Peers(Protocol):
     """The other nodes, as a joiner needs them."""
 
-    def connected(self) -> tuple[ReplicaIndex, ...]:
+    def connected(self) -> tuple[PeerNumber, ...]:
         """Those there are now."""
         ...
 
-    def name(self, peer: ReplicaIndex) -> str:
+    def name(self, peer: PeerNumber) -> str:
         """For people."""
         ...
 
-    def heights(self) -> dict[ReplicaIndex, Height]:
+    def heights(self) -> dict[PeerNumber, Height]:
         """What those connected say they have decided."""
         ...
 
@@ -78,7 +81,7 @@ class Peers(Protocol):
         """Whether every validator there is has said where it stands."""
         ...
 
-    async def ask(self, peer: ReplicaIndex, request: Message) -> Message:
+    async def ask(self, peer: PeerNumber, request: Message) -> Message:
         """One request's answer.
 
         Raises:
@@ -87,7 +90,7 @@ class Peers(Protocol):
         """
         ...
 
-    def convict(self, peer: ReplicaIndex, fault: PeerFault) -> None:
+    def convict(self, peer: PeerNumber, fault: PeerFault) -> None:
         """Cut it for what it sent."""
         ...
 
@@ -163,10 +166,12 @@ class Joiner:
         self._mode = mode
         self._after = 0 if mode == "snapshot" else snapshot_after
         self._trust = trust
-        self._banned: dict[ReplicaIndex, str] = {}
+        self._banned: dict[PeerNumber, str] = {}
         self._stage = Stage.LOOKING
         self._replayable = False
-        """Whether somebody has said that it has every block, and nobody offers a snapshot."""
+        """Whether nobody offers a snapshot, and somebody has every block or none knows better."""
+        self._unanswered = 0
+        """Times in a row that nobody had an answer."""
         self._height: Height = 0
         self._held = 0
         self._received = 0
@@ -203,7 +208,7 @@ class Joiner:
                 fetch = await self._choose(await file.plan())
                 if fetch is None:
                     if self._replayable:
-                        log.info("replay", why="nobody has a snapshot, and somebody every block")
+                        log.info("replay", why="nobody has a snapshot to offer")
                         await file.discard()
                         return False
                 elif await self._fetch(file, fetch) and await self._install(file, fetch):
@@ -249,26 +254,28 @@ class Joiner:
         offers: list[_Fetch] = []
         lowest: list[Height] = []
         heights = self._peers.heights()
-        asked = [i for i in self._usable() if heights.get(i, 0) > self._after]
+        # Who has not said yet where it stands may well have the latest.
+        asked = [i for i in self._usable() if heights.get(i, self._after + 1) > self._after]
         answers = await asyncio.gather(*(self._ask(i, GetSnapshot(wanted)) for i in asked))
         for peer, answer in zip(asked, answers, strict=True):
-            if isinstance(answer, Absent):
+            if isinstance(answer, Absent) and peer in heights:
                 lowest.append(answer.first)
             elif isinstance(answer, SnapshotOffer):
                 checked = await self._check_offer(peer, answer)
                 if checked is not None and checked.header.height > self._after:
                     offers.append(checked)
-        self._replayable = not offers and 1 in lowest
+        self._unanswered = 0 if lowest or offers else self._unanswered + 1
+        self._replayable = not offers and (1 in lowest or self._unanswered >= UNANSWERED)
         best = max(offers, key=lambda f: (f.header.height == wanted, f.header.height), default=None)
         if best is None and lowest:
             self._say("no_snapshot_yet", asked=len(asked))
         return best
 
-    def _usable(self) -> list[ReplicaIndex]:
+    def _usable(self) -> list[PeerNumber]:
         """Peers that are here and have not lied."""
         return [i for i in self._peers.connected() if i not in self._banned]
 
-    async def _check_offer(self, peer: ReplicaIndex, offer: SnapshotOffer) -> _Fetch | None:
+    async def _check_offer(self, peer: PeerNumber, offer: SnapshotOffer) -> _Fetch | None:
         """What an offer is worth, with the way through the epochs to it."""
         try:
             epochs, links = await self._cross(peer, decode_header(offer.next_header).epoch)
@@ -288,7 +295,7 @@ class Joiner:
             return None
         return _Fetch(Plan(offer, known), header, following, hashes, epochs)
 
-    async def _cross(self, peer: ReplicaIndex, epoch: int) -> tuple[Epochs, list[EraLink]]:
+    async def _cross(self, peer: PeerNumber, epoch: int) -> tuple[Epochs, list[EraLink]]:
         """Every epoch that ``peer`` can prove, from genesis on, at least up to ``epoch``."""
         epochs, links = Epochs(self._genesis), list[EraLink]()
         while True:
@@ -331,7 +338,7 @@ class Joiner:
         self,
         file: Staging,
         fetch: _Fetch,
-        peer: ReplicaIndex,
+        peer: PeerNumber,
         todo: set[int],
         flying: set[int],
         start: int,
@@ -396,11 +403,16 @@ class Joiner:
             log.error("staging_rotten", height=header.height)
             await file.forget()
             return False
+        # Of an era that the state knows, the state is certified in every field.
+        certain = {era.epoch: era for era in ledger.eras}
+        links = tuple(
+            replace(link, era=certain.get(link.era.epoch, link.era)) for link in fetch.plan.links
+        )
         offer = fetch.plan.offer
         base = Base(
             Certified(offer.header, offer.certificate),
             Certified(offer.next_header, offer.next_certificate),
-            fetch.plan.links,
+            links,
             ledger.next_due_ms,
         )
         await self._store.install(base, entries)
@@ -468,14 +480,14 @@ class Joiner:
             "history: do not join; if it is older than what they keep, ask for a newer one",
         )
 
-    async def _ask(self, peer: ReplicaIndex, request: Message) -> Message | None:
+    async def _ask(self, peer: PeerNumber, request: Message) -> Message | None:
         try:
             return await self._peers.ask(peer, request)
         except (TimeoutError, ConnectionError) as err:
             log.info("no_answer", peer=self._peers.name(peer), why=str(err) or type(err).__name__)
             return None
 
-    def _ban(self, peer: ReplicaIndex, why: str, fault: PeerFault) -> None:
+    def _ban(self, peer: PeerNumber, why: str, fault: PeerFault) -> None:
         self._banned[peer] = why
         log.error("liar", peer=self._peers.name(peer), why=why)
         self._peers.convict(peer, fault)

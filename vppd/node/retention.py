@@ -6,8 +6,6 @@ import asyncio
 
 import structlog
 
-from vppd.config.home import Home
-from vppd.config.node import RETENTION
 from vppd.store.chain import ChainStore
 from vppd.store.prune import prunable
 from vppd.types import Height
@@ -23,17 +21,17 @@ log = structlog.get_logger("vppd.node")
 
 
 class Retention:
-    """Keeps as many blocks whole as this node's files say; 0: all.
+    """Keeps so many blocks whole.
 
     Args:
-        home: its files.
         store: open.
+        keep: blocks; 0: all.
+        checkpoint_blocks: of genesis.
     """
 
-    def __init__(self, home: Home, store: ChainStore) -> None:
-        said = home.node.retention_blocks
-        self._keep = RETENTION[home.role] if said is None else said
-        self._checkpoint_blocks = home.genesis.consensus.checkpoint_blocks
+    def __init__(self, store: ChainStore, keep: int, checkpoint_blocks: int) -> None:
+        self._keep = keep
+        self._checkpoint_blocks = checkpoint_blocks
         self._store = store
         self.first_block: Height = 1
         """The lowest height whose transactions are here."""
@@ -45,12 +43,18 @@ class Retention:
             LocalFault: the disk failed.
         """
         while True:
-            self.first_block = await self._store.first_block()
-            if self._keep:
-                await self._remove()
+            await self.look()
             await asyncio.sleep(LOOK_S)
 
-    async def _remove(self) -> None:
+    async def look(self) -> None:
+        """Remove what there is to remove now, in small pieces.
+
+        Raises:
+            LocalFault: the disk failed.
+        """
+        self.first_block = await self._store.first_block()
+        if not self._keep:
+            return
         executed = await self._store.executed()
         through = prunable(executed, self._checkpoint_blocks, self._keep)
         first = self.first_block

@@ -150,7 +150,10 @@ class Service:
     async def _decided(self, height: Height) -> Result:
         block = await self._store.block(height)
         if block is None:
-            top = self._machine.ledger.height
+            top, first = self._machine.ledger.height, await self._store.first_block()
+            if 0 < height < first:
+                text = f"block {height} is not here any more: this node has those from {first} on"
+                return Failure(FailureCode.NOT_FOUND, text)
             return Failure(FailureCode.NOT_FOUND, f"no block {height}; the last one is {top}")
         execution = await self._store.execution(height)
         receipts = execution.receipts if execution is not None else ()
