@@ -179,7 +179,7 @@ class Lab:
         return self.give(Offered(made.encode(), tuple(txs)))
 
     def applied(self, height: int, next_set: ValidatorSet | None = None) -> Step:
-        """The head is executed; ``next_set``: who votes two heights on, if that is somebody else."""
+        """The head is executed; ``next_set``: who votes two heights on, if others do."""
         announced = None if next_set is None else next_set.digest
         return self.give(Applied(height, STATE, EMPTY_ROOT, next_set=announced))
 
