@@ -237,6 +237,7 @@ class Replica:
             voting=core.voting,
             observer=self._why_mute(),
             nonce=core.record.nonce,
+            lost=core.record.observer is not None,
             view_changes=self._changer.triggers.total(),
             view_triggers=tuple(sorted(self._changer.triggers.items())),
             stuck_ms=self._pace.stuck_ms(core.now.monotonic_ms),
@@ -446,7 +447,8 @@ class Replica:
     def _reply(self, applied: Applied) -> None:
         """What executing gave: to the leader, at checkpoints to everyone (§10)."""
         core, height = self._core, applied.height
-        if core.own is None or height == 0 or height != core.head.height:
+        ours = height >= self._validators.first  # else said already, under another index
+        if core.own is None or not ours or height != core.head.height:
             return
         leader = core.leader(core.record.view, height)
         message = Reply(
