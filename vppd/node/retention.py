@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import structlog
 
@@ -13,7 +14,9 @@ from vppd.types import Height
 LOOK_S = 5.0
 """Between two looks at how much there is to remove."""
 PIECE = 64
-"""Heights removed in one transaction: promises wait no longer for the writer than that takes."""
+"""Heights removed in one transaction, at most."""
+PIECE_S = 0.02
+"""About so long a piece may take: promises wait for the writer meanwhile."""
 REST_S = 0.02
 """Between two pieces, for promises to go first."""
 
@@ -58,8 +61,12 @@ class Retention:
         executed = await self._store.executed()
         through = prunable(executed, self._checkpoint_blocks, self._keep)
         first = self.first_block
+        piece = 1
         while self.first_block <= through:
-            await self._store.prune(min(self.first_block + PIECE - 1, through))
+            begun = time.monotonic()
+            await self._store.prune(min(self.first_block + piece - 1, through))
+            taken = time.monotonic() - begun
+            piece = min(PIECE, 2 * piece) if 2 * taken < PIECE_S else max(1, piece // 2)
             self.first_block = await self._store.first_block()
             await asyncio.sleep(REST_S)
         if self.first_block > first:
