@@ -201,6 +201,7 @@ class Cluster:
                 outcome.observers += bool(status.observer)
         outcome.heights = min(node.disk.decided for node in self._expected())
         outcome.decided = max(node.disk.decided for node in self.nodes)
+        outcome.epochs += self.checkers.epochs
         outcome.trace = self._trace.hexdigest()
         return outcome
 
