@@ -63,7 +63,7 @@ def _paths(n: int, seeds: int) -> Iterator[Job]:
 
 
 def _elected() -> Iterator[Job]:
-    """Engine dpos: all nodes produce, or more stand for election than seats, every eight heights."""
+    """Engine dpos: all produce, or more stand for election than seats, every eight heights."""
     for n, seeds in {4: 2_400, 5: 1_600, 7: 1_200, 10: 500}.items():
         for more, share in ((0, 2), (3, 2), (1, 1)):
             first = 10_000 * n + 3_000 * more
