@@ -71,7 +71,9 @@ def _elected() -> Iterator[Job]:
             last = first + share * seeds // 5 * 2 - 1
             numbers = _simulate(n + more, f"{first}..{last}", "--engine", "dpos", *options)
             yield Job(f"dpos-{n}-of-{n + more}", numbers)
-    yield Job("dpos-50", _simulate(50, "1..6", "--engine", "dpos", "--epoch-blocks", "32"))
+    wide = ("--engine", "dpos", "--epoch-blocks", "32", "--delay", "20ms")
+    faults = "network,crash,outage,partition,clock,storage,power"
+    yield Job("dpos-50", _simulate(50, "1..6", *wide, "--faults", faults))
 
 
 def _members() -> Iterator[Job]:
