@@ -62,8 +62,34 @@ def _paths(n: int, seeds: int) -> Iterator[Job]:
         first = last + 1
 
 
+def _elected() -> Iterator[Job]:
+    """Engine dpos: all produce, or more stand for election than seats, every eight heights."""
+    for n, seeds in {4: 2_400, 5: 1_600, 7: 1_200, 10: 500}.items():
+        for more, share in ((0, 2), (3, 2), (1, 1)):
+            first = 10_000 * n + 3_000 * more
+            options = () if more == 0 else ("--delegates", str(n))
+            last = first + share * seeds // 5 * 2 - 1
+            numbers = _simulate(n + more, f"{first}..{last}", "--engine", "dpos", *options)
+            yield Job(f"dpos-{n}-of-{n + more}", numbers)
+    wide = ("--engine", "dpos", "--epoch-blocks", "32", "--delay", "20ms")
+    faults = "network,crash,outage,partition,clock,storage,power"
+    yield Job("dpos-50", _simulate(50, "1..6", *wide, "--faults", faults))
+
+
+def _members() -> Iterator[Job]:
+    """People add, remove, re-key and readmit nodes meanwhile, and change engines and numbers."""
+    for engine in ("bncm", "pbft"):
+        for n in (1, 3, 4, 5, 7):
+            words = ("--engine", engine, "--faults", "membership,all")
+            yield Job(f"members-{engine}-{n}", _simulate(n, f"{n}001..{n}200", *words))
+    dpos = ("--engine", "dpos", "--delegates", "4", "--faults", "membership,all")
+    yield Job("members-dpos-6", _simulate(6, "6001..6200", *dpos))
+
+
 JOBS = (
     *(job for n, seeds in SEEDS.items() for job in _paths(n, seeds)),
+    *_elected(),
+    *_members(),
     *(
         Job(f"long-{n}", _simulate(n, f"{n}001..{n}030", "--heights", str(60 + 14 * n)))
         for n in range(1, 11)
@@ -86,6 +112,7 @@ JOBS = (
     Job("pauses", _python("tests.chaos.pauses", "--times", "6")),
     Job("disk-full", _python("tests.chaos.disk_full", "--times", "3")),
     Job("torn-node", _python("tests.chaos.torn_node", "--n", "40")),
+    Job("coming-and-going", _python("tests.chaos.membership")),
     Job("joining", _python("tests.chaos.joining", "--blocks", "50000", "--kills", "20")),
     Job("torn-store", _python("tests.store.torn", "--n", "500")),
     Job("flips", _python("tests.store.flips", "--n", "5000")),

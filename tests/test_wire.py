@@ -82,7 +82,7 @@ from vppd.net.sync import decode_sync
 
 TEXT = PAGE.read_text(encoding="utf-8")
 HEX = read_page(TEXT)
-OFFER = bytes.fromhex("56505044312d57") + b"\x03"
+NEWEST = bytes.fromhex("56505044312d57") + b"\x03"
 """What the page says about version 3 at a nonce's end."""
 
 
@@ -209,8 +209,8 @@ def test_the_frame() -> None:
 def test_hello_proof_and_refuse_decode() -> None:
     hello, proof, refuse = Decoder(Hello), Decoder(Proof), Decoder(Refuse)
     (alice,), (bob,) = frames(HEX["hello-alice"]), frames(HEX["hello-bob"])
-    assert hello(alice.payload) == hello_of(ALICE, "op-0", bytes([0xA1]) * 24 + OFFER)
-    assert hello(bob.payload) == hello_of(BOB, "der-1", bytes([0xB2]) * 24 + OFFER)
+    assert hello(alice.payload) == hello_of(ALICE, "op-0", bytes([0xA1]) * 24 + NEWEST)
+    assert hello(bob.payload) == hello_of(BOB, "der-1", bytes([0xB2]) * 24 + NEWEST)
     (pinned,) = frames(HEX["hello-alice-2"])
     assert hello(pinned.payload) == hello_of(ALICE, "op-0", bytes([0xA1]) * 32)
     (proven,), (refused,) = frames(HEX["proof-alice"]), frames(HEX["refuse"])
@@ -229,7 +229,7 @@ def test_the_proofs_of_the_page_let_both_sides_in() -> None:
 
 def test_what_is_signed_in_a_hello_is_laid_out_as_described() -> None:
     parts = [D, ALICE.public_key, BOB.public_key]
-    parts += [bytes([byte]) * 24 + OFFER for byte in (0xA1, 0xB2)]
+    parts += [bytes([byte]) * 24 + NEWEST for byte in (0xA1, 0xB2)]
     parts += [bytes([byte]) * 32 for byte in (0xC3, 0xD4)]
     assert HEX["proof-bytes-alice"] == b"VPPD1H" + b"".join(parts)
     assert len(HEX["proof-bytes-alice"]) == 230

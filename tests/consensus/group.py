@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from tests.consensus.harness import CHAIN, STATE, UNIX_MS, header, validator_set
+from tests.consensus.harness import CHAIN, STATE, UNIX_MS, header, key_of, validator_set
 from vppd.config.genesis import PathSetting
 from vppd.consensus.boundary import (
     Applied,
@@ -17,10 +17,12 @@ from vppd.consensus.boundary import (
     Fired,
     Input,
     Now,
+    ObserverRecord,
     Offered,
     Pending,
     Received,
     Record,
+    Seat,
     Step,
     Timer,
     TimerKind,
@@ -41,8 +43,16 @@ from vppd.consensus.messages import (
 )
 from vppd.consensus.profile import PBFT, EngineProfile
 from vppd.consensus.replica import Replica
+from vppd.consensus.validators import ValidatorSet
+from vppd.crypto import sha256
 from vppd.merkle import EMPTY_ROOT
 from vppd.types import Digest, Mode
+
+
+def nonce_of(member: int) -> Digest:
+    """What the memory of one that joins, or has forgotten, is called."""
+    return sha256(b"nonce %d" % member)
+
 
 LOOPS = (Block, Prepare, Commit, ViewChange)
 
@@ -64,11 +74,15 @@ class Member:
 class Group:
     """n replicas; messages between those that are ``cut`` are lost.
 
+    A member keeps its number; its index is another one in each epoch of ``eras``.
+
     Args:
         n: how many.
         profile: which engine.
         f, p: as configured.
         path: as configured, where the engine has more than one.
+        eras: epochs after the founding one, ascending.
+        joiners: members that genesis does not list; :func:`nonce_of` names their memory.
     """
 
     def __init__(
@@ -78,8 +92,11 @@ class Group:
         f: int | None = None,
         p: int | None = None,
         path: PathSetting = "broadcast",
+        eras: Iterable[ValidatorSet] = (),
+        joiners: int = 0,
     ) -> None:
         self.validators = msgspec.structs.replace(validator_set(n, f), p=p)
+        self.eras = [self.validators, *eras]
         self.quorum = self.validators.quorum
         self.profile = profile
         self.path = path
@@ -89,7 +106,9 @@ class Group:
         """Kinds of messages the network loses."""
         self.next_due_ms: int | None = None
         """What the ledger answers to every block: when it has something to do by itself."""
-        self.members = [Member(i) for i in range(n)]
+        self.members = [Member(i) for i in range(n + joiners)]
+        for member in self.members[n:]:
+            member.log = [ObserverRecord("it has not joined yet", nonce_of(member.index))]
         self._queue: deque[tuple[int, int, ConsensusMessage]] = deque()
         for member in self.members:
             self.power_on(member.index)
@@ -108,15 +127,15 @@ class Group:
         member.decided = {r.height: r.digest for r in rows}
         member.parent = rows[-1].digest if rows else CHAIN
         member.timers.clear()
-        settings = Settings(chain_id=CHAIN, path=self.path)
-        replica = member.replica = Replica(self.profile, settings, self.validators, index)
-        self._take(member, replica.start(self.now(), list(member.log)))
         height = max(member.decided, default=0)
+        replica = member.replica = Replica(*self.seat(index, height + 1))
+        self._take(member, replica.start(self.now(), list(member.log)))
         if member.replica is not None:  # the power may fail again at once
-            self.give(index, Applied(height, STATE, EMPTY_ROOT))
+            self.give(index, self._applied(index, height))
         for other in self.members:
             if other is not member and other.replica is not None:
-                for said in other.replica.last_words(index):
+                at = self._era_of(other).index.get(key_of(index))
+                for said in () if at is None else other.replica.last_words(at):
                     self._post(other.index, index, said)
 
     def power_off(self, *indices: int) -> None:
@@ -184,6 +203,33 @@ class Group:
             self.rest()
             self.run()
 
+    # ------------------------------------------------------------ epochs
+
+    def in_force(self, height: int) -> ValidatorSet:
+        """Who votes at a height."""
+        return max((e for e in self.eras if e.first <= height), key=lambda e: e.epoch)
+
+    def seat(self, index: int, height: int) -> Seat:
+        """A member's place in the epoch of a height."""
+        era = self.in_force(height)
+        settings = Settings(chain_id=CHAIN, path=self.path)
+        return Seat(self.profile, settings, era, era.index.get(key_of(index)))
+
+    def _applied(self, index: int, height: int) -> Applied:
+        after = self.in_force(height + 2).digest
+        seat = self.seat(index, height + 1)
+        return Applied(height, STATE, EMPTY_ROOT, self.next_due_ms, seat, after)
+
+    def _era_of(self, member: Member) -> ValidatorSet:
+        """The epoch a member lives in."""
+        assert member.replica is not None
+        return self.eras[member.replica.status().epoch]
+
+    def _member(self, era: ValidatorSet, index: int) -> int:
+        """Whose index that is."""
+        keys = [key_of(m.index) for m in self.members]
+        return keys.index(era.members[index].key)
+
     # ------------------------------------------------------------ what a test sees
 
     def now(self) -> Now:
@@ -226,7 +272,8 @@ class Group:
                 if answer is not None:
                     self._post(to, sender, answer)
                 continue
-            step = member.replica.step(self.now(), [Received(sender, message)])
+            sent_by = self._era_of(member).index.get(key_of(sender))
+            step = member.replica.step(self.now(), [Received(sent_by, message)])
             self._take(member, step)
         raise AssertionError("the group never comes to rest")
 
@@ -237,10 +284,14 @@ class Group:
     def _take(self, member: Member, step: Step) -> None:
         member.steps.append(step)
         member.log += step.persist
+        era = self.validators if member.replica is None else self._era_of(member)
         for send in step.send:
             member.sent.append(send.message)
             everybody = send.to == "all"
-            targets = range(len(self.members)) if isinstance(send.to, str) else send.to
+            if isinstance(send.to, str):
+                targets = list(range(len(self.members)))
+            else:
+                targets = [self._member(era, i) for i in send.to]
             for to in targets:
                 if to != member.index:
                     self._post(member.index, to, send.message)
@@ -253,17 +304,18 @@ class Group:
         for decision in step.commit:
             member.decided[decision.height] = decision.digest
             member.parent = decision.digest
-            applied = Applied(decision.height, STATE, EMPTY_ROOT, next_due_ms=self.next_due_ms)
+            applied = self._applied(member.index, decision.height)
             if member.replica is not None:
                 self._take(member, member.replica.step(self.now(), [Pending(None), applied]))
         if member.replica is None:
             return
         if step.want is not None and step.want == max(member.decided, default=0) + 1:
             made = header(
-                self.validators,
+                self.in_force(step.want),
                 step.want,
                 member.parent,
-                proposer=self.validators.members[member.index].key,
+                proposer=key_of(member.index),
+                next_validators=self.in_force(step.want + 1).digest,
                 time_ms=UNIX_MS + step.want,
                 txs=(b"tx %d" % member.index,),
             )
@@ -277,9 +329,16 @@ class Group:
             held = bodies.get(ask.digest)
             if held is None:
                 return None
-            at = (0, held.view, held.height)
+            at = (self.in_force(held.height).epoch, held.view, held.height)
             return BlockBody(*at, held.digest, held.header, held.txs, held.proposal_sig)
-        rows = [r for r in member.log if isinstance(r, DecisionRecord) and r.height >= ask.first]
+        end = self.in_force(ask.first).epoch
+        rows = [
+            r
+            for r in member.log
+            if isinstance(r, DecisionRecord)
+            and r.height >= ask.first
+            and r.certificate.epoch == end
+        ]
         blocks = ((bodies[r.digest], r.certificate) for r in rows)
         made = tuple(DecidedBlock(b.header, b.txs, certificate) for b, certificate in blocks)
         return Blocks(made) if made else None

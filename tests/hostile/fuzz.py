@@ -132,7 +132,7 @@ class Fuzzer:
         self._liar = chance.choice(LIARS)
         self._victim = victim(chance.randrange(len(play().script) + 1))
         machine = self._victim.machine
-        self._replies = Replies(machine.gate, machine.validators.quorum.f + 1)
+        self._replies = Replies(machine.gate, machine.terms)
         self._mutator = Mutator(chance, self._samples, self._liar)
 
     def _node_frame(self) -> None:

@@ -8,11 +8,13 @@ import pytest
 from msgspec.structs import replace
 
 from tests.node.plant import GENESIS, KEYS
-from tests.node.test_gate import terms
 from tests.store.real_chain import VALIDATORS
+from vppd.config.founding import founding_era
 from vppd.consensus.messages import Reply
 from vppd.consensus.signing import reply_bytes
+from vppd.consensus.terms import Terms
 from vppd.crypto import sha256, verify
+from vppd.era import Era, EraMember
 from vppd.net.gate import Gate
 from vppd.node.replies import KEPT_HEIGHTS, Replies
 
@@ -34,8 +36,8 @@ def reply(signer: int, height: int = 5, **changes: Any) -> Reply:
 
 @pytest.fixture
 def replies() -> Replies:
-    gate = Gate(GENESIS.digest, terms("pbft"), verify, lambda _: False)
-    return Replies(gate, NEEDED)
+    known = Terms(GENESIS)
+    return Replies(Gate(GENESIS.digest, known, verify, lambda _: False), known)
 
 
 def test_so_many_equal_ones_prove_a_height(replies: Replies) -> None:
@@ -96,3 +98,29 @@ def test_memory_is_bounded_by_heights(replies: Replies) -> None:
     for height in range(1, 2 * KEPT_HEIGHTS):
         replies.add(1, replace(one, height=height), decided=height)
     assert len(replies._held) == KEPT_HEIGHTS  # the bound has no other face
+
+
+def test_a_reply_counts_in_the_epoch_of_its_height_alone(replies: Replies) -> None:
+    """In another epoch its signer's index is another node's."""
+    for signer in (1, 2):
+        replies.add(signer, reply(signer, epoch=1), decided=5)
+    assert replies.proving(5) == ()
+
+
+def test_how_many_prove_a_height_follows_its_epoch() -> None:
+    """Two of four; of seven it takes three."""
+    known = Terms(GENESIS)
+    members = founding_era(GENESIS).members
+    more = (
+        *members,
+        *(EraMember(sha256(b"%d" % i), operator=False, name=str(i)) for i in range(3)),
+    )
+    known.note([Era(1, 10, "pbft", None, None, more)])
+    grown = Replies(Gate(GENESIS.digest, known, verify, lambda _: False), known)
+    for signer in (0, 1):
+        grown.add(signer, reply(signer, 9), decided=9)
+        grown.add(signer, reply(signer, 10, epoch=1), decided=9)
+    assert grown.proving(9)
+    assert grown.proving(10) == ()
+    grown.add(3, reply(3, 10, epoch=1), decided=9)
+    assert len(grown.proving(10)) == 3

@@ -68,7 +68,7 @@ class Served:
         metrics = Metrics(quorums(4))
         disk = Disk(folder, 0)
         self.driver = Driver(self.machine, store, lambda _: None, lambda *_: None, metrics, disk)
-        replies = Replies(self.machine.gate, 2)
+        replies = Replies(self.machine.gate, self.machine.terms)
         views = Views(self.machine, metrics, dict, "der-1", folder, Trace(0))
         self.service = Service(self.machine, store, replies, views, self.driver)
 

@@ -44,6 +44,8 @@ class Finality(StrEnum):
 
 
 HEIGHTS, FAULTS = 12, "all"
+JOINERS = 3
+"""Nodes beside those in genesis, where members come and go."""
 
 
 def parse_seeds(text: str) -> range:
@@ -164,6 +166,31 @@ def parse_faults(text: str) -> frozenset[FaultSet]:
         raise UserError("E413", str(err), exit_code=Exit.USAGE) from err
 
 
+def _elections(
+    n: int, engine: Engine, delegates: int | None, epoch_blocks: int | None
+) -> tuple[int | None, int]:
+    """Producers, and heights between elections.
+
+    Raises:
+        UserError: E427.
+    """
+    if engine != "dpos" and (delegates, epoch_blocks) != (None, None):
+        raise UserError(
+            "E427",
+            f"--delegates and --epoch-blocks are of engine dpos, not of {engine}",
+            hint="--engine dpos, or leave them out",
+            exit_code=Exit.USAGE,
+        )
+    if delegates is not None and delegates > n:
+        raise UserError(
+            "E427",
+            f"{delegates} of {n} nodes cannot produce",
+            hint=f"--delegates {n}, or fewer",
+            exit_code=Exit.USAGE,
+        )
+    return delegates, epoch_blocks or 8
+
+
 def simulate(
     n: Annotated[int, typer.Option("-n", min=1, max=200, help="Nodes")] = 4,
     operators: Annotated[int, typer.Option(min=1, help="So many of them are operators")] = 1,
@@ -176,6 +203,12 @@ def simulate(
     finality: Annotated[
         Finality, typer.Option(help="Of dpos: what makes a block final")
     ] = Finality.LOCKED,
+    delegates: Annotated[
+        int | None, typer.Option(min=1, help="Of dpos: so many nodes produce; default: all")
+    ] = None,
+    epoch_blocks: Annotated[
+        int | None, typer.Option(min=2, help="Of dpos: heights between elections; default 8")
+    ] = None,
     seeds: Annotated[str, typer.Option(help="A..B (B included), or one seed")] = "1..20",
     heights: Annotated[int, typer.Option(min=1, help="Every node must decide so many")] = HEIGHTS,
     delay: Annotated[
@@ -242,15 +275,20 @@ def simulate(
             hint=f"--operators {n}, or fewer",
             exit_code=Exit.USAGE,
         )
-    genesis = sim_genesis(n, rules.engine, rules.path, operators)
+    chosen = parse_faults(faults)
+    dpos = _elections(n, rules.engine, delegates, epoch_blocks)
+    genesis = sim_genesis(n, rules.engine, rules.path, operators, *dpos)
     setup = Setup(
         engine=rules.engine,
         path=rules.path,
         n=n,
         operators=operators,
+        delegates=dpos[0],
+        epoch_blocks=dpos[1],
+        joiners=JOINERS if "membership" in chosen else 0,
         heights=heights,
         delay_us=None if delay is None else parse_delay_us(delay),
-        faults=parse_faults(faults),
+        faults=chosen,
         fail=parse_fail(fail or (), genesis),
         kill=parse_kill(kill or (), genesis),
     )
@@ -258,6 +296,8 @@ def simulate(
     words = ["--heights", str(heights), "--faults", faults]
     words += [] if path == PATH else ["--path", path]
     words += [] if finality is Finality.LOCKED else ["--finality", finality]
+    words += [] if delegates is None else ["--delegates", str(delegates)]
+    words += [] if epoch_blocks is None else ["--epoch-blocks", str(epoch_blocks)]
     words += [] if operators == 1 else ["--operators", str(operators)]
     words += [] if delay is None else ["--delay", delay]
     words += [word for text in fail or () for word in ("--fail", text)]

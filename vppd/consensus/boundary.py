@@ -314,6 +314,9 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Why this node only follows; empty for a replica that may vote."""
     nonce: Digest
     """What its memory is called in an epoch that admits it; zeros: none was drawn."""
+    lost: bool = False
+    """It has lost the memory it began with, or began without a right to vote: it signs only in
+    epochs that name its nonce."""
     view_changes: int
     """Views this node has asked for since it started."""
     view_triggers: tuple[tuple[str, int], ...]

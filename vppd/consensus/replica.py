@@ -47,6 +47,7 @@ from vppd.consensus.messages import (
     PrePrepared,
     Reply,
     Round,
+    Standing,
     Status,
     Type,
     ViewChange,
@@ -77,7 +78,6 @@ OVERDUE_MS = 1_000
 _TICK = Timer(TimerKind.TICK)
 _IDLE = Timer(TimerKind.IDLE)
 _DUE = Timer(TimerKind.DUE)
-_START = Timer(TimerKind.START)
 
 
 class Replica:
@@ -149,7 +149,7 @@ class Replica:
     def _listen(self) -> None:
         """Voting waits for the statuses of w−1 peers, or two seconds (§4, Start 4)."""
         if self._core.own is not None:
-            self._out.arm(_START, START_MS)
+            self._out.arm(self._start_timer, START_MS)
             self._out.arm(_IDLE, self._settings.idle_block_interval_ms)
         self._vote_when_ready()
 
@@ -204,7 +204,7 @@ class Replica:
             return not self._core.accusations.knows((header.signer, header.kind, *at))
         if header.type is Type.NEW_VIEW:
             same = header.epoch == self._core.record.epoch
-            return same and self._changer.wants_new_view(header.view)
+            return same and self._changer.wants_new_view(header.view, header.signer)
         return wants(self._core, header, firsthand=firsthand)
 
     def leader(self, view: View, height: Height) -> ReplicaIndex:
@@ -237,6 +237,7 @@ class Replica:
             voting=core.voting,
             observer=self._why_mute(),
             nonce=core.record.nonce,
+            lost=core.record.observer is not None,
             view_changes=self._changer.triggers.total(),
             view_triggers=tuple(sorted(self._changer.triggers.items())),
             stuck_ms=self._pace.stuck_ms(core.now.monotonic_ms),
@@ -335,6 +336,11 @@ class Replica:
         sender, message = received
         core = self._core
         match message:
+            case (
+                Block(epoch) | BlockBody(epoch) | PrePrepared(epoch) | Prepare(epoch)
+                | Collected(epoch) | Commit(epoch) | ViewChange(Standing(epoch)) | NewView(epoch)
+            ) if epoch != core.record.epoch:  # fmt: skip
+                pass  # an index in it is another replica's: nothing of it may be counted here
             case Block() | BlockBody():
                 leads = sender == core.leader(message.view, message.height)
                 core.on_block(message, firsthand=leads)
@@ -441,7 +447,8 @@ class Replica:
     def _reply(self, applied: Applied) -> None:
         """What executing gave: to the leader, at checkpoints to everyone (§10)."""
         core, height = self._core, applied.height
-        if core.own is None or height == 0 or height != core.head.height:
+        ours = height >= self._validators.first  # else said already, under another index
+        if core.own is None or not ours or height != core.head.height:
             return
         leader = core.leader(core.record.view, height)
         message = Reply(
@@ -462,11 +469,16 @@ class Replica:
         if len(self._met) >= self._quorum.view_change - 1:
             self._start_voting()
 
+    @property
+    def _start_timer(self) -> Timer:
+        """Of this epoch: one that ran out as the epoch before ended says nothing of this one."""
+        return Timer(TimerKind.START, self._core.record.epoch)
+
     def _start_voting(self) -> None:
         core = self._core
         if core.own is not None and not core.voting:
             core.voting = True
-            self._out.cancel(_START)
+            self._out.cancel(self._start_timer)
             if core.record.change is not None:
                 self._out.send(ALL, core.record.change)
             core.speak_again()
@@ -484,7 +496,8 @@ class Replica:
             case TimerKind.DUE:
                 self._arm_due()
             case TimerKind.START:
-                self._start_voting()
+                if timer == self._start_timer:
+                    self._start_voting()
             case TimerKind.FETCH:
                 if self._catchup.expired(timer):
                     self._sync(quiet=True)

@@ -137,11 +137,12 @@ class Terms:
         Raises:
             ConfigError: E107, E125, an engine that is not installed here, or cannot be used.
         """
+        known = dict(self._by_epoch)
         for era in eras:
             if era.epoch > self.latest.epoch:
-                self.latest = self._by_epoch[era.epoch] = term_of(era, self._genesis)
-        for epoch in [e for e in self._by_epoch if e <= self.latest.epoch - KEPT]:
-            del self._by_epoch[epoch]
+                self.latest = known[era.epoch] = term_of(era, self._genesis)
+        # Replaced, never changed: blocks are checked on other threads meanwhile.
+        self._by_epoch = {e: t for e, t in known.items() if e > self.latest.epoch - KEPT}
 
     def of(self, epoch: Epoch) -> Term | None:
         """The term of an epoch; ``None``: not known, or too long ago."""

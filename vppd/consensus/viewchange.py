@@ -77,8 +77,9 @@ class ViewChanger:
         """The choice whose body is being fetched, for which view."""
         self._given_up: set[Digest] = set()
         """Choices whose body did not come in time, in the view being opened."""
-        self._refused: set[View] = set()
-        """Views whose leader has shown a new view that does not follow."""
+        self._refused: set[tuple[View, ReplicaIndex]] = set()
+        """Views, and who has shown a new view for one that does not follow. Where the lead moves
+        with the height, others may lead the same view."""
         self.triggers: Counter[str] = Counter()
         self._handed: tuple[ReplicaIndex, Height] | None = None
         """The operator that was last given the lead back, and the head then."""
@@ -155,11 +156,11 @@ class ViewChanger:
         if asked.epoch == self._record.epoch and self.wants(asked.signer, asked.view):
             self._held[asked.signer] = message
 
-    def wants_new_view(self, view: View) -> bool:
-        """Whether a new view for ``view`` would move this replica."""
+    def wants_new_view(self, view: View, leader: ReplicaIndex) -> bool:
+        """Whether a new view for ``view``, opened by ``leader``, would move this replica."""
         record = self._record
         later = view > record.view or (view == record.view and record.mode is Mode.CHANGING)
-        return later and view not in self._refused
+        return later and (view, leader) not in self._refused
 
     def on_new_view(self, message: NewView) -> bool:
         """Follow a leader that shows why.
@@ -167,12 +168,13 @@ class ViewChanger:
         Returns:
             Whether it was accepted.
         """
-        if message.epoch != self._record.epoch or not self.wants_new_view(message.view):
+        leader = self._core.leader(message.view, message.height)
+        if message.epoch != self._record.epoch or not self.wants_new_view(message.view, leader):
             return False
         if self._flaw(message):
             # Signed by its leader, so that one lies: nothing it says about this view is looked at.
             if len(self._refused) < REFUSED_KEPT:
-                self._refused.add(message.view)
+                self._refused.add((message.view, leader))
             return False
         self._enter(message)
         return True
@@ -197,7 +199,7 @@ class ViewChanger:
     def review(self) -> None:
         """Join, follow, wait, open: whatever the view changes held now call for."""
         core = self._core
-        if core.own is None or not core.voting:
+        if core.own is None or not core.voting or core.ended:
             return
         # The leader's own call first: whoever joins one that timed out alone leaves it behind.
         while self._follow() or self._join():

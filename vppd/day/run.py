@@ -24,6 +24,7 @@ from vppd.config.genesis import (
     Tariff,
 )
 from vppd.config.keys import load_key
+from vppd.consensus.profile import founding_validators
 from vppd.day.agent import Line, Wallet, unix_ms
 from vppd.day.nodes import NodeProcess, all_answer
 from vppd.day.profiles import Column
@@ -234,7 +235,10 @@ async def _unless_dead(nodes: Sequence[NodeProcess], work: Coroutine[Any, Any, P
 async def _play(
     options: DayOptions, testnet: Testnet, nodes: Sequence[NodeProcess], watcher: Watcher
 ) -> Played:
-    up = await all_answer(nodes, lambda status: status["voting"], START_PATIENCE_S)
+    voters = {member.name for member in founding_validators(testnet.genesis).members}
+    up = await all_answer(
+        nodes, lambda status: status["voting"] or status["name"] not in voters, START_PATIENCE_S
+    )
     if up is None:
         words = "\n".join(f"{node.name}: {node.last_words()}" for node in nodes)
         raise UserError("E420", "not every node came up", facts={"last words": words})

@@ -111,11 +111,13 @@ def elect(
     ready: frozenset[PublicKey],
     quorum: Callable[[int], int],
     ranking: Ranking,
+    reserve: Sequence[PublicKey] = (),
 ) -> tuple[PublicKey, ...]:
     """The next agents, in the order they produce: the paper's ``Q_block``.
 
     The top N of those who are eligible and ready, by votes received or by energy, ties by ascending
-    key. Where they are fewer than N, current agents who are still eligible fill up in their order.
+    key. Where they are fewer than N, current agents who are still eligible fill up in their order,
+    then the reserve: fewer agents would tolerate fewer faults, and a punishment must not cost that.
     A set too few of whom are ready to decide anything is not elected: the current one stays whole.
 
     Args:
@@ -127,6 +129,7 @@ def elect(
         ready: who has said in the ending epoch that it is there.
         quorum: votes that decide, by the number of agents.
         ranking: what gives a seat.
+        reserve: who is punished, and sits only where there is nobody else, in order.
 
     Raises:
         ValueError: α or N out of range, or two standings of one node.
@@ -141,7 +144,9 @@ def elect(
         weight = {s.key: s.energy_wh for s in standings}
     ranked = sorted(candidates, key=lambda key: (-weight.get(key, 0), key))[:delegates]
     waiting = [key for key in current if key in eligible and key not in ready]
-    chosen = (*ranked, *waiting[: delegates - len(ranked)])
-    if not ranked or len(ranked) < quorum(len(chosen)):
+    chosen = [*ranked, *waiting][:delegates]
+    chosen += [key for key in reserve if key not in chosen][: delegates - len(chosen)]
+    here = sum(key in ready for key in chosen)
+    if not here or here < quorum(len(chosen)):
         return tuple(current)
-    return chosen
+    return tuple(chosen)

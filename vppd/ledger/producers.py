@@ -143,6 +143,10 @@ def elected(ctx: Context, era: Era) -> tuple[EraMember, ...]:
         ready=frozenset(key for key, _ in state.scan(READINESS)),
         quorum=lambda n: _quorum(n, era.f),
         ranking=rules.dpos.ranking,
+        reserve=[
+            *(key for key in sitting if key in punished),
+            *sorted(punished & candidates.keys() - sitting.keys()),
+        ],
     )
     listed = {
         key: EraMember(key, c.operator, c.name, c.addr, c.nonce) for key, c in candidates.items()

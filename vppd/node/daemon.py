@@ -149,7 +149,6 @@ class Daemon:
         """
         home = self._home
         self._machine, first = await resume(home, self._store)
-        self._machine.draw(secrets.token_bytes(32))
         self._membership = Membership(
             home.signer.public_key, self._machine.roster.number, home.genesis.validators,
             home.peers.peers,
@@ -161,7 +160,7 @@ class Daemon:
         self._driver = Driver(
             self._machine, self._store, self._transmit, self._announce, self._metrics, disk
         )
-        replies = Replies(self._machine.gate, self._machine.validators.quorum.f + 1)
+        replies = Replies(self._machine.gate, self._machine.terms)
         self._replies = replies
         views = Views(
             self._machine, self._metrics, self._network_rows, home.name, home.node.store.parent,
@@ -260,7 +259,7 @@ class Daemon:
         elif frame.type is Type.REPLY:
             reply = decode_message(frame.type, frame.payload)
             if isinstance(reply, Reply):
-                self._replies.add(self._machine.own, reply, self._machine.ledger.height)
+                self._replies.add(reply.signer, reply, self._machine.ledger.height)
         machine = self._machine
         if machine.own is not None:
             self._metrics.sent(frame.type, frame.payload, machine.own)
@@ -344,8 +343,9 @@ class Daemon:
                 link.charge(verifications=self._machine.gate.cost(message))
                 self._take_transaction(raw)
             case Reply():
-                self._replies.add(peer, message, self._machine.ledger.height)
-                if peer == message.signer:
+                signer = self._machine.index_in(message.epoch, peer)
+                self._replies.add(signer, message, self._machine.ledger.height)
+                if signer == message.signer:
                     self._note(peer, message)
             case Ping(unix_ms):
                 if peer is not None:

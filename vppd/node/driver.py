@@ -8,6 +8,7 @@ that disagrees with the plant, ends the process: see :class:`~vppd.errors.LocalF
 from __future__ import annotations
 
 import asyncio
+import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -101,6 +102,7 @@ class Driver:
         try:
             self._look_at_disk()
             await self._take(first)
+            self._name()
             while True:
                 await self._awake.wait()
                 self._awake.clear()
@@ -173,10 +175,17 @@ class Driver:
             if self._disk_low:
                 self._transmit(self._machine.standing())  # peers cut a link that is silent
                 continue
+            self._name()
             self._machine.housekeeping(now().monotonic_ms)
             self._metrics.stands(self._machine.engine.status())
             if self._machine.has_work:
                 self.wake()
+
+    def _name(self) -> None:
+        """A memory that was lost or never voted gets a nonce, whenever that shows (§4)."""
+        if self._machine.nameless:
+            self._machine.draw(secrets.token_bytes(32))
+            self.wake()
 
     def _look_at_disk(self) -> None:
         low = self._disk.is_low()

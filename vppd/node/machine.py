@@ -81,6 +81,7 @@ from vppd.ledger.execution import Execution, Ledger
 from vppd.ledger.proofs import Ready, ready_bytes
 from vppd.ledger.transaction import Transaction
 from vppd.net.gate import Gate, PeerMessage, header_of
+from vppd.node.early import Early
 from vppd.node.mempool import Mempool, Refused
 from vppd.node.roster import PeerNumber, Roster
 from vppd.node.statements import Statements
@@ -102,10 +103,6 @@ TOKEN_BYTES = 512
 """What a message counts beside its transactions."""
 SHOWN_BYTES = 8 * 1024
 """More for messages that show certificates of many replicas."""
-
-
-EARLY_MESSAGES = 256
-"""Of an epoch this node has not entered yet; what is beyond comes again."""
 
 
 class Frame(NamedTuple):
@@ -180,8 +177,7 @@ class Machine:
         self._make_engine = make_engine
         self.engine = self._engine()
         self.gate = make_gate(genesis.digest, self.terms, verify, self.mempool.holds)
-        self._early: list[Received] = []
-        """Of the next epoch, which others have entered before this node has."""
+        self._early = Early()
         self._inbox: list[Input] = []
         self._queued: Counter[PeerNumber | None] = Counter()
         """Bytes of blocks, and a token amount per other message, waiting in the inbox by sender."""
@@ -197,6 +193,8 @@ class Machine:
         """Make none for now: some node is of the release before, and could not read the block."""
         self._nonce: Digest = ZERO_DIGEST
         """What this node's memory is called, durably."""
+        self._lost = False
+        """Whether it means nothing without a nonce."""
         self._recovered: list[Committed] = []
         """Executed at the start; part of the first effects, so that the host stores them."""
 
@@ -223,6 +221,13 @@ class Machine:
     def own(self) -> ReplicaIndex | None:
         """This node's index in that epoch; ``None``: it is not of those who vote."""
         return self.validators.index.get(self.key)
+
+    def index_in(self, epoch: Epoch, node: PeerNumber | None) -> ReplicaIndex | None:
+        """A node's index in an epoch; ``None``: it is no member, or the epoch is not known."""
+        term = self.terms.of(epoch)
+        if term is None or node is None:
+            return None
+        return term.validators.index.get(self.roster.key(node))
 
     # ------------------------------------------------------------ inputs
 
@@ -262,7 +267,7 @@ class Machine:
         if self.terms.of(header.epoch) is None:
             return False
         if header.epoch > self.term.epoch:
-            return len(self._early) < EARLY_MESSAGES
+            return self._early.has_room(sender)
         return self.engine.wants(header, firsthand=self.roster.index(sender) == header.signer)
 
     def receive(self, sender: PeerNumber | None, message: ConsensusMessage) -> None:
@@ -270,17 +275,17 @@ class Machine:
 
         What matters is sent again (§5, Resend), so a slow disk here costs time, not memory.
         """
-        header = header_of(message, self.terms.leader)
-        if header is not None and header.epoch > self.term.epoch:
-            if len(self._early) < EARLY_MESSAGES:
-                self._early.append(Received(sender, message))
-            return
         txs = message.txs if isinstance(message, Block | BlockBody) else ()
         size = TOKEN_BYTES + sum(map(len, txs))
         if isinstance(message, Agree | NewView | PrePrepared | ViewChange):
             size += SHOWN_BYTES
         if isinstance(message, Blocks):
             size += sum(len(raw) for block in message.blocks for raw in block.txs)
+        nothing = isinstance(message, Blocks) and not message.blocks  # "none", of no epoch
+        header = None if nothing else header_of(message, self.terms.leader)
+        if header is not None and header.epoch > self.term.epoch:
+            self._early.keep(header.epoch, Received(sender, message), size)
+            return
         if self._queued[sender] + size <= INBOX_BYTES:
             self._queued[sender] += size
             self._inbox.append(Received(sender, message))
@@ -288,6 +293,20 @@ class Machine:
     def draw(self, nonce: Digest) -> None:
         """Random bytes that may name this node's memory; see :meth:`ready`."""
         self._inbox.append(Drawn(nonce))
+
+    @property
+    def nameless(self) -> bool:
+        """Whether this node needs a nonce: as it is, nothing decided could make it vote (§4).
+
+        A candidate whose memory is sound waits for its election under the name it has; with another
+        one it could not be elected at all.
+        """
+        status = self.engine.status()
+        votes = self.own is not None and not status.observer
+        if votes or status.nonce != ZERO_DIGEST:
+            return False
+        listed = any(c.key == self.key and not any(c.nonce) for c in self.ledger.candidates)
+        return status.lost or not listed
 
     def ready(self) -> Ready | None:
         """What asks the members to admit this node, or to let it vote again; only once named.
@@ -334,9 +353,10 @@ class Machine:
         for tx in leader:
             self._forward(self._packers(), tx)
         term = self.term
-        ready = self._ready(self._nonce) if term.profile.moves else None
         if self.keeps_statements:
             return
+        mute = self._lost and self._nonce == ZERO_DIGEST  # elected, it could only be skipped
+        ready = self._ready(self._nonce) if term.profile.moves and not mute else None
         for raw in self._statements.due(ready, term.rules.max_tx_lifetime):
             with suppress(Refused):  # one that comes to the same waits here
                 self.submit(raw, now_ms, own=True)
@@ -400,8 +420,8 @@ class Machine:
             inputs, self._inbox = inputs[:end], inputs[end:]
         else:
             self.roster.enter(self.terms.at(self.ledger.height + 1))
-            inputs, self._inbox = [inputs[0], *self._early], inputs[1:]
-            self._early = []
+            early = self._early.enter(self.term.epoch)
+            inputs, self._inbox = [inputs[0], *early], inputs[1:]
         index = self.roster.index
         return [
             Received(index(item.sender), item.message) if isinstance(item, Received) else item
@@ -416,7 +436,8 @@ class Machine:
     def release(self, turn: Turn, now: Now) -> Effects:
         """The turn's records are durable: sign, send, execute."""
         step = turn.step
-        self._nonce = self.engine.status().nonce
+        status = self.engine.status()
+        self._nonce, self._lost = status.nonce, status.lost
         self._statements.note(turn.records, step.faults, skips=self.term.profile.moves)
         frames, self._frames = self._frames, []
         for send in step.send:

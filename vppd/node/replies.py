@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from vppd.consensus.messages import Reply
+from vppd.consensus.terms import Terms
 from vppd.errors import PeerFault
 from vppd.net.gate import Gate
 from vppd.types import Height, ReplicaIndex
@@ -20,17 +21,25 @@ class Replies:
 
     Args:
         gate: checks signatures.
-        needed: f+1.
+        terms: whose replies count at a height, and how many.
     """
 
-    def __init__(self, gate: Gate, needed: int) -> None:
+    def __init__(self, gate: Gate, terms: Terms) -> None:
         self._gate = gate
-        self._needed = needed
+        self._terms = terms
         self._held: OrderedDict[Height, dict[ReplicaIndex, Reply]] = OrderedDict()
 
     def add(self, sender: ReplicaIndex | None, reply: Reply, decided: Height) -> None:
-        """Keep a reply from its signer, unless its height is long past or far ahead."""
+        """Keep a reply from its signer, unless its height is long past or far ahead.
+
+        Args:
+            sender: who handed it over, by its index in the epoch the reply names.
+            reply: of a height of that epoch; else it is not kept.
+            decided: the last decision here.
+        """
         if sender != reply.signer or not decided - KEPT_HEIGHTS < reply.height <= decided + 2:
+            return
+        if reply.epoch != self._terms.at(reply.height).epoch:
             return
         self._held.setdefault(reply.height, {}).setdefault(reply.signer, reply)
         while len(self._held) > KEPT_HEIGHTS:
@@ -38,6 +47,7 @@ class Replies:
 
     def proving(self, height: Height) -> tuple[Reply, ...]:
         """F+1 valid replies that agree on the roots after ``height``; empty without so many."""
+        needed = self._terms.at(height).validators.quorum.f + 1
         by_roots: dict[tuple[bytes, bytes, bytes], list[Reply]] = {}
         for _, reply in sorted(self._held.get(height, {}).items()):
             try:
@@ -47,6 +57,6 @@ class Replies:
             roots = (reply.digest, reply.state_root, reply.receipts_root)
             by_roots.setdefault(roots, []).append(reply)
         for group in by_roots.values():
-            if len(group) >= self._needed:
-                return tuple(group[: self._needed])
+            if len(group) >= needed:
+                return tuple(group[:needed])
         return ()

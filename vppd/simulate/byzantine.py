@@ -36,6 +36,7 @@ from vppd.consensus.messages import (
     Tx,
     ViewChange,
 )
+from vppd.consensus.quorum import quorums
 from vppd.consensus.replica import Replica
 from vppd.header import decode_header
 from vppd.net.gate import decode_message
@@ -322,7 +323,7 @@ class Liars(PathLies):
         made: Frames = []
         for (epoch, view, height), blocks in list(self._proposed.items())[-4:]:
             for digest in blocks:
-                at = (epoch, view, height, digest, node, bytes(64))
+                at = (epoch, view, height, digest, self._index(node, epoch), bytes(64))
                 made.append(framed(resign(Prepare(*at), node, self._chain_id)))
                 made.append(framed(resign(Commit(*at), node, self._chain_id)))
         return made
@@ -342,7 +343,7 @@ class Liars(PathLies):
             kind = rng.choice((Prepare, Collected, Commit))
             vote = kind(
                 epoch, max(0, view + rng.randint(-2, self._n)), max(1, height + rng.randint(-1, 3)),
-                self._noise(), node, bytes(64),
+                self._noise(), self._index(node, epoch), bytes(64),
             )  # fmt: skip
             made.append(framed(resign(vote, node, self._chain_id)))
         made.append(framed(GetBlock(self._noise())))
@@ -364,28 +365,38 @@ class Liars(PathLies):
 
     def _unasked_change(self, node: ReplicaIndex) -> Frames:
         """The liar asks for later views, as if it had lost patience."""
-        last = next((s for s in reversed(self._changes) if s.signer == node), None)
+        epoch = max((epoch for epoch, _, _ in self._proposed), default=0)
+        own = self._index(node, epoch)
+        mine = (s for s in reversed(self._changes) if (s.epoch, s.signer) == (epoch, own))
+        last = next(mine, None)
         decision = self._decisions[-1] if self._decisions else None
         head = (0, self._chain_id) if decision is None else (decision.height, decision.digest)
-        latest = max((view for _, view, _ in self._proposed), default=0)
+        latest = max((view for at, view, _ in self._proposed if at == epoch), default=0)
         view = latest + self._rng.randint(1, 3)
         if last is not None and last.view >= view:
             return []
-        said = Standing(0, view, node, *head, None, None, bytes(64))
+        said = Standing(epoch, view, own, *head, None, None, bytes(64))
         return [framed(resign(ViewChange(said, decision, None), node, self._chain_id))]
 
     def _unasked_new_view(self, node: ReplicaIndex) -> Frames:
         """A new view out of view changes for others."""
-        shown = {s.signer: s for s in self._changes}
+        epoch = max((s.epoch for s in self._changes), default=0)
+        shown = {s.signer: s for s in self._changes if s.epoch == epoch}
         if not shown:
             return []
         decision = max(self._decisions, key=lambda c: c.height, default=None)
         view = max(s.view for s in shown.values())
-        while view % self._n != node:
-            view += 1
         height = 1 if decision is None else decision.height + 1
+        if epoch:  # what they ask for, at some height that may be this node's to lead
+            size = self._size(epoch)
+            asked = {i: s for i, s in sorted(shown.items()) if s.view == view}
+            shown = dict(list(asked.items())[: quorums(size, None, 0).view_change])
+            height += self._rng.randrange(size)
+        else:
+            while view % self._n != node:
+                view += 1
         standings = tuple(shown[i] for i in sorted(shown))
-        opened = NewView(0, view, height, None, standings, decision, None, bytes(64))
+        opened = NewView(epoch, view, height, None, standings, decision, None, bytes(64))
         return [framed(resign(opened, node, self._chain_id))]
 
 

@@ -7,6 +7,7 @@ still holds after a restart.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Container
 
 from vppd.config.founding import founding_era
@@ -22,7 +23,7 @@ from vppd.header import decode_header
 from vppd.ledger.execution import Ledger
 from vppd.node.machine import Committed
 from vppd.simulate.disk import Promise
-from vppd.types import Digest, Height, Micro, ReplicaIndex
+from vppd.types import Digest, Epoch, Height, Micro, ReplicaIndex
 
 
 class Violation(Exception):
@@ -59,6 +60,8 @@ class Checkers:
         """Those some node's ledger has decided on, by epoch."""
         self._sizes = {0: sizes_of(self._eras[0])}
         self._verify = verify
+        self.epochs: Counter[str] = Counter()
+        """What epochs have changed."""
         self._total = total
         self._digests: dict[Height, Digest] = {0: genesis.digest}
         self._roots: dict[Height, tuple[Digest, Digest]] = {}
@@ -106,11 +109,15 @@ class Checkers:
                 f"replica {signer} signs {round_} at {position}, below the first height "
                 f"{first_height[2]} of the view it was shown"
             )
-        elif position[2] < self._opened.get(view, 0):
+        elif position[2] < self._opened.get(view, 0) and not self._moves(position[0]):
             raise Violation(
                 f"replica {signer} signs {round_} at {position}, below the first height "
                 f"{self._opened[view]} of that view"
             )
+
+    def _moves(self, epoch: Epoch) -> bool:
+        """Whether a view may be opened more than once, by the leaders of several heights."""
+        return profile_of(Engine(self._eras[epoch].engine)).moves
 
     def damaged(self, node: ReplicaIndex) -> None:
         """A node's disk has lost what it held: what it reported is not expected of it."""
@@ -177,10 +184,20 @@ class Checkers:
                 raise Violation(f"node {node} knows another epoch {era.epoch} than others")
             if era.epoch not in self._sizes:
                 self._sizes[era.epoch] = sizes_of(era)
+                self._count(self._eras[era.epoch - 1], era)
                 if era.first != height + 2:
                     raise Violation(
                         f"node {node} begins epoch {era.epoch} at {era.first}, decided at {height}"
                     )
+
+    def _count(self, before: Era, era: Era) -> None:
+        """What an era changes."""
+        was, now = ({m.key: m.nonce for m in e.members} for e in (before, era))
+        self.epochs["begun"] += 1
+        self.epochs["joined"] += len(now.keys() - was.keys())
+        self.epochs["left"] += len(was.keys() - now.keys())
+        self.epochs["readmitted"] += sum(now[key] != was[key] for key in now.keys() & was.keys())
+        self.epochs["engine_changed"] += before.engine != era.engine
 
     def restarted(self, node: ReplicaIndex, decided: Height) -> None:
         """A node is back with what its disk kept."""

@@ -60,6 +60,8 @@ from vppd.types import Epoch, Height, ReplicaIndex
 HOUSEKEEPING_US = 250_000
 SUBMIT_US = 150_000
 MAX_EVENTS_PER_HEIGHT = 60_000
+MAX_EVENTS_PER_LINK = 240
+"""Of a height, between each two nodes: in large plants that is more."""
 FAULTS_US = 1_200_000
 """Of faults per height asked for, but at least ten of them."""
 PPM = 1_000_000
@@ -182,7 +184,8 @@ class Cluster:
         self._schedule_faults()
         if self.governors is not None:
             self.after(0, self.governors.act)
-        limit = self.setup.heights * MAX_EVENTS_PER_HEIGHT
+        per_height = max(MAX_EVENTS_PER_HEIGHT, MAX_EVENTS_PER_LINK * self.total**2)
+        limit = self.setup.heights * per_height
         try:
             while self._queue and outcome.events < limit and not self._finished():
                 self.time_us, _, action = heapq.heappop(self._queue)
@@ -201,6 +204,7 @@ class Cluster:
                 outcome.observers += bool(status.observer)
         outcome.heights = min(node.disk.decided for node in self._expected())
         outcome.decided = max(node.disk.decided for node in self.nodes)
+        outcome.epochs += self.checkers.epochs
         outcome.trace = self._trace.hexdigest()
         return outcome
 

@@ -62,7 +62,7 @@ class Governors:
         cluster.after(PAUSE_US + rng.randrange(PAUSE_US), self.act)
         machines = [n.machine for n in cluster.nodes if n.machine is not None]
         for machine in machines:
-            if machine.ready() is None and machine.engine.status().voting is False:
+            if machine.nameless:
                 machine.draw(sha256(b"nonce" + machine.key + b"%d" % rng.randrange(2**32)))
         honest = [m for m in machines if self._node(m) not in cluster.byzantine]
         if not honest:

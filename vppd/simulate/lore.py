@@ -16,13 +16,14 @@ from vppd.consensus.messages import (
     Collected,
     Prepare,
     PrePrepared,
+    Reply,
     Standing,
     ViewChange,
 )
 from vppd.consensus.quorum import quorums
 from vppd.net.gate import PeerMessage
 from vppd.node.machine import Frame
-from vppd.types import Digest, ReplicaIndex, Signature
+from vppd.types import Digest, Epoch, ReplicaIndex, Signature
 
 Frames: TypeAlias = list[Frame]
 Place: TypeAlias = tuple[int, int, int]
@@ -76,6 +77,8 @@ class Lore:
         self._decisions: deque[Certificate] = deque(maxlen=REMEMBERED)
         self._frames: deque[Frame] = deque(maxlen=REMEMBERED)
         self._changes: deque[Standing] = deque(maxlen=REMEMBERED)
+        self._seats: dict[ReplicaIndex, tuple[Epoch, ReplicaIndex]] = {}
+        """By node: the last epoch it signed in, and its index there."""
         self._friends: dict[ReplicaIndex, list[ReplicaIndex]] = {}
         for node in nodes:
             others = [i for i in range(n) if i != node]
@@ -92,6 +95,8 @@ class Lore:
                 self._note(node, message)
             case Prepare(epoch, view, height, digest, signer, sig):
                 self._vote((epoch, view, height), digest, signer, sig)
+            case Reply(epoch=epoch, signer=signer):
+                self._seats[node] = (epoch, signer)
             case Collected(epoch, view, height, digest, signer, sig):
                 self._collected.append(message)
                 self._vote((epoch, view, height), digest, signer, sig)
@@ -109,7 +114,7 @@ class Lore:
     def _note(self, leader: ReplicaIndex, block: Block) -> None:
         at = (block.epoch, block.view, block.height)
         self._proposed.setdefault(at, {})[block.digest] = block
-        self._vote(at, block.digest, leader, block.vote_sig)
+        self._vote(at, block.digest, self._index(leader, block.epoch), block.vote_sig)
         if len(self._proposed) > REMEMBERED:
             del self._proposed[next(iter(self._proposed))]
 
@@ -119,6 +124,16 @@ class Lore:
             del self._votes[next(iter(self._votes))]
 
     # ------------------------------------------------------------ crafts
+
+    def _index(self, node: ReplicaIndex, epoch: Epoch) -> ReplicaIndex:
+        """What a node signs as in an epoch; a guess, until it has executed a block of it."""
+        at, index = self._seats.get(node, (0, node))
+        return index if at == epoch else node
+
+    def _size(self, epoch: Epoch) -> int:
+        """How many members an epoch has, as far as their replies tell."""
+        indices = [index for at, index in self._seats.values() if at == epoch]
+        return 1 + max(indices, default=self._n - 1)
 
     def _others(self, node: ReplicaIndex) -> tuple[ReplicaIndex, ...]:
         return tuple(i for i in range(self._n) if i != node)
@@ -145,6 +160,6 @@ class Lore:
         """A certificate out of the votes that went by, if they are enough."""
         size = self._quorum.fast if kind is CertificateKind.FAST else self._quorum.vote
         votes = self._votes.get((at, digest), {})
-        if len(votes) < size:
+        if len(votes) < size or max(votes) >= self._n:  # of an epoch with more members
             return None
         return assemble(kind, *at, digest, votes, self._n, size)

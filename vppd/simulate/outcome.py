@@ -75,7 +75,7 @@ class Outcome(msgspec.Struct, kw_only=True):
     observers: int = 0
     """Nodes that ended as observers."""
     epochs: Counter[str] = msgspec.field(default_factory=Counter)
-    """Epochs that began, by what made them; ``proposed``: changes people asked for."""
+    """Changes that people ``proposed``, epochs ``begun``, and what they changed."""
     catch_ups: int = 0
     transactions: int = 0
     trace: str = ""

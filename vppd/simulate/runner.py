@@ -64,6 +64,9 @@ class Report(msgspec.Struct, kw_only=True):
     """Told by Byzantine nodes, by kind."""
     observers: int = 0
     """Nodes that ended as observers, because of what their disk had lost."""
+    epochs: dict[str, int] = msgspec.field(default_factory=dict)
+    """Changes that people ``proposed``, epochs ``begun``, and what they changed: nodes that
+    ``joined``, ``left`` and were ``readmitted``, and how often ``engine_changed``."""
     transactions: int = 0
     catch_ups: int = 0
     effects: dict[str, int] = msgspec.field(default_factory=dict)
@@ -111,6 +114,7 @@ class Tally:
         self._commit_us: list[int] = []
         self._faults: Counter[str] = Counter()
         self._effects: Counter[str] = Counter()
+        self._epochs: Counter[str] = Counter()
         self._triggers: Counter[str] = Counter()
         self._evidence: Counter[str] = Counter()
         self._lies: Counter[str] = Counter()
@@ -135,6 +139,7 @@ class Tally:
         self._decided += outcome.decided
         self._faults.update(outcome.faults)
         self._effects.update(outcome.effects)
+        self._epochs.update(outcome.epochs)
         self._triggers.update(outcome.triggers)
         self._evidence.update(outcome.evidence)
         self._lies.update(outcome.lies)
@@ -162,6 +167,7 @@ class Tally:
         elapsed = max(time.perf_counter() - self._started, 1e-9)
         report.events_per_s = round(report.events / elapsed / self._jobs)
         report.faults = dict(sorted(self._faults.items()))
+        report.epochs = {what: count for what, count in sorted(self._epochs.items()) if count}
         report.effects = dict(sorted(self._effects.items()))
         report.view_triggers = dict(sorted(self._triggers.items()))
         report.evidence = dict(sorted(self._evidence.items()))
