@@ -31,9 +31,8 @@ def test_a_late_node_crosses_every_epoch_and_becomes_a_member(tmp_path: Path) ->
 
         late = plant.found("der-9")
         late.start("--home", str(late.home), "--sync", "snapshot")
-        joined = eventually(
-            lambda: (status := late.status()) and not status["joining"] and status, late.name
-        )
+        eventually(lambda: (s := late.status()) and not s["joining"], f"{late.name} has joined")
+        joined = late.view("status")
         assert joined["first_block"] > CHECKPOINT
         assert joined["epoch"] == 2, "the members changed once, the rules once"
         said = agree(("add", ready(late)), op)

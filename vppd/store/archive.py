@@ -372,7 +372,7 @@ def _fill(
     rows: list[ExecutionRow] = []
     for height, raw, txs, certificate in _blocks(objects, last):
         try:
-            header, done = chain.take(raw, txs, certificate)
+            _, done = chain.take(raw, txs, certificate)
         except PeerFault as err:
             raise UserError(
                 "E269",

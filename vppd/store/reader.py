@@ -203,8 +203,9 @@ def blocks_from(
 ) -> tuple[DecidedBlock, ...]:
     """Consecutive decided blocks whose ``Blocks`` message stays within ``max_bytes``, or one.
 
-    All of one epoch: only who has executed it knows whose signatures those of the next are. None if ``first`` is pruned. Ends at a gap, which only damage can leave: what lies beyond cannot
-    be told to follow.
+    All of one epoch: only who has executed it knows whose signatures those of the next are. None if
+    ``first`` is pruned. Ends at a gap, which only damage can leave: what lies beyond cannot be told
+    to follow.
 
     Raises:
         Malformed: damaged.
