@@ -56,6 +56,14 @@ def changed(signer: int, view: int, cert: Certificate | None = None) -> ViewChan
     return ViewChange(Standing(0, view, signer, decided, head, None, None, sig), cert, None)
 
 
+def ask(lab: Lab) -> ViewChange:
+    """The replica runs out of patience; what it says comes back to it."""
+    lab.pending()
+    (asked,) = sent(lab.fire(TimerKind.VIEW, 0), ViewChange)
+    assert isinstance(asked, ViewChange)
+    return asked
+
+
 # ---------------------------------------------------------------- production
 
 
@@ -133,17 +141,12 @@ def test_of_view_changes_of_several_heights_the_leader_of_the_next_one_opens() -
     lab = Lab(own=3, profile=DPOS)
     first = header(lab.validators)
     lab.decide(first)
-    row = next(r for r in lab.log if isinstance(r, DecisionRecord))
-    lab.pending()
-    lab.fire(TimerKind.VIEW, 0)
-    assert lab.replica.status().mode is Mode.CHANGING
-    step = lab.hear(changed(0, 1), changed(2, 1))
+    step = lab.hear(ask(lab), changed(0, 1), changed(2, 1))
     assert not sent(step, NewView), "height 2 in view 1 is 2's"
     lab = Lab(own=2, profile=DPOS)
     lab.decide(first)
-    lab.pending()
-    lab.fire(TimerKind.VIEW, 0)
-    (opened,) = sent(lab.hear(changed(0, 1), changed(3, 1)), NewView)
+    row = next(r for r in lab.log if isinstance(r, DecisionRecord))
+    (opened,) = sent(lab.hear(ask(lab), changed(0, 1), changed(3, 1)), NewView)
     assert (opened.height, opened.decision) == (2, row.certificate)
 
 
@@ -151,11 +154,9 @@ def test_who_leads_below_may_open_without_those_who_are_ahead() -> None:
     """Three say that nothing is decided: the one who leads height 1 need not wait for the other."""
     lab = Lab(own=1, profile=DPOS)
     first = header(lab.validators)
-    votes = tuple(commit(i, first).sig for i in (0, 1, 2))
-    ahead = Certificate(CertificateKind.COMMIT, 0, 0, 1, first.digest(), b"\x07", votes)
-    lab.pending()
-    lab.fire(TimerKind.VIEW, 0)
-    step = lab.hear(changed(3, 1, ahead), changed(2, 1), changed(0, 1))
+    votes = tuple(commit(i, first).sig for i in (0, 2, 3))
+    ahead = Certificate(CertificateKind.COMMIT, 0, 0, 1, first.digest(), b"\x0d", votes)
+    step = lab.hear(ask(lab), changed(3, 1, ahead), changed(2, 1), changed(0, 1))
     (opened,) = sent(step, NewView)
     assert (opened.view, opened.height) == (1, 1)
     assert [s.signer for s in opened.standings] == [0, 1, 2]

@@ -420,7 +420,7 @@ def test_one_that_joins_votes_from_its_first_height_on() -> None:
     assert {v.height for v in group.said(4, Prepare)} == {3, 4}
 
 
-def test_s4_amnesia_reentry() -> None:
+def test_s4_amnesia_reentry_in_decided_epochs() -> None:
     """A lost memory meets, replayed, the blocks that once admitted its key under another name."""
     admitted = era_set(1, 3, 0, 1, 2, 3, nonces={1: sha256(b"before the loss")})
     again = era_set(2, 5, 0, 1, 2, 3, nonces={1: nonce_of(1)})
