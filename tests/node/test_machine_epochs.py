@@ -11,9 +11,21 @@ from tests.ledger.council import NODES, plant
 from tests.node.plant import Host, settle
 from vppd.config.genesis import ConsensusRules, Genesis
 from vppd.consensus.boundary import ObserverRecord, Received, Record, ViewRecord
-from vppd.consensus.messages import Blocks, Prepare, Reply, Status, Tx, Type
-from vppd.consensus.signing import TAG_VOTE, sign_bytes
+from vppd.consensus.certificate import assemble
+from vppd.consensus.messages import (
+    Agree,
+    Blocks,
+    Certificate,
+    CertificateKind,
+    Prepare,
+    Reply,
+    Status,
+    Tx,
+    Type,
+)
+from vppd.consensus.signing import TAG_COMMIT, TAG_VOTE, sign_bytes
 from vppd.crypto import sha256
+from vppd.errors import PeerFault
 from vppd.ledger.changes import Change, Configure, Remove
 from vppd.ledger.proofs import Ready
 from vppd.ledger.transaction import Transfer, decode_transaction, make_transaction
@@ -330,3 +342,36 @@ def test_a_stranger_needs_a_name() -> None:
     host.turn()
     assert not host.machine.nameless
     assert host.machine.ready() is not None
+
+
+# ---------------------------------------------------------------- the gate
+
+
+def certificate(genesis: Genesis, epoch: int, height: int, signers: Sequence[int]) -> Certificate:
+    """Commits of nodes by their index in that epoch, who are all of the founders."""
+    digest = sha256(b"a block")
+    signed = sign_bytes(TAG_COMMIT, genesis.digest, epoch, 0, height, digest)
+    votes = {i: NODES[node].sign(signed) for i, node in enumerate(signers)}
+    at = (epoch, 0, height, digest)
+    return assemble(CertificateKind.COMMIT, *at, votes, len(signers), len(votes))
+
+
+def test_each_height_takes_the_certificates_of_its_own_epoch_alone() -> None:
+    made = Plant()
+    made.change(Remove(NODES[2].public_key))
+    gate, era = made.hosts[0].machine.gate, made.hosts[0].machine.ledger.eras[-1]
+    old, new = (0, 1, 2), (0, 1, 3)
+    four = certificate(PLANT, 0, era.first - 1, (0, 1, 2, 3))
+    short = replace(four, signatures=four.signatures[:3], signers=b"\x07")
+    gate.check(Agree(short))
+    late = certificate(PLANT, 0, era.first, (0, 1, 2, 3))
+    late = replace(late, signatures=late.signatures[:3], signers=b"\x07")
+    with pytest.raises(PeerFault, match="is not in epoch 0"):
+        gate.check(Agree(late))
+    with pytest.raises(PeerFault, match="is not in epoch 1"):
+        gate.check(Agree(certificate(PLANT, 1, era.first - 1, new)))
+    two = certificate(PLANT, 1, era.first, new)
+    gate.check(Agree(replace(two, signatures=two.signatures[:2], signers=b"\x03")))
+    stolen = certificate(PLANT, 1, era.first, (old[2], old[0], old[1]))
+    with pytest.raises(PeerFault, match="does not hold"):
+        gate.check(Agree(replace(stolen, signatures=stolen.signatures[:2], signers=b"\x03")))
