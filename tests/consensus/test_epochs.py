@@ -18,6 +18,7 @@ from tests.consensus.harness import (
     kept,
     prepare,
     sent,
+    sent_to,
     signature,
 )
 from vppd.consensus.boundary import (
@@ -37,6 +38,7 @@ from vppd.consensus.messages import (
     Certificate,
     Collected,
     Commit,
+    GetBlocks,
     Prepare,
     Standing,
     Status,
@@ -316,6 +318,14 @@ def test_a_certificate_of_another_epoch_is_no_witness_against_us() -> None:
     assert named(lab) == ""
 
 
+def test_who_is_ahead_is_asked_by_its_index_in_the_new_epoch() -> None:
+    lab = Lab()
+    lab.last_of_epoch(TURNED)
+    assert sent_to(lab.hear(Status(0, 9, 0, 0), sender=2), GetBlocks) == [((2,), GetBlocks(3))]
+    lab.enter(TURNED)
+    assert sent_to(lab.fire(TimerKind.TICK), GetBlocks) == [((1,), GetBlocks(3))]
+
+
 # ---------------------------------------------------------------- voting waits
 
 
@@ -420,7 +430,7 @@ def test_one_that_joins_votes_from_its_first_height_on() -> None:
     assert {v.height for v in group.said(4, Prepare)} == {3, 4}
 
 
-def test_s4_amnesia_reentry() -> None:
+def test_s4_amnesia_reentry_in_decided_epochs() -> None:
     """A lost memory meets, replayed, the blocks that once admitted its key under another name."""
     admitted = era_set(1, 3, 0, 1, 2, 3, nonces={1: sha256(b"before the loss")})
     again = era_set(2, 5, 0, 1, 2, 3, nonces={1: nonce_of(1)})
@@ -437,6 +447,16 @@ def test_s4_amnesia_reentry() -> None:
         assert lab.replica.status().voting is speaks, era
         made = next_block(lab)
         assert bool(sent(lab.hear(propose(lab, made)), Prepare)) is speaks, era
+
+
+def test_a_lost_memory_without_a_name_votes_nowhere() -> None:
+    """Not even in an epoch that lists its key as genesis does."""
+    lab = Lab()
+    lab.restart([ObserverRecord("its safety record is gone", bytes(32))])
+    lab.last_of_epoch(SAME)
+    lab.enter(SAME)
+    assert not lab.replica.status().voting
+    assert not sent(lab.hear(propose(lab, next_block(lab))), Prepare)
 
 
 def test_a_sound_memory_does_not_vote_under_anothers_name() -> None:

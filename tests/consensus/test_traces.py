@@ -1,6 +1,7 @@
 """protocol.md, Appendix A: the traces that break weaker protocols, each under its name there.
 
-``s6``, ``s7`` and ``l9`` are about epochs and elections, which this build does not have yet.
+``s6`` and ``s7`` are in test_epochs.py, ``s4`` once more with decided epochs; ``l9`` is in
+test_dpos.py.
 """
 
 from __future__ import annotations

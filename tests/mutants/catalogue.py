@@ -1,4 +1,4 @@
-"""The mutants: one broken rule each, in the voting core, the change of view and the gate."""
+"""The mutants: one broken rule each, in voting, the change of view, epochs and the gate."""
 
 from __future__ import annotations
 
@@ -14,12 +14,19 @@ GATE = "tests/node/test_gate.py tests/node/test_gate_views.py"
 GUARDS = "tests/consensus/test_guards.py"
 FOUND = "tests/consensus/test_mutants_found.py"
 ENDS = "tests/node/test_gate_paths.py"
+EPOCHS, DELEGATES = "tests/consensus/test_epochs.py", "tests/consensus/test_dpos.py"
+IN_TERMS, MACHINES = "tests/consensus/test_terms.py", "tests/node/test_machine_epochs.py"
+STATED, PROVED = "tests/node/test_statements.py", "tests/ledger/test_producers.py"
 
 CORE, FLIGHT, FALLBACK = "consensus/core.py", "consensus/flight.py", "consensus/fallback.py"
 PROPOSER, CHANGE = "consensus/proposer.py", "consensus/viewchange.py"
 SELECT, SAFETY, SIZES = "consensus/selection.py", "consensus/safety.py", "consensus/quorum.py"
 TALLY, CERTIFICATE, SCREEN = "consensus/tally.py", "consensus/certificate.py", "consensus/screen.py"
 MISSING, TERMS = "consensus/missing.py", "consensus/terms.py"
+REPLICA, RECOGNISE = "consensus/replica.py", "consensus/recognise.py"
+CATCHUP, SCHEDULE = "consensus/catchup.py", "consensus/schedule.py"
+VALIDATORS, PROVING = "consensus/validators.py", "consensus/proving.py"
+MACHINE, EARLY, STATEMENTS = "node/machine.py", "node/early.py", "node/statements.py"
 AT_THE_GATE = "net/gate.py"
 
 MUTANTS = (
@@ -693,9 +700,290 @@ MUTANTS = (
         "if",
         GATE,
     ),
+    # ------------------------------------------------------------ epochs
+    Mutant(
+        "no-epoch-reset",
+        CORE,
+        "            self.promise(ViewRecord(epoch, 0, Mode.NORMAL))\n",
+        "            self.record.epoch = epoch\n",
+        EPOCHS,
+    ),
+    Mutant(
+        "next-set-ignored", CORE, "applied.next_set or self._validators", "self._validators", EPOCHS
+    ),
+    Mutant(
+        "nonce-ignored",
+        CORE,
+        "self.own = self.own if self.record.speaks(member.nonce) else None",
+        "self.own = self.own if member.key else None",
+        EPOCHS,
+    ),
+    Mutant(
+        "sound-memory-speaks-for-any",
+        SAFETY,
+        "            return nonce == ZERO_DIGEST\n",
+        "            return True\n",
+        EPOCHS,
+    ),
+    Mutant(
+        "unnamed-memory-speaks",
+        SAFETY,
+        "return self.nonce != ZERO_DIGEST and nonce == self.nonce",
+        "return nonce == self.nonce",
+        EPOCHS,
+    ),
+    Mutant(
+        "named-again",
+        CORE,
+        "self.own is None and self.record.nonce == ZERO_DIGEST",
+        "self.own is None",
+        EPOCHS,
+    ),
+    Mutant(
+        "a-voter-is-named",
+        CORE,
+        "self.own is None and self.record.nonce",
+        "self.record.nonce",
+        EPOCHS,
+    ),
+    Mutant(
+        "end-unnoticed",
+        CORE,
+        "self.ended = body.header.next_validators != self._validators.digest",
+        "self.ended = False",
+        EPOCHS,
+    ),
+    Mutant("votes-after-the-end", CORE, "            and not self.ended\n", "", EPOCHS),
+    Mutant(
+        "old-certificate-decides",
+        CORE,
+        "here = certificate.epoch == self.record.epoch and not self.ended",
+        "here = not self.ended",
+        EPOCHS,
+    ),
+    Mutant(
+        "reviews-after-the-end",
+        CHANGE,
+        "core.own is None or not core.voting or core.ended:",
+        "core.own is None or not core.voting:",
+        EPOCHS,
+    ),
+    Mutant(
+        "refused-for-all-leaders",
+        CHANGE,
+        "return later and (view, leader) not in self._refused",
+        "return later and view not in {refused for refused, _ in self._refused}",
+        DELEGATES,
+    ),
+    Mutant(
+        "led-from-above",
+        CHANGE,
+        "if m.standing.decided <= decided}",
+        "if m.standing.decided >= 0}",
+        DELEGATES,
+    ),
+    Mutant(
+        "opens-for-another-height",
+        CHANGE,
+        "            if mine and len(level) >= size:",
+        "            if len(level) >= size:",
+        DELEGATES,
+    ),
+    Mutant(
+        "order-from-genesis-on",
+        SCHEDULE,
+        "return (height - validators.first + view) % validators",
+        "return (height - 1 + view) % validators",
+        DELEGATES,
+    ),
+    Mutant(
+        "order-without-heights",
+        SCHEDULE,
+        "return (height - validators.first + view) % validators",
+        "return view % validators",
+        DELEGATES,
+    ),
+    Mutant(
+        "counts-any-epoch",
+        REPLICA,
+        ") if epoch != core.record.epoch:  # fmt: skip",
+        ") if epoch < 0:  # fmt: skip",
+        EPOCHS,
+    ),
+    Mutant(
+        "votes-at-once",
+        REPLICA,
+        "        self._met.clear()\n",
+        "        self._met.update(range(64))\n",
+        EPOCHS,
+    ),
+    Mutant(
+        "any-status-ends-the-wait",
+        REPLICA,
+        "        if status.epoch != epoch:\n            return\n",
+        "",
+        EPOCHS,
+    ),
+    Mutant(
+        "old-start-ends-the-wait",
+        REPLICA,
+        "                if timer == self._start_timer:\n"
+        "                    self._start_voting()\n",
+        "                self._start_voting()\n",
+        EPOCHS,
+    ),
+    Mutant(
+        "last-words-not-shown",
+        REPLICA,
+        "                self._out.send((sender,), word)\n",
+        "                pass\n",
+        EPOCHS,
+    ),
+    Mutant(
+        "witness-of-another-epoch",
+        RECOGNISE,
+        "certificate is None or certificate.epoch != record.epoch",
+        "certificate is None",
+        EPOCHS,
+    ),
+    Mutant(
+        "peers-keep-their-index",
+        CATCHUP,
+        "            new = index.get(old)\n",
+        "            new = old\n",
+        EPOCHS,
+    ),
+    Mutant(
+        "set-hash-without-nonces",
+        VALIDATORS,
+        ' + b"".join(m.nonce for m in self.members))',
+        ")",
+        EPOCHS,
+    ),
+    Mutant(
+        "set-hash-without-first", VALIDATORS, 'struct.pack(">Q", self.first)', "bytes(8)", EPOCHS
+    ),
+    Mutant("term-begins-late", TERMS, "if t.first <= height)", "if t.first < height)", IN_TERMS),
+    Mutant(
+        "term-never-ends",
+        TERMS,
+        "after is None or height < after.first",
+        "after is None or height",
+        IN_TERMS,
+    ),
+    Mutant("terms-kept-for-ever", TERMS, "e > self.latest.epoch - KEPT", "e >= 0", IN_TERMS),
+    Mutant(
+        "any-height-of-an-epoch",
+        AT_THE_GATE,
+        "if not self._terms.covers(term, certificate.height):",
+        "if not term:",
+        MACHINES,
+    ),
+    Mutant(
+        "any-epochs-set",
+        AT_THE_GATE,
+        "        term = self._term(certificate.epoch)\n        if certificate.kind",
+        "        term = self._term(0)\n        if certificate.kind",
+        MACHINES,
+    ),
+    Mutant(
+        "certificate-epoch-unchecked",
+        CERTIFICATE,
+        "    if certificate.epoch != validators.epoch:\n",
+        "    if certificate.epoch < 0:\n",
+        GATE + " " + MACHINES,
+    ),
+    Mutant(
+        "effect-at-n-plus-1",
+        MACHINE,
+        "seat=terms.at(ledger.height + 1).seat(self.key)",
+        "seat=terms.at(ledger.height + 2).seat(self.key)",
+        MACHINES,
+    ),
+    Mutant(
+        "next-set-a-height-late",
+        MACHINE,
+        "next_set=terms.at(ledger.height + 2)",
+        "next_set=terms.at(ledger.height + 1)",
+        MACHINES,
+    ),
+    Mutant(
+        "batch-not-cut",
+        MACHINE,
+        "        if end is None:\n",
+        "        if end is None or end > 0:\n",
+        MACHINES,
+    ),
+    Mutant("early-dropped", MACHINE, "[inputs[0], *early]", "[inputs[0]]", MACHINES),
+    Mutant(
+        "sound-candidate-named",
+        MACHINE,
+        "return status.lost or not listed",
+        "return True",
+        MACHINES,
+    ),
+    Mutant(
+        "mute-is-ready",
+        MACHINE,
+        "if term.profile.moves and not mute else",
+        "if term.profile.moves else",
+        MACHINES,
+    ),
+    Mutant(
+        "index-of-the-epoch-in-force",
+        MACHINE,
+        "        term = self.terms.of(epoch)\n",
+        "        term = self.term\n",
+        MACHINES,
+    ),
+    Mutant("epochs-mixed-early", EARLY, "if at == epoch]", "if at >= epoch]", MACHINES),
+    Mutant(
+        "room-for-one-sender-only",
+        EARLY,
+        "return self._queued[sender] <",
+        "return self._queued.total() <",
+        MACHINES,
+    ),
+    Mutant(
+        "early-without-bound",
+        EARLY,
+        "if self._queued[received.sender] + size <= EARLY_BYTES:",
+        "if size:",
+        MACHINES,
+    ),
+    Mutant(
+        "skip-of-mixed-heights",
+        STATEMENTS,
+        "any((s.decided, s.head) != (first.decided, first.head) for s in others)",
+        "not first",
+        STATED,
+    ),
+    Mutant(
+        "skip-proof-of-mixed-heights",
+        PROVING,
+        "if any((s.epoch, s.view, s.decided, s.head) != at for s in standings):",
+        "if any((s.epoch, s.view) != at[:2] for s in standings):",
+        PROVED,
+    ),
+    Mutant(
+        "skip-proof-of-too-few",
+        PROVING,
+        "    if len(standings) != size:\n",
+        "    if not standings:\n",
+        PROVED,
+    ),
+    Mutant(
+        "decision-without-body-forgotten",
+        MISSING,
+        "    if undecided is not None and undecided.digest not in core.bodies:\n"
+        "        return undecided.digest, core.others\n",
+        "",
+        "tests/consensus",
+    ),
 )
 
 SURVIVORS: dict[str, str] = {
+    "votes-after-the-end": "until its last block is executed nothing is voted for in any case",
     "votes-while-changing": "who is CHANGING stands in a view > 0 that nothing has opened yet",
     "votes-in-any-view": "nobody asks about a view it is not in",
     "handed-is-kept": "a certificate for another position is not looked at",

@@ -16,9 +16,10 @@ PORTION = ("vote-not-kept", "h0-open", "one-claim-too-many", "w-is-q", "certific
 TARGETS = (
     *(f"consensus/{name}.py" for name in (
         "core", "flight", "fallback", "proposer", "viewchange", "selection", "safety", "quorum",
-        "tally", "certificate", "screen",
+        "tally", "certificate", "screen", "missing", "terms", "replica", "recognise", "catchup",
+        "schedule", "validators", "proving",
     )),
-    "net/gate.py",
+    "net/gate.py", "node/machine.py", "node/early.py", "node/statements.py",
 )  # fmt: skip
 
 

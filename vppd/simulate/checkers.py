@@ -7,7 +7,6 @@ still holds after a restart.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Container
 
 from vppd.config.founding import founding_era
@@ -60,8 +59,6 @@ class Checkers:
         """Those some node's ledger has decided on, by epoch."""
         self._sizes = {0: sizes_of(self._eras[0])}
         self._verify = verify
-        self.epochs: Counter[str] = Counter()
-        """What epochs have changed."""
         self._total = total
         self._digests: dict[Height, Digest] = {0: genesis.digest}
         self._roots: dict[Height, tuple[Digest, Digest]] = {}
@@ -184,20 +181,10 @@ class Checkers:
                 raise Violation(f"node {node} knows another epoch {era.epoch} than others")
             if era.epoch not in self._sizes:
                 self._sizes[era.epoch] = sizes_of(era)
-                self._count(self._eras[era.epoch - 1], era)
                 if era.first != height + 2:
                     raise Violation(
                         f"node {node} begins epoch {era.epoch} at {era.first}, decided at {height}"
                     )
-
-    def _count(self, before: Era, era: Era) -> None:
-        """What an era changes."""
-        was, now = ({m.key: m.nonce for m in e.members} for e in (before, era))
-        self.epochs["begun"] += 1
-        self.epochs["joined"] += len(now.keys() - was.keys())
-        self.epochs["left"] += len(was.keys() - now.keys())
-        self.epochs["readmitted"] += sum(now[key] != was[key] for key in now.keys() & was.keys())
-        self.epochs["engine_changed"] += before.engine != era.engine
 
     def restarted(self, node: ReplicaIndex, decided: Height) -> None:
         """A node is back with what its disk kept."""

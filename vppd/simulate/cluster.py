@@ -48,6 +48,7 @@ from vppd.node.mempool import Refused
 from vppd.simulate.byzantine import Shameless, draw_liars
 from vppd.simulate.checkers import Checkers, Fork, Violation
 from vppd.simulate.disk import change_of, opening_of
+from vppd.simulate.epochs import Chronicle
 from vppd.simulate.faults import Crash, Damage, Plan, draw
 from vppd.simulate.governors import Governors
 from vppd.simulate.mutation import draw_mutations
@@ -152,6 +153,7 @@ class Cluster:
         self._arrived: dict[tuple[int, int], int] = {}
         self._proposed_us: dict[Height, int] = {}
         self._counted: Height = 0
+        self._chronicle = Chronicle(self.genesis)
         self._decided_by: dict[Height, set[ReplicaIndex]] = {}
 
     def _spare(self, sizes: Quorums) -> int:
@@ -204,7 +206,6 @@ class Cluster:
                 outcome.observers += bool(status.observer)
         outcome.heights = min(node.disk.decided for node in self._expected())
         outcome.decided = max(node.disk.decided for node in self.nodes)
-        outcome.epochs += self.checkers.epochs
         outcome.trace = self._trace.hexdigest()
         return outcome
 
@@ -402,6 +403,7 @@ class Cluster:
             height = block.decision.height
             if height > self._counted:
                 self._counted = height
+                self.outcome.epochs.update(self._chronicle.of(block.execution))
                 self.outcome.transactions += len(block.execution.tx_ids)
             deciders = self._decided_by.setdefault(height, set())
             first = node.index not in deciders

@@ -75,7 +75,8 @@ class Outcome(msgspec.Struct, kw_only=True):
     observers: int = 0
     """Nodes that ended as observers."""
     epochs: Counter[str] = msgspec.field(default_factory=Counter)
-    """Changes that people ``proposed``, epochs ``begun``, and what they changed."""
+    """Epochs by what made them, and nodes punished (:class:`~vppd.simulate.epochs.Chronicle`);
+    ``proposed``: changes people asked for."""
     catch_ups: int = 0
     transactions: int = 0
     trace: str = ""

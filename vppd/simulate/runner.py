@@ -65,8 +65,9 @@ class Report(msgspec.Struct, kw_only=True):
     observers: int = 0
     """Nodes that ended as observers, because of what their disk had lost."""
     epochs: dict[str, int] = msgspec.field(default_factory=dict)
-    """Changes that people ``proposed``, epochs ``begun``, and what they changed: nodes that
-    ``joined``, ``left`` and were ``readmitted``, and how often ``engine_changed``."""
+    """Epochs by what made them: ``elected``, ``admitted``, ``removed``, ``rekeyed``,
+    ``readmitted``, ``engine``, ``rules``; changes that people ``proposed``; producers
+    ``punished`` and nodes ``convicted``."""
     transactions: int = 0
     catch_ups: int = 0
     effects: dict[str, int] = msgspec.field(default_factory=dict)
