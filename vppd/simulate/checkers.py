@@ -22,7 +22,7 @@ from vppd.header import decode_header
 from vppd.ledger.execution import Ledger
 from vppd.node.machine import Committed
 from vppd.simulate.disk import Promise
-from vppd.types import Digest, Epoch, Height, Micro, ReplicaIndex
+from vppd.types import Digest, Epoch, Height, Micro, PublicKey, ReplicaIndex
 
 
 class Violation(Exception):
@@ -115,6 +115,35 @@ class Checkers:
     def _moves(self, epoch: Epoch) -> bool:
         """Whether a view may be opened more than once, by the leaders of several heights."""
         return profile_of(Engine(self._eras[epoch].engine)).moves
+
+    def entitled(
+        self, node: ReplicaIndex, key: PublicKey, name: Digest | None, promise: Promise
+    ) -> None:
+        """A signature of an honest node is leaving it: is it one of those who may give it?
+
+        Args:
+            node: whose.
+            key: of that node.
+            name: the nonce its disk gives its memory, zeros if it never needed one; ``None``: it
+                has forgotten what it signed, and nothing it signs now is worth anything.
+            promise: what it signs.
+        """
+        round_, epoch, _, height, _ = promise
+        era = self._eras.get(epoch)
+        members = {} if era is None else {m.key: m.nonce for m in era.members}
+        if name is None or members.get(key) != name:
+            raise Violation(
+                f"node {node} signs {round_} at height {height} in epoch {epoch}, "
+                f"which does not list {'it' if key not in members else 'its memory'}"
+            )
+        after = self._eras.get(epoch + 1)
+        over = after is not None and height >= after.first
+        if round_ in "P12" and era is not None and (height < era.first or over):
+            raise Violation(f"node {node} signs {round_} at height {height} in epoch {epoch}")
+
+    def fell_silent(self, node: ReplicaIndex, reason: str) -> None:
+        """A node gives up voting for good, and its disk has lost nothing."""
+        raise Violation(f"node {node} takes its own memory for lost: {reason}")
 
     def damaged(self, node: ReplicaIndex) -> None:
         """A node's disk has lost what it held: what it reported is not expected of it."""

@@ -47,7 +47,7 @@ from vppd.node.machine import Effects, Frame, Machine, MakeEngine
 from vppd.node.mempool import Refused
 from vppd.simulate.byzantine import Shameless, draw_liars
 from vppd.simulate.checkers import Checkers, Fork, Violation
-from vppd.simulate.disk import change_of, opening_of
+from vppd.simulate.disk import Promise, change_of, opening_of
 from vppd.simulate.epochs import Chronicle
 from vppd.simulate.faults import Crash, Damage, Plan, draw
 from vppd.simulate.governors import Governors
@@ -432,9 +432,12 @@ class Cluster:
             self.checkers.spoke_of(node.index, height, node.disk.decided)
         own = node.index
         whose = partial(self.node_of, machine)
-        signed = partial(
-            self.checkers.signed, promised=node.disk.promised, first_height=node.disk.first_height
-        )
+
+        def signed(own: ReplicaIndex, promise: Promise) -> None:
+            disk = node.disk
+            self.checkers.entitled(own, machine.key, disk.name, promise)
+            self.checkers.signed(own, promise, disk.promised, disk.first_height)
+
         match message:
             case Block(epoch, view, height, digest):
                 signed(own, ("P", epoch, view, height, digest))

@@ -29,7 +29,7 @@ from vppd.errors import LocalFault
 from vppd.header import Header, decode_header
 from vppd.ledger.execution import Execution
 from vppd.merkle import EMPTY_ROOT
-from vppd.types import Digest, Height
+from vppd.types import ZERO_DIGEST, Digest, Height
 
 SLOTS = (
     ViewRecord,
@@ -113,6 +113,14 @@ class SimDisk:
             return 0, 0, 1
         opened = slot.message
         return opened.epoch, opened.view, opened.height
+
+    @property
+    def name(self) -> Digest | None:
+        """The nonce of the memory kept here, zeros if it has none; ``None``: it is lost."""
+        slot = self._slots.get(ObserverRecord)
+        if not isinstance(slot, ObserverRecord):
+            return ZERO_DIGEST
+        return slot.nonce if slot.nonce != ZERO_DIGEST else None
 
     @property
     def staged(self) -> bool:

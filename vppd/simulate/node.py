@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
-from vppd.consensus.boundary import Timer
+from vppd.consensus.boundary import ObserverRecord, Timer
 from vppd.ledger.execution import Ledger
 from vppd.node.machine import Machine, Turn
 from vppd.simulate.disk import SimDisk
@@ -112,6 +112,10 @@ class Node:
 
     def _hold(self, turn: Turn) -> None:
         """First beat: nothing leaves before the disk says so."""
+        for record in turn.records:
+            sound = not self.suspect and self.index not in self._cluster.byzantine
+            if isinstance(record, ObserverRecord) and not any(record.nonce) and sound:
+                self._cluster.checkers.fell_silent(self.index, record.reason)
         if not turn.records:
             self._release(turn)
             return
