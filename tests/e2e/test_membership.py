@@ -183,12 +183,16 @@ def late_key(node: Node) -> str:
 
 def test_rules_change_while_it_runs(plant: Growing) -> None:
     op, one, *_ = plant.nodes
-    said = agree(("set", "view_timeout_ms=3000", "f=unset"), op, one)
+    said = agree(("set", "view_timeout_ms=3000", "clock_tolerance_ms=900", "f=unset"), op, one)
     plant.pay()
     eventually(
         lambda: op.view("validators")["era"]["first"] == said["first_height"], "the era begins"
     )
-    assert op.view("validators")["era"]["rules"] == {"view_timeout_ms": 3000}
+    assert op.view("validators")["era"]["rules"] == {
+        "view_timeout_ms": 3000,
+        "clock_tolerance_ms": 900,
+    }
+    assert op.view("status")["clock_tolerance_ms"] == 900
     plant.pay()
     plant.wait_equal()
 

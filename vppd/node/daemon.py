@@ -31,7 +31,6 @@ from vppd.consensus.messages import (
     Tx,
     Type,
 )
-from vppd.consensus.profile import founding_validators
 from vppd.errors import LocalFault, PeerFault
 from vppd.ledger.execution import Execution
 from vppd.ledger.transaction import InvalidTransaction
@@ -114,7 +113,6 @@ class Daemon:
         self._home = home
         self._instance = instance
         self._store = store
-        self._metrics = Metrics(founding_validators(home.genesis).quorum)
         self._trace = Trace(home.node.trace_heights)
         self._heights: dict[PeerNumber, Height] = {}
         self._lacking: dict[PeerNumber, Height] = {}
@@ -141,7 +139,8 @@ class Daemon:
             home.signer.public_key, self._machine.roster.number, home.genesis.validators,
             home.peers.peers,
         )  # fmt: skip
-        quorum, rules = self._machine.validators.quorum, home.genesis.consensus
+        self._metrics = Metrics(self._machine.terms)
+        quorum, rules = self._machine.validators.quorum, self._machine.term.rules
         self._clocks = Clocks(quorum.n, quorum.f, rules.clock_tolerance_ms)
         self._network = self._make_network()
         disk = Disk(home.node.store.parent, home.node.min_free_bytes)
@@ -190,7 +189,7 @@ class Daemon:
                 finished.result()
 
     def _make_network(self) -> Network:
-        home, machine = self._home, self._machine
+        home = self._home
         node = home.node
         plan = self._plan()
         kind = Kind.OBSERVER if plan.own is None else Kind.VALIDATOR
@@ -211,8 +210,8 @@ class Daemon:
             tls=tls,
             client_socket=node.socket,
             handler=self,
-            liars=machine.validators.quorum.f,
         )
+        network.expect(*self._voters())
         self._membership.follow(network, plan)
         return network
 
@@ -222,6 +221,13 @@ class Daemon:
         self._candidates = ledger.candidates
         return self._membership.plan(ledger.eras, ledger.height, self._candidates)
 
+    def _voters(self) -> tuple[int, frozenset[PeerNumber]]:
+        """How many of those who vote in the next block may lie, and who they are."""
+        machine = self._machine
+        validators = machine.terms.at(machine.ledger.height + 1).validators
+        numbers = frozenset(machine.roster.number(m.key) for m in validators.members)
+        return validators.quorum.f, numbers
+
     def _follow_eras(self, executed: Execution) -> None:
         """Connect to whom a new era names; cut who is gone when it begins."""
         machine = self._machine
@@ -229,8 +235,10 @@ class Daemon:
         same = machine.ledger.candidates == self._candidates
         if executed.era is None and not begins and same:
             return
-        quorum = machine.terms.at(machine.ledger.height + 1).validators.quorum
-        self._clocks.expect(quorum.n, quorum.f)
+        term = machine.terms.at(machine.ledger.height + 1)
+        quorum = term.validators.quorum
+        self._clocks.expect(quorum.n, quorum.f, term.rules.clock_tolerance_ms)
+        self._network.expect(*self._voters())
         self._membership.follow(self._network, self._plan())
 
     def _is_ready(self) -> bool:
@@ -531,7 +539,7 @@ class Daemon:
             "joining": None,
             "disk_low": self._driver.disk_low,
             "clock_ms": clocks.get(None),
-            "clock_tolerance_ms": self._home.genesis.consensus.clock_tolerance_ms,
+            "clock_tolerance_ms": self._clocks.tolerance_ms,
             "wire": self._home.node.wire,
             "dismissed": self._dismissed(),
             "peers": peers,
