@@ -9,7 +9,8 @@ import pytest
 from msgspec.structs import replace
 
 from tests.store.real_chain import GENESIS, KEYS, Maker, certify
-from vppd.client.proofs import BadProof, check_proof
+from vppd.client.epochs import BadProof
+from vppd.client.proofs import check_proof
 from vppd.consensus.messages import CertificateKind, Reply
 from vppd.consensus.signing import reply_bytes
 from vppd.crypto import sha256

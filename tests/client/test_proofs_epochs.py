@@ -8,7 +8,8 @@ import pytest
 from msgspec.structs import replace
 
 from tests.store.real_chain import GENESIS, KEYS
-from vppd.client.proofs import BadProof, Prover, check_proof
+from vppd.client.epochs import BadProof
+from vppd.client.proofs import Prover, check_proof
 from vppd.codec import encode
 from vppd.consensus.certificate import assemble
 from vppd.consensus.messages import Certificate, CertificateKind, EraLink, Reply

@@ -6,16 +6,15 @@ crosses the epochs as a joiner does, each by the votes of the one before.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias
+from typing import Any
 
+from vppd.client.epochs import AskLinks, BadProof, Crossing
 from vppd.codec import Malformed
 from vppd.config.genesis import Genesis
-from vppd.consensus.messages import EraLink, Reply
+from vppd.consensus.messages import Reply
 from vppd.consensus.signing import reply_bytes
 from vppd.consensus.terms import Term
 from vppd.crypto import verify
-from vppd.errors import UserError
 from vppd.header import Header, decode_header
 from vppd.ledger.receipts import Status, decode_receipt
 from vppd.ledger.transaction import decode_transaction
@@ -23,20 +22,6 @@ from vppd.merkle import verify_path
 from vppd.net.requests import TxProof, TxStage, TxState
 from vppd.store.epochs import Epochs
 from vppd.types import Digest, Epoch, Height
-
-AskLinks: TypeAlias = Callable[[Epoch], Awaitable[tuple[EraLink, ...]]]
-"""Steps into an epoch and those after it; none: there is no such epoch."""
-
-
-class BadProof(UserError):
-    """The node's answer does not hold."""
-
-    def __init__(self, why: str) -> None:
-        super().__init__(
-            "E354",
-            f"the node's answer does not prove what it says: {why}",
-            hint="ask another node; this one is broken or lying",
-        )
 
 
 class Prover:
@@ -49,8 +34,7 @@ class Prover:
 
     def __init__(self, genesis: Genesis, links: AskLinks) -> None:
         self._genesis = genesis
-        self._epochs = Epochs(genesis)
-        self._links = links
+        self._crossing = Crossing(genesis, links)
 
     async def check(self, tx_id: Digest, state: TxState) -> dict[str, Any]:
         """See :func:`check_proof`; asks for the way into the epochs it takes.
@@ -59,19 +43,8 @@ class Prover:
             BadProof: as there, or that way is missing or not vouched for.
             ConfigError: E107, E125, an engine that is not installed here, or unusable.
         """
-        await self._reach(_last_epoch(state))
-        return check_proof(tx_id, state, self._genesis, self._epochs)
-
-    async def _reach(self, epoch: Epoch) -> None:
-        while self._epochs.latest < epoch:
-            steps = await self._links(self._epochs.latest + 1)
-            if not steps:
-                raise BadProof(f"it shows no way from epoch {self._epochs.latest} to {epoch}")
-            for link in steps:
-                try:
-                    self._epochs.cross(link, verify)
-                except Malformed as err:
-                    raise BadProof(f"on the way to epoch {epoch}: {err}") from err
+        epochs = await self._crossing.reach(_last_epoch(state))
+        return check_proof(tx_id, state, self._genesis, epochs)
 
 
 def check_proof(
