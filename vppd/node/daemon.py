@@ -257,8 +257,9 @@ class Daemon:
         if machine.own is not None:
             self._metrics.sent(frame.type, frame.payload, machine.own)
         to = None if frame.to == "all" else frame.to
+        own = None if machine.own is None else machine.roster.number(machine.key)
         self._trace.note(
-            now().unix_ms, machine.ledger.height + 1, machine.own, to, (frame.type, frame.payload)
+            now().unix_ms, machine.ledger.height + 1, own, to, (frame.type, frame.payload)
         )
         frames = [encode_frame(frame.type, frame.payload)]
         if frame.type is Type.STATUS:  # with it, and only with it: a stalled node stays silent
@@ -447,7 +448,7 @@ class Daemon:
 
     def _note(self, peer: ReplicaIndex | None, message: ConsensusMessage) -> None:
         machine = self._machine
-        to = None if machine.own is None else (machine.own,)
+        to = (machine.roster.number(machine.key),)
         self._trace.note(now().unix_ms, machine.ledger.height + 1, peer, to, message)
 
     def _answer(self, link: Link, read: Callable[[], Awaitable[Message | None]]) -> None:
@@ -524,6 +525,7 @@ class Daemon:
                 "role": str(self._membership.role(state.index)),
                 "addr": state.addr,
                 "connected": state.connected,
+                "member": self._machine.roster.index(state.index) is not None,
                 "height": self._heights.get(state.index),
                 "clock_ms": clocks.get(state.index),
                 "since_s": round(state.seconds, 1),
