@@ -110,7 +110,9 @@ from vppd.net.requests import (
     FindBlock,
     Found,
     GetDecided,
+    GetLinks,
     GetTx,
+    Links,
     Request,
     Response,
     Result,
@@ -198,6 +200,7 @@ ASKS: tuple[Ask, ...] = (
     FindBlock(D),
     Subscribe(),
     View("trades", "30"),
+    GetLinks(1),
 )
 
 RESULTS: tuple[Result, ...] = (
@@ -215,6 +218,7 @@ RESULTS: tuple[Result, ...] = (
     Found(7),
     Subscribed(7),
     Document(b"[]"),
+    Links((LINK,)),
 )
 
 PUSH = Committed(7, D, HEADER.encode(), (D,), (b"\x04", b"\x04"), (SIG[:32],))

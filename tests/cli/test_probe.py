@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from vppd.cli.probe import clock_warnings
+from tests.store.real_chain import GENESIS
+from vppd.cli.probe import Sizes, clock_warnings, sizes_said
 
 
 def node(name: str, clock_ms: int) -> dict[str, object]:
@@ -34,3 +35,14 @@ def test_of_two_that_differ_both_are_named() -> None:
         "WRONG CLOCK: b",
         "WRONG CLOCK: this machine",
     ]
+
+
+def test_how_many_it_takes_is_what_most_say_of_the_epoch_in_force() -> None:
+    def says(epoch: int, n: int, quorum: int) -> dict[str, object]:
+        return {"ok": True, "epoch": epoch, "n": n, "quorum": quorum, "clock_tolerance_ms": 500}
+
+    behind, now, liar = says(1, 4, 3), says(2, 7, 5), says(9, 1, 1)
+    assert sizes_said(GENESIS, [now, behind, now, liar]) == Sizes(2, 7, 5, 500)
+    assert sizes_said(GENESIS, [behind, now]) == Sizes(2, 7, 5, 500)
+    rules = GENESIS.consensus
+    assert sizes_said(GENESIS, [{"ok": False}]) == Sizes(0, 4, 3, rules.clock_tolerance_ms)

@@ -9,7 +9,8 @@ import pytest
 from msgspec.structs import replace
 
 from tests.store.real_chain import GENESIS, KEYS, Maker, certify
-from vppd.client.proofs import BadProof, check_proof
+from vppd.client.epochs import BadProof
+from vppd.client.proofs import check_proof
 from vppd.consensus.messages import CertificateKind, Reply
 from vppd.consensus.signing import reply_bytes
 from vppd.crypto import sha256
@@ -170,15 +171,15 @@ def test_an_invented_block_is_refused(maker: Maker, state: TxState) -> None:
 def test_an_invented_next_block_is_refused(maker: Maker, state: TxState) -> None:
     header = maker.blocks[HEIGHT].header._replace(receipts_root=bytes(32))
     changed = with_proof(state, next_header=header.encode())
-    refused(tx_id(state), changed, "does not decide the next block")
+    refused(tx_id(state), changed, "of another block")
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda c: replace(c, kind=CertificateKind.PREPARED), "does not decide"),
-        (lambda c: replace(c, height=HEIGHT), "does not decide"),
-        (lambda c: replace(c, digest=bytes(32)), "does not decide"),
+        (lambda c: replace(c, kind=CertificateKind.PREPARED), "decides nothing"),
+        (lambda c: replace(c, height=HEIGHT), "of another block"),
+        (lambda c: replace(c, digest=bytes(32)), "of another block"),
         (lambda c: replace(c, view=1), "does not hold"),
         (lambda c: replace(c, epoch=1), "epoch"),
         (lambda c: replace(c, signers=b"\x03", signatures=c.signatures[:2]), "exactly 3"),
@@ -199,7 +200,7 @@ def test_a_certificate_of_prepares_decides_nothing(state: TxState) -> None:
     assert state.proof is not None
     digest = decode_header(state.proof.next_header).digest()
     prepared = certify(CertificateKind.PREPARED, HEIGHT + 1, digest)
-    refused(tx_id(state), with_proof(state, next_certificate=prepared), "does not decide")
+    refused(tx_id(state), with_proof(state, next_certificate=prepared), "decides nothing")
 
 
 def test_replies_are_counted_by_signer(maker: Maker, by_replies: TxState) -> None:
@@ -228,5 +229,5 @@ def test_replies_about_other_blocks_prove_nothing(maker: Maker, by_replies: TxSt
 
 def test_a_proof_of_another_plant_is_refused(state: TxState) -> None:
     other = replace(GENESIS, digest=sha256(b"another plant"))
-    with pytest.raises(BadProof, match="does not hold"):
+    with pytest.raises(BadProof, match="not this chain's"):
         check_proof(tx_id(state), state, other)

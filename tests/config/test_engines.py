@@ -19,7 +19,8 @@ from vppd.config.genesis import Engine, Genesis
 from vppd.config.genesis_file import render_genesis
 from vppd.consensus import profile
 from vppd.consensus.messages import CertificateKind
-from vppd.consensus.profile import EngineProfile, decisive, founding_validators, profile_of
+from vppd.consensus.profile import EngineProfile, founding_validators, profile_of
+from vppd.consensus.terms import founding_term
 from vppd.errors import ConfigError, Exit, UserError
 from vppd.simulate.cluster import Cluster
 from vppd.simulate.faults import parse_sets
@@ -76,7 +77,7 @@ def test_its_choices_are_followed(path: Path) -> None:
     made = toy_genesis()
     validators = founding_validators(made)
     assert [profile_of(TOY).schedule(validators, v, 1) for v in range(5)] == [3, 2, 1, 0, 3]
-    assert decisive(made) == {CertificateKind.COMMIT, CertificateKind.FAST}
+    assert founding_term(made).decisive == {CertificateKind.COMMIT, CertificateKind.FAST}
 
 
 def test_a_plant_agrees_on_it_under_every_fault(path: Path) -> None:
@@ -225,7 +226,7 @@ def test_a_policy_that_names_no_path_is_refused(path: Path, old: str, new: str, 
 def test_without_the_fast_exit_nobody_asks_its_policy(path: Path) -> None:
     source = LAST_FIRST.replace("fast_exit=True", "fast_exit=False").replace("def next", "def no")
     install(path, TOY, source=source)
-    assert decisive(toy_genesis()) == {CertificateKind.COMMIT}
+    assert founding_term(toy_genesis()).decisive == {CertificateKind.COMMIT}
     outcome = Cluster(Setup(engine=TOY, n=4, heights=4, faults=parse_sets("none")), 1).run()
     assert outcome.violation is None
     assert set(outcome.decisions) <= {"slow", "learnt"}

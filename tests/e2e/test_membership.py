@@ -52,12 +52,23 @@ class Growing(Plant):
         self._stack.callback(node.end)
         return node
 
-    def pay(self, amount: int = 1) -> None:
-        """A transfer, decided: the plant is alive."""
+    def pay(self, amount: int = 1) -> str:
+        """A transfer, decided: the plant is alive; its hash."""
         payer = self.nodes[1]
         raw = self.sign(payer, Transfer(self.nodes[0].key.public_key, amount))
-        sent = payer.vppd("tx", "send", "-", "--wait", stdin=raw)
+        sent = payer.vppd("tx", "send", "-", "--wait", "-o", "json", stdin=raw)
         assert sent.code == 0, sent.err
+        paid: str = sent.data["hash"]
+        return paid
+
+    def proved(self, node: Node) -> str:
+        """How a node proves a transfer from genesis on, once another block has followed it."""
+        paid = self.pay()
+        self.pay()
+        shown = node.vppd("tx", "show", paid, "--wait", "--proof", "-o", "json")
+        assert shown.code == 0, shown.err
+        how: str = shown.data["proof"]["proved_by"]
+        return how
 
 
 @pytest.fixture
@@ -154,6 +165,8 @@ def test_the_whole_life_of_a_member(plant: Growing) -> None:
     plant.pay()
     plant.wait_equal([op, one, two, three, late, fresh])
     assert late.process.poll() is None, "it goes on as an observer"
+    for node in (one, late):
+        assert plant.proved(node).startswith("certificate of height")
 
     again = one.vppd("validator", "remove", "der-9")
     assert again.code == 2
@@ -170,12 +183,16 @@ def late_key(node: Node) -> str:
 
 def test_rules_change_while_it_runs(plant: Growing) -> None:
     op, one, *_ = plant.nodes
-    said = agree(("set", "view_timeout_ms=3000", "f=unset"), op, one)
+    said = agree(("set", "view_timeout_ms=3000", "clock_tolerance_ms=900", "f=unset"), op, one)
     plant.pay()
     eventually(
         lambda: op.view("validators")["era"]["first"] == said["first_height"], "the era begins"
     )
-    assert op.view("validators")["era"]["rules"] == {"view_timeout_ms": 3000}
+    assert op.view("validators")["era"]["rules"] == {
+        "view_timeout_ms": 3000,
+        "clock_tolerance_ms": 900,
+    }
+    assert op.view("status")["clock_tolerance_ms"] == 900
     plant.pay()
     plant.wait_equal()
 

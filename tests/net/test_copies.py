@@ -44,3 +44,13 @@ def test_systemd_does_not_start_a_copy_again() -> None:
     error = second_copy("ed25519:abc", ["op-0", "der-2"])
     assert error.exit_code is Exit.BAD_CONFIG
     assert "op-0, der-2" in str(error)
+
+
+def test_who_has_no_vote_stops_nobody() -> None:
+    """Candidates are connected, whatever their number; and members change."""
+    claims = Claims(needed=1)
+    claims.expect(2, frozenset({0, 1, 2, 3}))
+    assert not insist(claims, 0, now=0)
+    assert not any(insist(claims, candidate, now=1) for candidate in (4, 5, 6))
+    claims.expect(2, frozenset({0, 4, 5, 6}))
+    assert claims.note(4, now=1 + INSIST_SECONDS)

@@ -128,3 +128,10 @@ def test_when_the_own_clock_is_set_the_others_stay_what_they_were() -> None:
     set_right = Now(9_000, NOON_MS + 9_000 - 600_000)
     news = [said for peer in (1, 2, 3) for said in clocks.heard(peer, set_right.unix_ms, set_right)]
     assert news == [News(None, 0, wrong=False)]
+
+
+def test_how_far_off_is_wrong_follows_the_rules_in_force() -> None:
+    clocks = Clocks(4, 1, TOLERANCE_MS)
+    assert hear(clocks, p1=0, p2=0, p3=TOLERANCE_MS) == []
+    clocks.expect(4, 1, TOLERANCE_MS // 2)
+    assert [said.whose for said in hear(clocks, p3=TOLERANCE_MS)] == [3]

@@ -15,7 +15,7 @@ from tests.node.plant import GENESIS, KEYS, LEADER, payment
 from tests.store.builders import raw_rows, raw_write
 from vppd.consensus.boundary import ViewRecord
 from vppd.consensus.messages import Block, Status, Type
-from vppd.consensus.quorum import quorums
+from vppd.consensus.terms import Terms
 from vppd.crypto import verify
 from vppd.errors import LocalFault
 from vppd.ledger.execution import Ledger
@@ -42,7 +42,7 @@ class Driven:
         self.announced: list[Committed] = []
         self.dropped: list[Digest] = []
         self.on_send: Callable[[Frame], None] = lambda _: None
-        self.metrics = Metrics(quorums(4))
+        self.metrics = Metrics(Terms(GENESIS))
         self.driver = Driver(
             machine, store, self._transmit, self._announce, self.metrics,
             Disk(path.parent, min_free),

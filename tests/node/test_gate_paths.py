@@ -21,8 +21,8 @@ from vppd.consensus.messages import (
     PrePrepared,
     Type,
 )
-from vppd.consensus.profile import decisive
 from vppd.consensus.signing import TAG_COMMIT, TAG_PROPOSAL, TAG_VOTE
+from vppd.consensus.terms import founding_term
 from vppd.crypto import sha256
 from vppd.net.gate import BadSignature, Gate, header_of
 
@@ -171,8 +171,8 @@ def test_which_certificates_decide_is_the_engine_s_affair() -> None:
     """For whoever reads a store or a proof without a node."""
     rules = {e: replace(GENESIS.consensus, engine=e) for e in ("bncm", "pbft")}
     chains = {engine: replace(GENESIS, consensus=made) for engine, made in rules.items()}
-    assert decisive(chains["bncm"]) == {CertificateKind.COMMIT, CertificateKind.FAST}
-    assert decisive(chains["pbft"]) == {CertificateKind.COMMIT}
+    assert founding_term(chains["bncm"]).decisive == {CertificateKind.COMMIT, CertificateKind.FAST}
+    assert founding_term(chains["pbft"]).decisive == {CertificateKind.COMMIT}
 
 
 def test_fewer_than_f_votes_decide_nothing(checked: Checked) -> None:

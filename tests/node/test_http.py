@@ -9,7 +9,8 @@ from urllib.request import urlopen
 import pytest
 
 from tests.e2e.plant import free_base_port
-from vppd.consensus.quorum import quorums
+from tests.node.plant import GENESIS
+from vppd.consensus.terms import Terms
 from vppd.errors import UserError
 from vppd.node.http import Health, serve_http
 from vppd.node.metrics import Metrics
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.net
 class Probed:
     def __init__(self) -> None:
         self.alive = self.ready = True
-        self.metrics = Metrics(quorums(4))
+        self.metrics = Metrics(Terms(GENESIS))
         self.listen = f"127.0.0.1:{free_base_port(1)}"
 
     def get(self, path: str) -> tuple[int, str]:

@@ -6,11 +6,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
 from prometheus_client import generate_latest
 
 from tests.node.plant import GENESIS, Host, N, payment, settle
 from tests.wire_samples import HEADER, SIG, D
 from vppd.codec import encode
+from vppd.config.founding import founding_era
 from vppd.consensus.boundary import Decision
 from vppd.consensus.messages import (
     Block,
@@ -24,7 +26,8 @@ from vppd.consensus.messages import (
 from vppd.consensus.messages import (
     Path as VotePath,
 )
-from vppd.consensus.quorum import quorums
+from vppd.consensus.terms import Terms
+from vppd.era import Era
 from vppd.node.metrics import Metrics
 from vppd.node.phases import KEPT, HeightTimes, Phases
 
@@ -53,7 +56,7 @@ def us(count: int) -> int:
 
 
 def test_a_leader_that_collects_sees_every_phase() -> None:
-    phases = Phases(quorums(4))
+    phases = Phases(Terms(GENESIS))
     phases.proposed(7, us(100))
     phases.sent(Type.BLOCK, encode(block()), 0, us(101))
     for signer, at in ((1, 150), (1, 160), (2, 170), (3, 200)):
@@ -65,7 +68,7 @@ def test_a_leader_that_collects_sees_every_phase() -> None:
 
 
 def test_a_replica_whose_leader_collects_sees_the_decision_alone() -> None:
-    phases = Phases(quorums(4))
+    phases = Phases(Terms(GENESIS))
     phases.proposed(7, us(100))
     phases.heard(block(), 0, us(110))
     phases.sent(Type.RECEIVED, encode(vote(2)), 2, us(120))
@@ -75,7 +78,7 @@ def test_a_replica_whose_leader_collects_sees_the_decision_alone() -> None:
 
 
 def test_votes_that_come_before_the_block_count() -> None:
-    phases = Phases(quorums(4))
+    phases = Phases(Terms(GENESIS))
     for signer in (1, 2):
         phases.heard(Prepare(0, 0, 7, D, signer, SIG), 0, us(90))
     phases.heard(block(VotePath.BROADCAST), 0, us(100))
@@ -85,7 +88,7 @@ def test_votes_that_come_before_the_block_count() -> None:
 
 
 def test_votes_for_another_digest_or_view_are_not_counted() -> None:
-    phases = Phases(quorums(4))
+    phases = Phases(Terms(GENESIS))
     phases.heard(block(VotePath.BROADCAST), 0, 0)
     for signer in (1, 2, 3):
         phases.heard(vote(signer, OTHER), 0, us(10))
@@ -96,7 +99,7 @@ def test_votes_for_another_digest_or_view_are_not_counted() -> None:
 
 
 def test_times_run_from_the_first_proposal_also_over_a_view_change() -> None:
-    phases = Phases(quorums(4))
+    phases = Phases(Terms(GENESIS))
     phases.heard(block(VotePath.COLLECT), 0, us(0))
     phases.heard(block(VotePath.BROADCAST, view=1), 1, us(2_000))
     times = phases.executed(decision(CertificateKind.COMMIT, view=1), us(2_500))
@@ -104,14 +107,14 @@ def test_times_run_from_the_first_proposal_also_over_a_view_change() -> None:
 
 
 def test_a_height_learnt_from_others_has_no_times() -> None:
-    phases = Phases(quorums(4))
+    phases = Phases(Terms(GENESIS))
     phases.decided(7, us(5))
     times = phases.executed(decision(), us(10))
     assert times == HeightTimes(7, 0, "", "learnt", None, None, None, None)
 
 
 def test_the_last_heights_are_kept_and_the_open_ones_forgotten() -> None:
-    phases = Phases(quorums(4))
+    phases = Phases(Terms(GENESIS))
     for height in range(1, KEPT + 10):
         phases.heard(block(height=height), 0, 0)
         phases.heard(block(height=height + 1), 0, 0)
@@ -135,7 +138,7 @@ def lived() -> tuple[Host, Metrics]:
     for host in hosts:
         host.start()
     leader = hosts[0]
-    metrics = Metrics(quorums(N))
+    metrics = Metrics(Terms(GENESIS))
     for nonce in range(2):
         leader.machine.submit(payment(1, nonce), 0, own=False)
         settle(hosts)
@@ -158,7 +161,7 @@ def test_counters_follow_the_engine_and_never_count_twice() -> None:
 
 
 def test_phases_are_observed() -> None:
-    metrics = Metrics(quorums(4))
+    metrics = Metrics(Terms(GENESIS))
     metrics.proposal(7, own=True)
     metrics.sent(Type.BLOCK, encode(block()), 0)
     for signer in (1, 2, 3):
@@ -179,3 +182,16 @@ def test_every_metric_is_on_the_page_and_no_other() -> None:
     _, _, section = PAGE.partition("## Metrics")
     listed = set(re.findall(r"`(vppd_\w+)", section))
     assert {name.removesuffix("_total") for name in listed} == names
+
+
+def test_how_many_votes_it_takes_follows_the_epoch() -> None:
+    terms = Terms(GENESIS)
+    terms.note([Era(1, 8, "pbft", None, None, founding_era(GENESIS).members[:1])])
+    phases = Phases(terms)
+    phases.proposed(7, us(0))
+    phases.heard(vote(0), 0, us(1))
+    phases.heard(replace(vote(0), epoch=1, height=8), 0, us(2))
+    phases.heard(replace(vote(0), epoch=9, height=8), 0, us(3))
+    assert phases.executed(decision(), us(5)).votes_us is None, "one of four"
+    phases.proposed(8, us(2))
+    assert phases.executed(decision(height=8), us(5)).votes_us == 0, "one of one"

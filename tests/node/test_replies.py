@@ -124,3 +124,18 @@ def test_how_many_prove_a_height_follows_its_epoch() -> None:
     assert grown.proving(10) == ()
     grown.add(3, reply(3, 10, epoch=1), decided=9)
     assert len(grown.proving(10)) == 3
+
+
+def test_heights_of_epochs_that_are_forgotten_prove_nothing() -> None:
+    """A node keeps the last epochs; what is asked or said of others must not disturb it."""
+    known = Terms(GENESIS)
+    members = founding_era(GENESIS).members
+    known.note(Era(i, 8 * i, "pbft", None, None, members) for i in range(1, 40))
+    replies = Replies(Gate(GENESIS.digest, known, verify, lambda _: False), known)
+    for epoch in (0, 39):
+        for signer in (1, 2):
+            replies.add(signer, reply(signer, 5, epoch=epoch), decided=312)
+    assert replies.proving(5) == ()
+    for signer in (1, 2):
+        replies.add(signer, reply(signer, 312, epoch=39), decided=312)
+    assert len(replies.proving(312)) == NEEDED

@@ -13,7 +13,7 @@ from vppd.client.proofs import check_proof
 from vppd.codec import Malformed, encode
 from vppd.consensus.boundary import BodyRecord, Decision
 from vppd.consensus.messages import BlockBody, Blocks
-from vppd.consensus.quorum import quorums
+from vppd.consensus.terms import Terms
 from vppd.crypto import verify
 from vppd.header import decode_header
 from vppd.ledger.block import make_header
@@ -65,7 +65,7 @@ class Served:
         self.maker = maker
         self.store = store
         self.machine = Machine(GENESIS, KEYS[1], verify, maker.ledger)
-        metrics = Metrics(quorums(4))
+        metrics = Metrics(Terms(GENESIS))
         disk = Disk(folder, 0)
         self.driver = Driver(self.machine, store, lambda _: None, lambda *_: None, metrics, disk)
         replies = Replies(self.machine.gate, self.machine.terms)

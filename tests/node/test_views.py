@@ -9,6 +9,7 @@ import pytest
 
 from tests.node.plant import GENESIS, KEYS, LEADER, METER, Host, N, payment, settle
 from tests.store.real_chain import Maker
+from vppd.consensus.terms import Terms
 from vppd.crypto import key_text, verify
 from vppd.node.machine import Machine
 from vppd.node.metrics import Metrics
@@ -19,7 +20,7 @@ NETWORK: dict[str, Any] = {"disk_low": False, "peers": [{"name": "der-2"}], "ref
 
 
 def views_of(machine: Machine, home: Path) -> Views:
-    metrics = Metrics(machine.validators.quorum)
+    metrics = Metrics(Terms(GENESIS))
     return Views(machine, metrics, lambda: NETWORK, "der-1", home, Trace(8))
 
 

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from vppd.codec import encode
+from vppd.config.engines import DPOS
 from vppd.config.genesis import Engine
-from vppd.consensus.messages import Block, Collected, Prepare
+from vppd.consensus.messages import Block, Collected, Prepare, Type
 from vppd.errors import UserError
 from vppd.net.gate import decode_message
 from vppd.node.trace import frame_of
@@ -51,6 +53,32 @@ def test_a_replica_that_hears_it_all_arrives_at_the_same_ledger(seed: int, tmp_p
     head = read_trace(path).head
     assert done.height == head["executed"] == outcome.decided >= 8, f"seed {seed}"
     assert done.state_root.hex() == head["state_root"], f"seed {seed}"
+
+
+@pytest.mark.parametrize("seed", range(1, 5))
+def test_the_same_holds_across_elections(seed: int, tmp_path: Path) -> None:
+    """Producers and their indices change; whoever follows learns of each epoch from its ledger."""
+    path = tmp_path / "run.trace"
+    faults = parse_sets("all" if seed % 2 else "none")
+    setup = Setup(engine=DPOS, n=7, delegates=4, epoch_blocks=8, heights=40, faults=faults)
+    outcome = record(setup, seed, path)
+    assert outcome.violation is None, f"seed {seed}"
+    done = again(path)
+    recorded = read_trace(path)
+    assert done.height == recorded.head["executed"] >= 40, f"seed {seed}"
+    assert done.state_root.hex() == recorded.head["state_root"], f"seed {seed}"
+    blocks = [frame_of(row)[1] for row in recorded.rows if row["message"] == "block"]
+    assert {decode_message(Type.BLOCK, raw).epoch for raw in blocks} >= set(range(5))  # type: ignore[union-attr]
+
+
+def test_a_message_of_an_epoch_that_never_comes_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "run.trace"
+    record(Setup(engine=DPOS, n=5, delegates=4, heights=10, faults=parse_sets("none")), 1, path)
+
+    def change(lines: list[dict[str, Any]]) -> None:
+        reframe(of(lines, "prepare"), lambda vote: replace(vote, epoch=9))
+
+    fails(changed(path, tmp_path / "t", change), "E442", r"line \d+, prepare of .*: epoch 9 is not")
 
 
 def test_recording_changes_nothing(tmp_path: Path) -> None:

@@ -13,9 +13,10 @@ from vppd.cli.online import HomeOption, genesis_of, node_config, parse_hash, wit
 from vppd.cli.output import Output, OutputOption, print_json, print_rows, table
 from vppd.cli.progress import progress
 from vppd.client.client import Client
+from vppd.client.epochs import Crossing
 from vppd.client.render import render_receipt, render_transaction
-from vppd.config.genesis import Genesis
 from vppd.consensus.certificate import signers_of
+from vppd.consensus.validators import Validator
 from vppd.crypto import key_text
 from vppd.errors import Exit, UserError
 from vppd.header import Header, decode_header
@@ -31,13 +32,15 @@ def show(
     """Print a decided block: header, signers, transactions and what they did."""
     genesis = genesis_of(home)
 
-    async def work(client: Client) -> DecidedView:
+    async def work(client: Client) -> dict[str, Any]:
         height = _height(which)
         if height is None:
             height = await client.find(parse_hash(which))
-        return await client.block(height)
+        block = await client.block(height)
+        names = await _names(Crossing(genesis, client.links), block.header)
+        return _document(block, names)
 
-    document = _document(with_client(home, work), genesis)
+    document = with_client(home, work)
     if output is Output.JSON:
         print_json(document)
         return
@@ -59,18 +62,19 @@ def tail(
     genesis = genesis_of(home)
 
     async def work(client: Client) -> None:
+        crossing = Crossing(genesis, client.links)
         top = await client.subscribe()
-        rows = [
-            _row((await client.block(height)).header, genesis)
-            for height in range(max(1, top - count + 1), top + 1)
-        ]
+        rows = []
+        for height in range(max(1, top - count + 1), top + 1):
+            header = (await client.block(height)).header
+            rows.append(_row(header, await _names(crossing, header)))
         if output is Output.TABLE:
             print("\n".join(_lines(rows)), flush=True)
         elif not follow:
             print_json(rows)
         if follow:
             async for block in client.pushes():
-                row = _row(block.header, genesis)
+                row = _row(block.header, await _names(crossing, block.header))
                 print(_lines([row])[-1] if output is Output.TABLE else _one_line(row), flush=True)
 
     with_client(home, work)
@@ -158,10 +162,16 @@ def _range(text: str) -> tuple[Height, Height | None]:
     return int(first), int(last) if dots else int(first)
 
 
-def _document(block: DecidedView, genesis: Genesis) -> dict[str, Any]:
+async def _names(crossing: Crossing, raw: bytes) -> tuple[Validator, ...]:
+    """Who voted in the epoch of a header."""
+    header = decode_header(raw)
+    epochs = await crossing.reach(header.epoch)
+    return epochs.at(header.height).validators.members
+
+
+def _document(block: DecidedView, members: tuple[Validator, ...]) -> dict[str, Any]:
     header = decode_header(block.header)
     certificate = block.certificate
-    names = [validator.name for validator in genesis.validators]
     txs = []
     for i, raw in enumerate(block.txs):
         tx = render_transaction(raw)
@@ -172,7 +182,7 @@ def _document(block: DecidedView, genesis: Genesis) -> dict[str, Any]:
         "hash": header.digest().hex(),
         "time": iso(header.time_ms),
         "time_ms": header.time_ms,
-        "proposer": _name_of(header, genesis),
+        "proposer": _name_of(header, members),
         "epoch": header.epoch,
         "view": certificate.view,
         "parent": header.parent.hex(),
@@ -181,20 +191,22 @@ def _document(block: DecidedView, genesis: Genesis) -> dict[str, Any]:
         "receipts_root_before": header.receipts_root.hex(),
         "next_validators": header.next_validators.hex(),
         "bytes": header.body_bytes,
-        "signers": [names[i] for i in signers_of(certificate)],
+        "signers": [
+            members[i].name if i < len(members) else str(i) for i in signers_of(certificate)
+        ],
         "triggers": render_receipt(block.receipts[0]) if block.receipts else {},
         "transactions": txs,
     }
 
 
-def _row(raw: bytes, genesis: Genesis) -> dict[str, str | int | None]:
+def _row(raw: bytes, members: tuple[Validator, ...]) -> dict[str, str | int | None]:
     """The columns of P0, Table 3."""
     header = decode_header(raw)
     return {
         "height": header.height,
         "hash": header.digest().hex()[:24],
         "time": iso(header.time_ms),
-        "miner": _name_of(header, genesis),
+        "miner": _name_of(header, members),
         "size": len(raw) + header.body_bytes,
         "transactions": header.tx_count,
     }
@@ -220,8 +232,8 @@ def _one_line(row: dict[str, str | int | None]) -> str:
     return json.dumps(row)
 
 
-def _name_of(header: Header, genesis: Genesis) -> str:
-    for validator in genesis.validators:
+def _name_of(header: Header, members: tuple[Validator, ...]) -> str:
+    for validator in members:
         if validator.key == header.proposer:
             return validator.name
     return key_text(header.proposer)

@@ -72,7 +72,7 @@ def _order_command(side: Side) -> Callable[..., None]:
             return tx_id, await client.wait(tx_id, raw) if wait else None
 
         tx_id, state = with_client(home, work)
-        print_state(tx_id, state, genesis, output)
+        print_state(tx_id, state, output)
         require_success(state)
 
     return place

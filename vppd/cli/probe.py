@@ -6,9 +6,10 @@ import asyncio
 import json
 import secrets
 import time
+from collections import Counter
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -41,6 +42,33 @@ class Said(msgspec.Struct, frozen=True):
     disk_low: bool
     disk_free_bytes: int
     unix_ms: int
+    epoch: int
+    n: int
+    quorum: int
+    clock_tolerance_ms: int
+    candidate: bool = False
+    """Nodes of the release before do not say."""
+
+
+class Sizes(NamedTuple):
+    """Who votes and how far clocks may differ, in the epoch in force."""
+
+    epoch: int
+    n: int
+    quorum: int
+    clock_tolerance_ms: int
+
+
+def sizes_said(genesis: Genesis, nodes: list[dict[str, Any]]) -> Sizes:
+    """As most of the nodes that answer say, the later epoch where as many say this as that.
+
+    Without an answer, as genesis says.
+    """
+    said = Counter(Sizes(*(node[name] for name in Sizes._fields)) for node in nodes if node["ok"])
+    if said:
+        return max(said, key=lambda sizes: (said[sizes], sizes))
+    quorum = founding_validators(genesis).quorum
+    return Sizes(0, quorum.n, quorum.vote, genesis.consensus.clock_tolerance_ms)
 
 
 async def ask(peer: Peer, visitor: SigningKey, genesis: Genesis, tls: Tls | None) -> dict[str, Any]:
@@ -91,24 +119,24 @@ async def ask_all(home: Path) -> tuple[Genesis, list[dict[str, Any]]]:
 def probe_plant(home: Path, output: Output, *, line: bool) -> bool:
     """Print a row per node; whether as many vote as it takes to decide."""
     genesis, nodes = run_async(ask_all(home))
-    quorum = founding_validators(genesis).quorum
+    sizes = sizes_said(genesis, nodes)
     voting = sum(_votes(node) for node in nodes)
-    enough = voting >= quorum.vote
+    enough = voting >= sizes.quorum
     if output is Output.JSON:
         document = {
             "chain": genesis.name,
-            "n": quorum.n,
-            "quorum": quorum.vote,
+            "n": sizes.n,
+            "quorum": sizes.quorum,
             "voting": voting,
             "decides": enough,
-            "wrong_clocks": clock_warnings(nodes, genesis.consensus.clock_tolerance_ms),
+            "wrong_clocks": clock_warnings(nodes, sizes.clock_tolerance_ms),
             "nodes": nodes,
         }
         print(json.dumps(document, ensure_ascii=False)) if line else print_json(document)
         return enough
-    verdict = f"{voting} of {quorum.n} replicas vote, {quorum.vote} needed to decide"
+    verdict = f"{voting} of {sizes.n} replicas vote, {sizes.quorum} needed to decide"
     print(f"{genesis.name}  {verdict if enough else 'DECISIONS HAVE STOPPED: ' + verdict}\n")
-    if warnings := clock_warnings(nodes, genesis.consensus.clock_tolerance_ms):
+    if warnings := clock_warnings(nodes, sizes.clock_tolerance_ms):
         print("\n".join(warnings) + "\n")
     top = max((node["height"] for node in nodes if node["ok"]), default=0)
     print_rows([_row(node, top) for node in nodes], Output.TABLE)
@@ -138,6 +166,14 @@ def _row(node: dict[str, Any], top: int) -> Row:
     }
 
 
+def _why_mute(node: dict[str, Any]) -> str | None:
+    if node["observer"]:
+        return str(node["observer"])
+    if node["disk_low"]:
+        return "disk below min_free"
+    return f"not elected for epoch {node['epoch']}" if node.get("candidate") else None
+
+
 def _cells(node: dict[str, Any], top: int) -> Row:
     if not node["ok"]:
         gaps = ("height", "lag", "view", "leader", "votes", "clock_ms", "disk_free")
@@ -152,5 +188,5 @@ def _cells(node: dict[str, Any], top: int) -> Row:
         "votes": votes,
         "clock_ms": f"{node['clock_ms']:+d} ±{node['round_trip_ms'] / 2:.0f}",
         "disk_free": f"{node['disk_free_bytes'] / 2**30:.1f} GiB",
-        "why": node["observer"] or ("disk below min_free" if node["disk_low"] else None),
+        "why": _why_mute(node),
     }

@@ -114,8 +114,9 @@ def _watch(show: Callable[[], bool], output: Output) -> bool:
 
 
 def _alive(view: dict[str, Any]) -> int:
-    own = 0 if view["role"] == "observer" or view["observer"] or view["disk_low"] else 1
-    return own + len([peer for peer in view["peers"] if peer["connected"]])
+    idle = view["role"] == "observer" or view["candidate"]
+    own = 0 if idle or view["observer"] or view["disk_low"] else 1
+    return own + len([peer for peer in view["peers"] if peer["connected"] and peer["member"]])
 
 
 def _triggers(view: dict[str, Any]) -> str:
@@ -153,6 +154,8 @@ def _verdict(view: dict[str, Any]) -> list[str]:
         lines.append(f"{here}: {alive - quorum} more may fail")
     if view["observer"]:
         lines.append(f"THIS NODE DOES NOT VOTE: {view['observer']}")
+    if view["candidate"]:
+        lines.append(_candidate(view))
     if view["disk_low"]:
         lines.append("THIS NODE SIGNS NOTHING: its disk is below min_free")
     if view["ahead_ms"] is not None:
@@ -170,6 +173,18 @@ def _verdict(view: dict[str, Any]) -> list[str]:
         if not peer["connected"]
     ]
     return lines
+
+
+def _candidate(view: dict[str, Any]) -> str:
+    """Why a node that could be elected does not vote, and until when that is so."""
+    until = view["punished_until_epoch"]
+    if until is not None and until >= view["epoch"]:
+        why = f"is punished for having been skipped, up to epoch {until}"
+    else:
+        why = f"was not elected for epoch {view['epoch']}"
+    return f"this node {why}: it follows, and may be elected after height " + str(
+        view["next_election_height"]
+    )
 
 
 def _clocks(view: dict[str, Any]) -> dict[str, int]:
@@ -211,24 +226,33 @@ def _print_joining(view: dict[str, Any]) -> None:
     print_rows(rows, Output.TABLE)
 
 
+def _this_node(view: dict[str, Any]) -> str:
+    waits = not view["voting"] and not view["candidate"]
+    return "this node, not voting yet" if waits else "this node"
+
+
 def _print(view: dict[str, Any]) -> None:
     leader = view["leader"] if view["mode"] == "normal" else f"{view['leader']} asked for"
+    election = view["next_election_height"]
     print(
         f"{view['chain']}  height {view['height']}  engine {view['engine']}  view {view['view']}  "
         f"leader {leader}\n"
+        f"epoch {view['epoch']} since height {view['epoch_first']}"
+        f"{'' if election is None else f'  next election after height {election}'}\n"
         f"byzantine_tolerance={view['byzantine_tolerance']} n-q={view['quorum_slack']} "
         f"n-w={view['view_slack']} p={view['fast_slack']}  "
         f"view changes {view['view_changes']}{_triggers(view)}  evidence {view['evidence']}\n"
         f"{_paths(view)}\n"
     )
     print("\n".join(_verdict(view)) + "\n")
+    elects = election is not None
     own = {
         "node": view["name"],
-        "role": view["role"],
+        "role": f"{view['role']}, idle" if view["candidate"] else view["role"],
         "height": view["height"],
         "lag": 0,
         "clock_ms": view["clock_ms"],
-        "connected": "this node" if view["voting"] else "this node, not voting yet",
+        "connected": _this_node(view),
         "why": None,
     }
     rows = [own]
@@ -237,7 +261,7 @@ def _print(view: dict[str, Any]) -> None:
         rows.append(
             {
                 "node": peer["name"],
-                "role": peer["role"],
+                "role": peer["role"] if peer["member"] or not elects else f"{peer['role']}, idle",
                 "height": height,
                 "lag": None if height is None else max(0, view["height"] - height),
                 "clock_ms": peer["clock_ms"],

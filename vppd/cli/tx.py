@@ -11,7 +11,7 @@ import typer
 from vppd.cli.online import genesis_of, parse_hash, submit, waits_for, with_client
 from vppd.cli.output import Output, OutputOption, print_json
 from vppd.client.client import Client
-from vppd.client.proofs import check_proof
+from vppd.client.proofs import Prover
 from vppd.client.render import render_receipt, render_transaction
 from vppd.codec import Malformed
 from vppd.config.genesis import Genesis
@@ -63,7 +63,7 @@ def send(
         return tx_id, await client.wait(tx_id, raw) if wait else None, missing
 
     tx_id, state, missing = with_client(home, work)
-    print_state(tx_id, state, genesis, output, missing=missing)
+    print_state(tx_id, state, output, missing=missing)
     require_success(state)
 
 
@@ -83,18 +83,21 @@ def show(
     tx_id = parse_hash(tx_hash)
     genesis = genesis_of(home)
 
-    async def work(client: Client) -> tuple[TxState, int | None]:
+    async def work(client: Client) -> tuple[TxState, dict[str, Any] | None, int | None]:
+        prover = Prover(genesis, client.links)
         state = await (client.wait(tx_id) if wait else client.tx(tx_id))
-        while wait and proof and "pending" in check_proof(tx_id, state, genesis):
+        shown = await prover.check(tx_id, state) if proof else None
+        while wait and shown is not None and "pending" in shown:
             if state.stage != TxStage.COMMITTED:
                 break
             await anext(client.pushes())  # the next block carries the root that proves it
             state = await client.tx(tx_id)
+            shown = await prover.check(tx_id, state)
         accepted = state.stage == TxStage.ACCEPTED and state.raw
-        return state, await waits_for(client, state.raw) if accepted else None
+        return state, shown, await waits_for(client, state.raw) if accepted else None
 
-    state, missing = with_client(home, work)
-    print_state(tx_id, state, genesis, output, proof=proof, missing=missing)
+    state, shown, missing = with_client(home, work)
+    print_state(tx_id, state, output, proof=shown, missing=missing)
     if state.stage in (TxStage.UNKNOWN, TxStage.DROPPED):
         raise typer.Exit(Exit.FAILED)
 
@@ -163,10 +166,9 @@ def require_success(state: TxState | None) -> None:
 def print_state(
     tx_id: Digest,
     state: TxState | None,
-    genesis: Genesis,
     output: Output,
     *,
-    proof: bool = False,
+    proof: dict[str, Any] | None = None,
     missing: int | None = None,
 ) -> None:
     """Print the three facts: accepted, committed, with which result.
@@ -174,9 +176,8 @@ def print_state(
     Args:
         tx_id: of the transaction.
         state: where it stands; ``None``: accepted a moment ago.
-        genesis: its chain, to check proofs.
         output: form.
-        proof: whether to check the node's answer.
+        proof: how the node's answer was proved; ``None``: nobody asked.
         missing: the nonce that has to be decided first.
     """
     fact: dict[str, Any] = {"hash": tx_id.hex()}
@@ -190,8 +191,8 @@ def print_state(
         fact |= GONE.get(TxStage(state.stage), {})
         if state.raw:
             fact["transaction"] = render_transaction(state.raw)
-        if proof:
-            fact["proof"] = check_proof(tx_id, state, genesis)
+        if proof is not None:
+            fact["proof"] = proof
     if missing is not None and fact["stage"] == "accepted":
         fact["waits_for_nonce"] = missing
     if output is Output.JSON:

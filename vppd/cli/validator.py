@@ -231,7 +231,7 @@ def _lines(view: Document) -> list[str]:
         lines += table(_members(coming))
     if view["candidates"]:
         lines += ["", f"candidates; next election after height {view['next_election_height']}", ""]
-        lines += table([_candidate(row) for row in view["candidates"]])
+        lines += table([_candidate(row, era["epoch"]) for row in view["candidates"]])
     for proposal in view["proposals"]:
         changes = "; ".join(map(text_of, proposal["changes"]))
         short, more = proposal["proposal"][:8], proposal["needed"] - proposal["approvals"]
@@ -258,13 +258,14 @@ def _members(era: Document) -> list[Row]:
     ]
 
 
-def _candidate(row: dict[str, Any]) -> Row:
+def _candidate(row: dict[str, Any], epoch: int) -> Row:
+    until = row["punished_until_epoch"]
     return {
         "name": row["name"],
         "produces": "yes" if row["produces"] else "no",
         "ready": "yes" if row["ready"] else "no",
         "score": row["score_ppm"],
         "votes": row["votes_ppm"],
-        "punished until": row["punished_until_epoch"],
+        "punished": None if until is None or until < epoch else f"up to epoch {until}",
         "key": row["key"],
     }

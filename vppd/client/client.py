@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from vppd.codec import Malformed, encode
 from vppd.config.genesis import Genesis
+from vppd.consensus.messages import EraLink
 from vppd.crypto import Signer
 from vppd.errors import PeerFault, UserError
 from vppd.net.frames import PUSH, REFUSE, REQUEST, RESPONSE, encode_frame
@@ -31,7 +32,9 @@ from vppd.net.requests import (
     FindBlock,
     Found,
     GetDecided,
+    GetLinks,
     GetTx,
+    Links,
     Request,
     Result,
     Submit,
@@ -45,7 +48,7 @@ from vppd.net.requests import (
 )
 from vppd.net.session import open_session
 from vppd.net.tls import Tls, explain
-from vppd.types import Digest, Height, PublicKey
+from vppd.types import Digest, Epoch, Height, PublicKey
 
 R = TypeVar("R")
 _HEADER = struct.Struct(">IB")
@@ -154,6 +157,10 @@ class Client:
     async def find(self, digest: Digest) -> Height:
         """Height of the decided block with this digest."""
         return (await self._ask(FindBlock(digest), Found)).height
+
+    async def links(self, epoch: Epoch) -> tuple[EraLink, ...]:
+        """Steps into ``epoch`` and those after it, as many as fit; none: there is no such epoch."""
+        return (await self._ask(GetLinks(epoch), Links)).links
 
     async def view(self, name: str, argument: str = "") -> Any:
         """A JSON view (docs/clients.md)."""

@@ -1,42 +1,62 @@
 """Checking a node's answer without trusting it: signatures, Merkle path, certificate or replies.
 
-A light client needs genesis and this module: no store, no ledger.
+A light client needs genesis and this module: no store, no ledger. Where members have changed, it
+crosses the epochs as a joiner does, each by the votes of the one before.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from vppd.client.epochs import AskLinks, BadProof, Crossing
 from vppd.codec import Malformed
 from vppd.config.genesis import Genesis
-from vppd.consensus.certificate import check_certificate
 from vppd.consensus.messages import Reply
-from vppd.consensus.profile import decisive, founding_validators
 from vppd.consensus.signing import reply_bytes
-from vppd.consensus.validators import ValidatorSet
+from vppd.consensus.terms import Term
 from vppd.crypto import verify
-from vppd.errors import UserError
 from vppd.header import Header, decode_header
 from vppd.ledger.receipts import Status, decode_receipt
 from vppd.ledger.transaction import decode_transaction
 from vppd.merkle import verify_path
 from vppd.net.requests import TxProof, TxStage, TxState
-from vppd.types import Digest, Height
+from vppd.store.epochs import Epochs
+from vppd.types import Digest, Epoch, Height
 
 
-class BadProof(UserError):
-    """The node's answer does not hold."""
+class Prover:
+    """Checks what one node answers, from genesis on.
 
-    def __init__(self, why: str) -> None:
-        super().__init__(
-            "E354",
-            f"the node's answer does not prove what it says: {why}",
-            hint="ask another node; this one is broken or lying",
-        )
+    Args:
+        genesis: the chain.
+        links: asks that node how to get from epoch to epoch; :meth:`.client.Client.links`.
+    """
+
+    def __init__(self, genesis: Genesis, links: AskLinks) -> None:
+        self._genesis = genesis
+        self._crossing = Crossing(genesis, links)
+
+    async def check(self, tx_id: Digest, state: TxState) -> dict[str, Any]:
+        """See :func:`check_proof`; asks for the way into the epochs it takes.
+
+        Raises:
+            BadProof: as there, or that way is missing or not vouched for.
+            ConfigError: E107, E125, an engine that is not installed here, or unusable.
+        """
+        epochs = await self._crossing.reach(_last_epoch(state))
+        return check_proof(tx_id, state, self._genesis, epochs)
 
 
-def check_proof(tx_id: Digest, state: TxState, genesis: Genesis) -> dict[str, Any]:
+def check_proof(
+    tx_id: Digest, state: TxState, genesis: Genesis, epochs: Epochs | None = None
+) -> dict[str, Any]:
     """Prove that a transaction was executed with the receipt shown.
+
+    Args:
+        tx_id: of the transaction.
+        state: what the node answered.
+        genesis: the chain.
+        epochs: those up to the one that the headers in ``state`` name; ``None``: the founding one.
 
     Returns:
         How it was proved; ``{"pending": …}`` if the proof is not complete yet.
@@ -52,7 +72,7 @@ def check_proof(tx_id: Digest, state: TxState, genesis: Genesis) -> dict[str, An
     except Malformed as err:
         raise BadProof(str(err)) from err
     proof = state.proof
-    root, how = _proved_root(state, proof, genesis)
+    root, how = _proved_root(state, proof, genesis, epochs or Epochs(genesis))
     if root is None:
         return {"pending": "the next block, or f+1 replies, will prove it"}
     header = _header(proof.header, state.height)
@@ -76,38 +96,47 @@ def _header(raw: bytes, height: Height) -> Header:
     return header
 
 
-def _proved_root(state: TxState, proof: TxProof, genesis: Genesis) -> tuple[Digest | None, str]:
+def _last_epoch(state: TxState) -> Epoch:
+    """The last epoch that the headers of a proof name; they prove nothing yet."""
+    if state.proof is None:
+        return 0
+    headers = [_header(state.proof.header, state.height)]
+    if state.proof.next_certificate is not None:
+        headers.append(_header(state.proof.next_header, state.height + 1))
+    return max(header.epoch for header in headers)
+
+
+def _proved_root(
+    state: TxState, proof: TxProof, genesis: Genesis, epochs: Epochs
+) -> tuple[Digest | None, str]:
     """The receipts root after ``state.height``, and what proves it; ``None``: nothing does yet."""
-    validators = founding_validators(genesis)
-    block = _header(proof.header, state.height).digest()
+    block = _header(proof.header, state.height)
     certificate = proof.next_certificate
     if certificate is None:
         if not proof.replies:
             return None, ""
-        return _agreed(block, proof.replies, genesis, validators), "f+1 replies"
+        term = epochs.at(block.height)
+        return _agreed(block, proof.replies, genesis, term), "f+1 replies"
     following = _header(proof.next_header, state.height + 1)
-    if following.parent != block:
+    if following.parent != block.digest():
         raise BadProof("the next block does not follow the transaction's")
-    if certificate.kind not in decisive(genesis) or (
-        (certificate.height, certificate.digest) != (following.height, following.digest())
-    ):
-        raise BadProof("the certificate does not decide the next block")
     try:
-        check_certificate(certificate, validators, genesis.digest, verify)
+        epochs.check_decided(proof.next_header, certificate, verify)
     except Malformed as err:
-        raise BadProof(str(err)) from err
+        raise BadProof(f"the next block is not decided: {err}") from err
     return following.receipts_root, f"certificate of height {following.height}"
 
 
-def _agreed(
-    block: Digest, replies: tuple[Reply, ...], genesis: Genesis, validators: ValidatorSet
-) -> Digest:
+def _agreed(block: Header, replies: tuple[Reply, ...], genesis: Genesis, term: Term) -> Digest:
+    validators = term.validators
+    if block.epoch != term.epoch or any(reply.epoch != term.epoch for reply in replies):
+        raise BadProof(f"height {block.height} is in epoch {term.epoch}")
     signers = {reply.signer for reply in replies}
     if len(signers) != len(replies) or len(signers) <= validators.quorum.f:
         raise BadProof(f"{len(signers)} replies, {validators.quorum.f + 1} are needed")
     if len({(r.digest, r.state_root, r.receipts_root) for r in replies}) != 1:
         raise BadProof("the replies do not agree")
-    if replies[0].digest != block:
+    if replies[0].digest != block.digest():
         raise BadProof("the replies are about another block")
     for reply in replies:
         if reply.signer >= validators.quorum.n:

@@ -13,7 +13,7 @@ import msgspec
 from vppd.config.engines import load_engine, unusable
 from vppd.config.founding import founding_size
 from vppd.config.genesis import Engine, Genesis, PathSetting
-from vppd.consensus.messages import CertificateKind, Path
+from vppd.consensus.messages import Path
 from vppd.consensus.policy import PathPolicy, PolicyMaker
 from vppd.consensus.schedule import (
     Rotation,
@@ -88,14 +88,6 @@ def profile_of(engine: Engine) -> EngineProfile:
 @cache
 def _foreign(engine: Engine) -> EngineProfile:
     return load_engine(engine, EngineProfile)
-
-
-def decisive(genesis: Genesis) -> frozenset[int]:
-    """Kinds of certificates that decide a height under the engine genesis names."""
-    kinds = {CertificateKind.COMMIT}
-    if profile_of(genesis.consensus.engine).fast_exit:
-        kinds.add(CertificateKind.FAST)
-    return frozenset(kinds)
 
 
 def founding_validators(genesis: Genesis) -> ValidatorSet:

@@ -93,11 +93,19 @@ def validators_of(era: Era) -> ValidatorSet:
         ValueError: empty, two members share a key, or f and p out of bounds.
         ConfigError: E107, E125, its engine is not installed here, or cannot be used.
     """
+    return validators_with(era, era.p if profile_of(Engine(era.engine)).fast_exit else 0)
+
+
+def validators_with(era: Era, p: int | None) -> ValidatorSet:
+    """The members of an era with slack ``p``, whatever its engine would have.
+
+    Raises:
+        ValueError: empty, two members share a key, or f and p out of bounds.
+    """
     members = tuple(
         Validator(m.key, Role.OPERATOR if m.operator else Role.DER, m.name, m.nonce)
         for m in era.members
     )
-    p = era.p if profile_of(Engine(era.engine)).fast_exit else 0
     return ValidatorSet.of(era.epoch, members, era.f, p, first=era.first, engine=era.engine)
 
 

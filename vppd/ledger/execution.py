@@ -27,7 +27,7 @@ from vppd.ledger.eras import DELAY, in_force, known_eras, latest_era
 from vppd.ledger.governance import configure
 from vppd.ledger.metering import take_reading
 from vppd.ledger.opening import opening_state
-from vppd.ledger.producers import vote
+from vppd.ledger.producers import next_election, vote
 from vppd.ledger.proofs import Accuse, Ready, Skip, Statement
 from vppd.ledger.receipts import (
     EraScheduled,
@@ -49,6 +49,7 @@ from vppd.ledger.state import (
     CANDIDATE,
     GRID_ACCOUNT,
     METER,
+    PUNISHMENT,
     REGISTER,
     SETTLEMENT,
     SLOT,
@@ -76,7 +77,7 @@ from vppd.ledger.transaction import (
 from vppd.ledger.validators_view import validators_view
 from vppd.market.auction import Book
 from vppd.merkle import EMPTY_ROOT
-from vppd.types import Digest, Height, Micro, PublicKey, Slot, TimeMs
+from vppd.types import Digest, Epoch, Height, Micro, PublicKey, Slot, TimeMs
 
 SNAPSHOTS = 2
 """States kept for joiners: who began with one has until the next but one to finish."""
@@ -377,6 +378,16 @@ class Ledger:
             for key, c in self._ctx.state.scan(CANDIDATE)
         )
 
+    @property
+    def next_election(self) -> Height | None:
+        """The next height whose execution elects; ``None``: nobody is elected."""
+        return next_election(self.genesis, self._eras[-1], self.height)
+
+    def punished_until(self, key: PublicKey) -> Epoch | None:
+        """A candidate that was skipped sits in no epoch up to this one if others can."""
+        found = self._ctx.state.get(PUNISHMENT, key)
+        return None if found is None else found.until_epoch
+
     def era_at(self, height: Height) -> Era:
         """Who votes at ``height``, as far as it is decided.
 
@@ -447,6 +458,11 @@ class Ledger:
         if candidate is not None:
             return candidate.name
         return next((m.name for m in self._eras[-1].members if m.key == key), None)
+
+    def former_name(self, key: PublicKey) -> str | None:
+        """What a member was called in the last known era that it was in."""
+        members = (member for era in reversed(self._eras) for member in era.members)
+        return next((member.name for member in members if member.key == key), None)
 
     def account_keys(self) -> list[PublicKey]:
         """Every member's key, ascending."""

@@ -21,11 +21,22 @@ def phase_name(phase: int) -> str:
 
 
 def member_name(ledger: Ledger, key: PublicKey) -> str:
-    """What genesis calls a member, or the change that added it as a validator; or its key."""
-    for entry in ledger.genesis.accounts:
+    """What genesis calls a member, or the change that added it as a validator; or its key.
+
+    No two accounts have one name. Where a validator got another key, or left and its name was given
+    to a newcomer, the account that has the name already, or bears it now, keeps it alone: the other
+    one's goes on with the beginning of its key.
+    """
+    accounts = ledger.genesis.accounts
+    for entry in accounts:
         if entry.key == key:
             return entry.name
-    return ledger.validator_name(key) or key_text(key)
+    current = ledger.validator_name(key)
+    name = current or ledger.former_name(key)
+    if name is None:
+        return key_text(key)
+    alone = current is not None and all(entry.name != name for entry in accounts)
+    return name if alone else f"{name}~{key.hex()[:8]}"
 
 
 def account_view(ledger: Ledger, key: PublicKey) -> dict[str, Any]:

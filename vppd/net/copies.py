@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from vppd.errors import Exit, UserError
 from vppd.net.link import Link
-from vppd.types import ReplicaIndex
+from vppd.types import PeerNumber
 
 QUIET_SECONDS = 2.5
 """So long without a word from the first process, and it is dead or cut off."""
@@ -68,28 +68,37 @@ class Claims:
 
     def __init__(self, needed: int) -> None:
         self._needed = needed
-        self._said: dict[ReplicaIndex, Claim] = {}
+        self._voters: frozenset[PeerNumber] | None = None
+        self._said: dict[PeerNumber, Claim] = {}
 
-    def note(self, validator: ReplicaIndex, now: float) -> bool:
+    def expect(self, needed: int, voters: frozenset[PeerNumber]) -> None:
+        """From now on it takes so many of these: who has no vote may lie in any number."""
+        self._needed, self._voters = needed, voters
+
+    def note(self, validator: PeerNumber, now: float) -> bool:
         """One says so now; whether enough of them insist."""
         before = self._said.get(validator)
         first = before.first if before is not None and before.holds(now) else now
         self._said[validator] = Claim(first, now)
         return len(self.insisting(now)) >= self._needed
 
-    def withdraw(self, validator: ReplicaIndex) -> None:
+    def withdraw(self, validator: PeerNumber) -> None:
         """It talks to us after all."""
         self._said.pop(validator, None)
 
-    def holds(self, validator: ReplicaIndex, now: float) -> bool:
+    def holds(self, validator: PeerNumber, now: float) -> bool:
         """Whether this one has said so lately, and not talked to us since."""
         claim = self._said.get(validator)
         return claim is not None and claim.holds(now)
 
-    def insisting(self, now: float) -> list[ReplicaIndex]:
+    def insisting(self, now: float) -> list[PeerNumber]:
         """Those that go on saying so, ascending."""
         return sorted(
-            i for i, claim in self._said.items() if claim.holds(now) and claim.is_insisted
+            i
+            for i, claim in self._said.items()
+            if claim.holds(now)
+            and claim.is_insisted
+            and (self._voters is None or i in self._voters)
         )
 
 

@@ -278,6 +278,10 @@ class Network:
         """Validators whose link is up, ascending."""
         return tuple(sorted(i for i, slot in self._slots.items() if slot.link is not None))
 
+    def expect(self, liars: int, voters: frozenset[PeerNumber]) -> None:
+        """From now on so many of these may say what is not so."""
+        self._claims.expect(liars + 1, voters)
+
     def oldest_wire(self) -> int:
         """The oldest version of the protocol that a link to a validator has."""
         links = (slot.link for slot in self._slots.values())

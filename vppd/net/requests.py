@@ -13,7 +13,7 @@ from typing import Annotated, TypeAlias
 from msgspec import Meta
 
 from vppd.codec import U8, U63, Bytes32, Decoder, Message
-from vppd.consensus.messages import Certificate, Reply
+from vppd.consensus.messages import Certificate, EraLink, Reply
 
 
 class Submit(Message, frozen=True, tag=1):
@@ -51,7 +51,13 @@ class View(Message, frozen=True, tag=6):
     argument: Annotated[str, Meta(max_length=256)] = ""
 
 
-Ask: TypeAlias = Submit | GetTx | GetDecided | FindBlock | Subscribe | View
+class GetLinks(Message, frozen=True, tag=7):
+    """How to get from epoch ``epoch`` - 1 to ``epoch``, and on; answered by :class:`Links`."""
+
+    epoch: U63
+
+
+Ask: TypeAlias = Submit | GetTx | GetDecided | FindBlock | Subscribe | View | GetLinks
 
 
 class Request(Message, frozen=True):
@@ -156,7 +162,15 @@ class Document(Message, frozen=True, tag=6):
     json: bytes
 
 
-Result: TypeAlias = Failure | Accepted | TxState | DecidedView | Found | Subscribed | Document
+class Links(Message, frozen=True, tag=7):
+    """Consecutive steps between epochs, as many as fit; none: there is no later epoch."""
+
+    links: tuple[EraLink, ...]
+
+
+Result: TypeAlias = (
+    Failure | Accepted | TxState | DecidedView | Found | Subscribed | Document | Links
+)
 
 
 class Response(Message, frozen=True):

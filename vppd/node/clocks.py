@@ -56,18 +56,18 @@ class Clocks:
     Args:
         n: validators in all.
         f: how many of them may lie.
-        tolerance_ms: how far a clock may be off; genesis says how far a block may lie ahead.
+        tolerance_ms: how far a clock may be off: as far as a block may lie ahead.
     """
 
     def __init__(self, n: int, f: int, tolerance_ms: int) -> None:
-        self.expect(n, f)
-        self._tolerance_ms = tolerance_ms
+        self.expect(n, f, tolerance_ms)
         self._heard: dict[ReplicaIndex, deque[int]] = {}
         """Against the monotonic clock: when this node's own is set, theirs stay what they were."""
         self._wrong: set[Whose] = set()
 
-    def expect(self, n: int, f: int) -> None:
-        """From now on there are ``n`` validators, and ``f`` of them may lie."""
+    def expect(self, n: int, f: int, tolerance_ms: int) -> None:
+        """From now on this holds; see the class."""
+        self.tolerance_ms = tolerance_ms
         self._needed = max(2, 2 * f + 1, n // 2 + 1)
 
     def heard(self, peer: ReplicaIndex, theirs_ms: int, now: Now) -> list[News]:
@@ -101,10 +101,10 @@ class Clocks:
 
     def _judge(self, whose: Whose, offset_ms: int) -> list[News]:
         """Wrong beyond the tolerance, right within half of it; what lies between is no news."""
-        if whose not in self._wrong and abs(offset_ms) > self._tolerance_ms:
+        if whose not in self._wrong and abs(offset_ms) > self.tolerance_ms:
             self._wrong.add(whose)
             return [News(whose, offset_ms, wrong=True)]
-        if whose in self._wrong and abs(offset_ms) <= self._tolerance_ms // 2:
+        if whose in self._wrong and abs(offset_ms) <= self.tolerance_ms // 2:
             self._wrong.remove(whose)
             return [News(whose, offset_ms, wrong=False)]
         return []

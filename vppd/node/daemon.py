@@ -31,7 +31,6 @@ from vppd.consensus.messages import (
     Tx,
     Type,
 )
-from vppd.consensus.profile import founding_validators
 from vppd.errors import LocalFault, PeerFault
 from vppd.ledger.execution import Execution
 from vppd.ledger.transaction import InvalidTransaction
@@ -123,7 +122,6 @@ class Daemon:
         self._behind: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._instance = instance
         self._store = store
-        self._metrics = Metrics(founding_validators(home.genesis).quorum)
         self._trace = Trace(home.node.trace_heights)
         self._heights: dict[PeerNumber, Height] = {}
         self._lacking: dict[PeerNumber, Height] = {}
@@ -153,7 +151,8 @@ class Daemon:
             home.signer.public_key, self._machine.roster.number, home.genesis.validators,
             home.peers.peers,
         )  # fmt: skip
-        quorum, rules = self._machine.validators.quorum, home.genesis.consensus
+        self._metrics = Metrics(self._machine.terms)
+        quorum, rules = self._machine.validators.quorum, self._machine.term.rules
         self._clocks = Clocks(quorum.n, quorum.f, rules.clock_tolerance_ms)
         self._network = self._make_network()
         disk = Disk(home.node.store.parent, home.node.min_free_bytes)
@@ -205,7 +204,7 @@ class Daemon:
             return stopping not in done
 
     def _make_network(self) -> Network:
-        home, machine = self._home, self._machine
+        home = self._home
         node = home.node
         plan = self._plan()
         kind = Kind.OBSERVER if plan.own is None else Kind.VALIDATOR
@@ -226,8 +225,8 @@ class Daemon:
             tls=tls,
             client_socket=node.socket,
             handler=self,
-            liars=machine.validators.quorum.f,
         )
+        network.expect(*self._voters())
         self._membership.follow(network, plan)
         return network
 
@@ -237,6 +236,13 @@ class Daemon:
         self._candidates = ledger.candidates
         return self._membership.plan(ledger.eras, ledger.height, self._candidates)
 
+    def _voters(self) -> tuple[int, frozenset[PeerNumber]]:
+        """How many of those who vote in the next block may lie, and who they are."""
+        machine = self._machine
+        validators = machine.terms.at(machine.ledger.height + 1).validators
+        numbers = frozenset(machine.roster.number(m.key) for m in validators.members)
+        return validators.quorum.f, numbers
+
     def _follow_eras(self, executed: Execution) -> None:
         """Connect to whom a new era names; cut who is gone when it begins."""
         machine = self._machine
@@ -244,8 +250,10 @@ class Daemon:
         same = machine.ledger.candidates == self._candidates
         if executed.era is None and not begins and same:
             return
-        quorum = machine.terms.at(machine.ledger.height + 1).validators.quorum
-        self._clocks.expect(quorum.n, quorum.f)
+        term = machine.terms.at(machine.ledger.height + 1)
+        quorum = term.validators.quorum
+        self._clocks.expect(quorum.n, quorum.f, term.rules.clock_tolerance_ms)
+        self._network.expect(*self._voters())
         self._membership.follow(self._network, self._plan())
 
     def _is_ready(self) -> bool:
@@ -264,8 +272,9 @@ class Daemon:
         if machine.own is not None:
             self._metrics.sent(frame.type, frame.payload, machine.own)
         to = None if frame.to == "all" else frame.to
+        own = None if machine.own is None else machine.roster.number(machine.key)
         self._trace.note(
-            now().unix_ms, machine.ledger.height + 1, machine.own, to, (frame.type, frame.payload)
+            now().unix_ms, machine.ledger.height + 1, own, to, (frame.type, frame.payload)
         )
         frames = [encode_frame(frame.type, frame.payload)]
         if frame.type is Type.STATUS:  # with it, and only with it: a stalled node stays silent
@@ -466,7 +475,7 @@ class Daemon:
 
     def _note(self, peer: ReplicaIndex | None, message: ConsensusMessage) -> None:
         machine = self._machine
-        to = None if machine.own is None else (machine.own,)
+        to = (machine.roster.number(machine.key),)
         self._trace.note(now().unix_ms, machine.ledger.height + 1, peer, to, message)
 
     def _answer(self, link: Link, read: Callable[[], Awaitable[Message | None]]) -> None:
@@ -543,6 +552,7 @@ class Daemon:
                 "role": str(self._membership.role(state.index)),
                 "addr": state.addr,
                 "connected": state.connected,
+                "member": self._machine.roster.index(state.index) is not None,
                 "height": self._heights.get(state.index),
                 "clock_ms": clocks.get(state.index),
                 "since_s": round(state.seconds, 1),
@@ -558,7 +568,7 @@ class Daemon:
             "joining": None,
             "disk_low": self._driver.disk_low,
             "clock_ms": clocks.get(None),
-            "clock_tolerance_ms": self._home.genesis.consensus.clock_tolerance_ms,
+            "clock_tolerance_ms": self._clocks.tolerance_ms,
             "wire": self._home.node.wire,
             "dismissed": self._dismissed(),
             "peers": peers,

@@ -133,8 +133,12 @@ class Driver:
             self._metrics.stands(self._machine.engine.status())
         self._set_timers(effects)
         for fault in effects.faults:
-            signer, kind, _, view, height = charge_of(fault)
-            log.warning("misbehaviour", replica=signer, kind=kind, view=view, height=height)
+            signer, kind, epoch, view, height = charge_of(fault)
+            term = self._machine.terms.of(epoch)
+            who = signer if term is None else term.validators.members[signer].name
+            log.warning(
+                "misbehaviour", replica=who, kind=kind, epoch=epoch, view=view, height=height
+            )
         if self._machine.has_work:
             self._awake.set()
 

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from vppd.consensus.boundary import EngineStatus
 from vppd.consensus.messages import Type
-from vppd.consensus.quorum import Quorums
+from vppd.consensus.terms import Terms
 from vppd.net.gate import PeerMessage
 from vppd.node.machine import Committed
 from vppd.node.phases import Phases
@@ -44,10 +44,10 @@ class Metrics:
     """One node's counters, in a registry of their own.
 
     Args:
-        quorum: of the set in force.
+        terms: how many votes it takes in each epoch.
     """
 
-    def __init__(self, quorum: Quorums) -> None:
+    def __init__(self, terms: Terms) -> None:
         self.registry = CollectorRegistry()
         self._height = Gauge("vppd_height", "Last decided height", registry=self.registry)
         self._blocks = Counter("vppd_blocks", "Blocks decided", registry=self.registry)
@@ -107,7 +107,7 @@ class Metrics:
             registry=self.registry,
         )
         self._counted: dict[tuple[Counter, str], int] = {}
-        self._phases = Phases(quorum)
+        self._phases = Phases(terms)
         self.heights = self._phases.done
         """Phase times of the last heights."""
         self._seen: dict[Height, int] = {}

@@ -15,9 +15,9 @@ import msgspec
 from vppd.codec import U8, U63, Bytes32, Decoder, Message
 from vppd.consensus.boundary import Decision
 from vppd.consensus.messages import Block, CertificateKind, Collected, Path, Prepare, Type
-from vppd.consensus.quorum import Quorums
+from vppd.consensus.terms import Terms
 from vppd.net.gate import PeerMessage, decode_message
-from vppd.types import Digest, Height, ReplicaIndex, View
+from vppd.types import Digest, Epoch, Height, ReplicaIndex, View
 
 KEPT = 64
 """Heights."""
@@ -77,11 +77,11 @@ class Phases:
     """The heights in flight, and the last ones decided.
 
     Args:
-        quorum: of the set in force.
+        terms: how many votes it takes in each epoch.
     """
 
-    def __init__(self, quorum: Quorums) -> None:
-        self._quorum = quorum
+    def __init__(self, terms: Terms) -> None:
+        self._terms = terms
         self._open: dict[Height, _Height] = {}
         self.done: deque[HeightTimes] = deque(maxlen=KEPT)
         """Oldest first."""
@@ -101,12 +101,12 @@ class Phases:
             now_ns: monotonic.
         """
         match message:
-            case Block(_, view, height, digest, path):
-                self._proposal(height, view, digest, path, leader, now_ns)
-            case Prepare(_, view, height, digest, signer) | Collected(
-                _, view, height, digest, signer
+            case Block(epoch, view, height, digest, path):
+                self._proposal(epoch, height, view, digest, path, leader, now_ns)
+            case Prepare(epoch, view, height, digest, signer) | Collected(
+                epoch, view, height, digest, signer
             ):
-                self._vote(height, (view, digest), signer, now_ns)
+                self._vote(epoch, height, (view, digest), signer, now_ns)
             case _:
                 pass
 
@@ -114,7 +114,7 @@ class Phases:
         """A frame of this node has left it."""
         if type_ is Type.BLOCK:
             head = _head_of(payload)
-            self._proposal(head.height, head.view, head.digest, head.path, own, now_ns)
+            self._proposal(head.epoch, head.height, head.view, head.digest, head.path, own, now_ns)
         elif type_ in (Type.PREPARE, Type.RECEIVED):
             self.heard(decode_message(type_, payload), own, now_ns)
 
@@ -147,23 +147,28 @@ class Phases:
         return times
 
     def _proposal(
-        self, height: Height, view: View, digest: Digest, path: int, leader: ReplicaIndex,
-        now_ns: int,
+        self, epoch: Epoch, height: Height, view: View, digest: Digest, path: int,
+        leader: ReplicaIndex, now_ns: int,
     ) -> None:  # fmt: skip
         self.proposed(height, now_ns)
         collects = path == Path.COLLECT  # any other number broadcasts, as in the core
         self._at(height).paths.setdefault(view, Path.COLLECT if collects else Path.BROADCAST)
-        self._vote(height, (view, digest), leader, now_ns)
+        self._vote(epoch, height, (view, digest), leader, now_ns)
 
     def _vote(
-        self, height: Height, at: tuple[View, Digest], signer: ReplicaIndex, now_ns: int
-    ) -> None:
+        self, epoch: Epoch, height: Height, at: tuple[View, Digest], signer: ReplicaIndex,
+        now_ns: int,
+    ) -> None:  # fmt: skip
+        term = self._terms.of(epoch)
+        if term is None:
+            return
+        quorum = term.validators.quorum
         known = self._at(height)
         votes = known.votes.setdefault(at, set())
         votes.add(signer)
-        if len(votes) >= self._quorum.vote:
+        if len(votes) >= quorum.vote:
             known.quorum_ns.setdefault(at, now_ns)
-        if len(votes) >= self._quorum.fast:
+        if len(votes) >= quorum.fast:
             known.full_ns.setdefault(at, now_ns)
 
     def _at(self, height: Height) -> _Height:

@@ -39,7 +39,8 @@ class Replies:
         """
         if sender != reply.signer or not decided - KEPT_HEIGHTS < reply.height <= decided + 2:
             return
-        if reply.epoch != self._terms.at(reply.height).epoch:
+        term = self._terms.of(reply.epoch)
+        if term is None or not self._terms.covers(term, reply.height):
             return
         self._held.setdefault(reply.height, {}).setdefault(reply.signer, reply)
         while len(self._held) > KEPT_HEIGHTS:
@@ -47,9 +48,13 @@ class Replies:
 
     def proving(self, height: Height) -> tuple[Reply, ...]:
         """F+1 valid replies that agree on the roots after ``height``; empty without so many."""
-        needed = self._terms.at(height).validators.quorum.f + 1
+        held = sorted(self._held.get(height, {}).items())
+        term = self._terms.of(held[0][1].epoch) if held else None
+        if term is None:
+            return ()
+        needed = term.validators.quorum.f + 1
         by_roots: dict[tuple[bytes, bytes, bytes], list[Reply]] = {}
-        for _, reply in sorted(self._held.get(height, {}).items()):
+        for _, reply in held:
             try:
                 self._gate.check(reply)
             except PeerFault:

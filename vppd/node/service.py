@@ -15,6 +15,7 @@ from vppd.consensus.messages import CAP, BlockBody, Blocks, Type
 from vppd.errors import PeerFault
 from vppd.header import decode_header
 from vppd.merkle import merkle_path
+from vppd.net.frames import ANSWER_CAPS, RESPONSE
 from vppd.net.requests import (
     Accepted,
     Ask,
@@ -26,7 +27,9 @@ from vppd.net.requests import (
     FindBlock,
     Found,
     GetDecided,
+    GetLinks,
     GetTx,
+    Links,
     Response,
     Result,
     Submit,
@@ -47,10 +50,12 @@ from vppd.node.mempool import Refused
 from vppd.node.replies import Replies
 from vppd.node.views import UnknownView, Views
 from vppd.store.chain import ChainStore
-from vppd.types import Digest, Height
+from vppd.types import Digest, Epoch, Height
 
 BLOCKS_BYTES = CAP[Type.BLOCKS] - 64 * 1024
 """Room left in an answer for the last block's certificate and framing."""
+LINKS_BYTES = ANSWER_CAPS[RESPONSE] - 1024
+"""Of an answer to a client that crosses epochs."""
 
 
 class Service:
@@ -105,6 +110,8 @@ class Service:
                 return Subscribed(self._machine.ledger.height)
             case View(name, argument):
                 return await self._view(name, argument)
+            case GetLinks(epoch):
+                return await self._lane.run(lambda: self._links(epoch))
             case _:  # pragma: no cover
                 assert_never(ask)
 
@@ -158,6 +165,9 @@ class Service:
         execution = await self._store.execution(height)
         receipts = execution.receipts if execution is not None else ()
         return DecidedView(block.header, block.txs, block.certificate, receipts)
+
+    async def _links(self, epoch: Epoch) -> Links:
+        return Links(await self._store.era_links(epoch, LINKS_BYTES))
 
     async def _find(self, digest: Digest) -> Result:
         record = await self._store.body(digest)

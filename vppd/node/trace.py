@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import json
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
 from vppd.codec import encode
@@ -36,8 +36,9 @@ from vppd.consensus.messages import (
     Type,
     ViewChange,
 )
+from vppd.crypto import key_text
 from vppd.net.gate import PeerMessage, decode_message
-from vppd.types import Height, ReplicaIndex, TimeMs
+from vppd.types import Height, PeerNumber, PublicKey, TimeMs
 
 BYTES = 8 * 1024 * 1024
 """Of recorded messages, about; beyond that the oldest heights are forgotten."""
@@ -49,15 +50,27 @@ PAGE_BYTES = 256 * 1024
 """Of messages in one answer, but at least one message."""
 QUIET = frozenset({Type.STATUS, Type.PING, Type.TX, Type.GET_BLOCK, Type.GET_BLOCKS})
 
-Everybody: TypeAlias = tuple[ReplicaIndex, ...] | None
+Everybody: TypeAlias = tuple[PeerNumber, ...] | None
 """Receivers; ``None``: all others."""
+
+
+class Who(NamedTuple):
+    """A node, as a trace names it."""
+
+    name: str
+    key: PublicKey
+    """Two nodes have had one name where a key was replaced."""
+
+
+Whose: TypeAlias = Callable[[PeerNumber], Who]
+"""Who has a number."""
 
 
 class Entry(NamedTuple):
     """One message."""
 
     unix_ms: TimeMs
-    sender: ReplicaIndex | None
+    sender: PeerNumber | None
     """``None``: an observer."""
     to: Everybody
     said: PeerMessage | tuple[Type, bytes]
@@ -98,7 +111,7 @@ class Trace:
         self,
         unix_ms: TimeMs,
         height: Height,
-        sender: ReplicaIndex | None,
+        sender: PeerNumber | None,
         to: Everybody,
         said: PeerMessage | tuple[Type, bytes],
     ) -> None:
@@ -135,14 +148,14 @@ class Trace:
         return tuple(self._shelves)
 
     def page(
-        self, height: Height, first: int, names: Sequence[str]
+        self, height: Height, first: int, whose: Whose
     ) -> tuple[list[dict[str, Any]], int | None, int]:
         """Rows of messages filed under a height.
 
         Args:
             height: in flight when they passed.
             first: of its messages, from 0.
-            names: of the replicas.
+            whose: names the nodes.
 
         Returns:
             The rows, where the next page begins, and how many were left out.
@@ -157,28 +170,30 @@ class Trace:
             size += TOKEN_BYTES + _weight(entry.said)
             if rows and size > PAGE_BYTES:
                 return rows, at, shelf.left_out
-            rows += rows_of(entry, names, height)
+            rows += rows_of(entry, whose, height)
         return rows, None, shelf.left_out
 
 
-def rows_of(entry: Entry, names: Sequence[str], height: Height) -> Iterator[dict[str, Any]]:
+def rows_of(entry: Entry, whose: Whose, height: Height) -> Iterator[dict[str, Any]]:
     """A message for people and for a replay; several blocks are as many rows.
 
     Args:
         entry: the message.
-        names: of the replicas.
+        whose: names the nodes.
         height: to file a message under that names none.
     """
     message = entry.message
     if isinstance(message, Blocks) and len(message.blocks) > 1:
         for block in message.blocks:
-            yield from rows_of(entry._replace(said=Blocks((block,))), names, height)
+            yield from rows_of(entry._replace(said=Blocks((block,))), whose, height)
         return
     about, view, digest, path = _about(message)
+    sender = None if entry.sender is None else whose(entry.sender)
     yield {
         "time_ms": entry.unix_ms,
-        "sender": "observer" if entry.sender is None else names[entry.sender],
-        "receiver": "all" if entry.to is None else ",".join(names[i] for i in entry.to),
+        "sender": "observer" if sender is None else sender.name,
+        "sender_key": None if sender is None else key_text(sender.key),
+        "receiver": "all" if entry.to is None else ",".join(whose(i).name for i in entry.to),
         "message": TYPE_OF[type(message)].name.lower(),
         "height": height if about is None else about,
         "view": view,

@@ -15,12 +15,13 @@ from vppd import __version__
 from vppd.codec import encode
 from vppd.crypto import key_text, parse_key
 from vppd.ledger.execution import Ledger
+from vppd.ledger.views import member_name
 from vppd.market.tariff import tariff_for
 from vppd.node.clock import now
 from vppd.node.machine import Machine
 from vppd.node.metrics import COSTS, Metrics
-from vppd.node.trace import Trace
-from vppd.types import PublicKey, Slot
+from vppd.node.trace import Trace, Who
+from vppd.types import PeerNumber, PublicKey, Role, Slot
 
 LAST_SLOT: Slot = 2**63 - 1
 """The largest number an order can name."""
@@ -94,14 +95,14 @@ class Views:
         machine = self._machine
         engine = machine.engine.status()
         names = [member.name for member in machine.validators.members]
-        quorum = machine.validators.quorum
+        quorum, standing = machine.validators.quorum, self._standing()
         return {
             "name": self._name,
             "version": __version__,
             "chain": machine.genesis.name,
             "chain_id": machine.genesis.digest.hex(),
-            "role": "observer" if machine.own is None else str(self._role()),
             "key": key_text(machine.key),
+            **standing,
             "engine": engine.engine,
             "n": quorum.n,
             "f": quorum.f,
@@ -110,7 +111,7 @@ class Views:
             "quorum_slack": engine.quorum_slack,
             "view_slack": engine.view_slack,
             "fast_slack": engine.fast_slack,
-            "epoch": engine.epoch,
+            "epoch": machine.term.epoch,
             "view": engine.view,
             "mode": engine.mode.name.lower(),
             "leader": names[engine.leader],
@@ -118,7 +119,7 @@ class Views:
             "head": engine.head.hex(),
             "executed": self._ledger.height,
             "voting": engine.voting,
-            "observer": engine.observer,
+            "observer": "" if standing["candidate"] and not engine.lost else engine.observer,
             "path": engine.path,
             "decisions": dict(engine.decisions),
             "fallbacks": dict(engine.fallbacks),
@@ -148,7 +149,6 @@ class Views:
     def trace(self, text: str) -> dict[str, Any]:
         """Recorded messages: an overview for nothing, else ``HEIGHT`` or ``HEIGHT/FIRST``."""
         machine, ledger = self._machine, self._ledger
-        names = [member.name for member in machine.validators.members]
         heights = self._trace.heights
         if not text:
             return {
@@ -162,12 +162,34 @@ class Views:
         at = [int(part) if part.isdecimal() else -1 for part in (height, first or "0")]
         if at[0] not in heights or at[1] < 0:
             raise LookupError(f"no messages of height {height!r} are recorded, see the view trace")
-        rows, following, left_out = self._trace.page(at[0], at[1], names)
+        rows, following, left_out = self._trace.page(at[0], at[1], self._whose)
         return {"messages": rows, "next": following, "left_out": left_out}
 
-    def _role(self) -> str:
-        own = self._machine.own
-        return "observer" if own is None else str(self._machine.validators.members[own].role)
+    def _whose(self, number: PeerNumber) -> Who:
+        """As the last era that it was in names it."""
+        ledger, key = self._ledger, self._machine.roster.key(number)
+        if key == self._machine.key:
+            return Who(self._name, key)
+        name = ledger.validator_name(key) or ledger.former_name(key)
+        return Who(name or member_name(ledger, key), key)
+
+    def _standing(self) -> dict[str, Any]:
+        """What this node is in the epoch in force, and what an election may change."""
+        machine, ledger = self._machine, self._ledger
+        own = machine.own
+        candidate = next((c for c in ledger.candidates if c.key == machine.key), None)
+        role = Role.OBSERVER
+        if own is not None:
+            role = machine.validators.members[own].role
+        elif candidate is not None:
+            role = Role.OPERATOR if candidate.operator else Role.DER
+        return {
+            "role": str(role),
+            "candidate": candidate is not None and own is None,
+            "epoch_first": machine.term.first,
+            "next_election_height": ledger.next_election,
+            "punished_until_epoch": ledger.punished_until(machine.key),
+        }
 
     def market(self) -> dict[str, Any]:
         """The market's clock: which slot still takes orders, and its grid prices."""
@@ -202,6 +224,10 @@ class Views:
         for entry in self._machine.genesis.accounts:
             if entry.name == text:
                 return entry.key
+        ledger = self._ledger
+        for key in ledger.account_keys():
+            if member_name(ledger, key) == text:
+                return key
         try:
             return parse_key(text)
         except ValueError as err:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from vppd.config.engines import DPOS
 from vppd.node.machine import Frame
-from vppd.node.trace import QUIET, Entry, rows_of, write_lines
+from vppd.node.trace import QUIET, Entry, Who, rows_of, write_lines
 from vppd.simulate.cluster import Cluster
 from vppd.simulate.outcome import Outcome, Setup
 from vppd.simulate.plant import START_UNIX_MS
@@ -27,6 +28,7 @@ def record(setup: Setup, seed: int, path: Path) -> Outcome:
     """
     cluster = Cluster(setup, seed)
     names = [validator.name for validator in cluster.genesis.validators]
+    names += [f"joiner-{i}" for i in range(len(names), cluster.total)]
     rows: list[dict[str, Any]] = []
 
     def keep(sender: ReplicaIndex, frame: Frame) -> None:
@@ -36,13 +38,15 @@ def record(setup: Setup, seed: int, path: Path) -> Outcome:
         machine = cluster.nodes[sender].machine
         height = 0 if machine is None else machine.ledger.height + 1
         unix_ms = START_UNIX_MS + cluster.time_us // 1_000
-        rows.extend(rows_of(Entry(unix_ms, sender, to, (frame.type, frame.payload)), names, height))
+        entry = Entry(unix_ms, sender, to, (frame.type, frame.payload))
+        rows.extend(rows_of(entry, lambda i: Who(names[i], cluster.keys[i]), height))
 
     cluster.recorder = keep
     outcome = cluster.run()
     honest = [n for n in cluster.nodes if n.index not in cluster.byzantine and n.machine]
     ledgers = [node.machine.ledger for node in honest if node.machine is not None]
     furthest = max(ledgers, key=lambda ledger: ledger.height)
+    elections = {"delegates": setup.delegates, "epoch_blocks": setup.epoch_blocks}
     head = {
         "trace": FORMAT,
         "node": None,
@@ -52,6 +56,7 @@ def record(setup: Setup, seed: int, path: Path) -> Outcome:
             "engine": setup.engine,
             "path": setup.path,
             "operators": setup.operators,
+            **({} if setup.engine != DPOS else elections),
         },
         "byzantine": [names[i] for i in sorted(cluster.byzantine)],
         "first": 1,

@@ -14,17 +14,17 @@ from typing import Any, NamedTuple
 
 from vppd.config.genesis import Genesis
 from vppd.consensus.boundary import Now, Record
-from vppd.consensus.messages import Block, BlockBody, GetBlock, Ping, Tx
-from vppd.crypto import SigningKey, Verify, sha256
+from vppd.consensus.messages import Block, BlockBody, Blocks, GetBlock, Ping, Reply, Tx
+from vppd.crypto import SigningKey, Verify, parse_key, sha256
 from vppd.errors import PeerFault, UserError
 from vppd.header import Header, decode_header
 from vppd.ledger.execution import Ledger
-from vppd.net.gate import PeerMessage, decode_message
+from vppd.net.gate import PeerMessage, decode_message, header_of
 from vppd.node.machine import Effects, Frame, Machine, Turn
 from vppd.node.trace import frame_of
 from vppd.simulate.plant import sim_genesis
 from vppd.store.verify import stored_blocks
-from vppd.types import Digest, Height, ReplicaIndex
+from vppd.types import Digest, Height, PeerNumber
 
 FORMAT = 1
 NOBODY = SigningKey(sha256(b"a replica that only follows"))
@@ -157,11 +157,13 @@ class _Follower:
         ledger = beginning.ledger
         self._machine = Machine(beginning.genesis, NOBODY, verify, ledger)
         members = self._machine.validators.members
-        self._names = {member.name: index for index, member in enumerate(members)}
+        self._names = {member.name: member.key for member in members}
         self._ms = 0
         self._bodies: dict[Digest, BlockBody] = {}
         self._roots: dict[Height, Digest] = {ledger.height: ledger.state_root}
         self._messages = 0
+        self._early: list[tuple[int, dict[str, Any], PeerMessage]] = []
+        """Of epochs that this replica has not heard the decision on yet."""
         self._release(self._machine.start(self._now(), beginning.log, beginning.header, ()))
 
     def _now(self) -> Now:
@@ -172,14 +174,51 @@ class _Follower:
         self._messages += 1
         try:
             message = decode_message(*frame_of(row))
-            self._take(self._names.get(row.get("sender", "")), message)
         except (PeerFault, ValueError, KeyError, TypeError) as err:
-            if row.get("sender") in self._liars:
-                return
-            what = f"{row.get('message')} of {row.get('sender')} for height {row.get('height')}"
-            raise self._broken(f"line {line}, {what}: {err}") from err
+            self._fail(line, row, err)
+            return
+        if not self._knows(message):
+            self._early.append((line, row, message))
+            return
+        self._hear(line, row, message)
+        early, self._early = self._early, []
+        for line_, row_, said in early:
+            if self._knows(said):
+                self._hear(line_, row_, said)
+            else:
+                self._early.append((line_, row_, said))
 
-    def _take(self, sender: ReplicaIndex | None, message: PeerMessage) -> None:
+    def _hear(self, line: int, row: dict[str, Any], message: PeerMessage) -> None:
+        try:
+            self._take(self._sender(row), message)
+        except (PeerFault, ValueError, KeyError, TypeError) as err:
+            self._fail(line, row, err)
+
+    def _fail(self, line: int, row: dict[str, Any], err: Exception) -> None:
+        if row.get("sender") in self._liars:
+            return
+        what = f"{row.get('message')} of {row.get('sender')} for height {row.get('height')}"
+        raise self._broken(f"line {line}, {what}: {err}") from err
+
+    def _knows(self, message: PeerMessage) -> bool:
+        """Whether the epoch it names is not still to come."""
+        if isinstance(message, Blocks) and not message.blocks:
+            return True
+        header = header_of(message, self._machine.terms.leader)
+        epoch = message.epoch if isinstance(message, Reply) else header.epoch if header else 0
+        return epoch <= self._machine.terms.latest.epoch
+
+    def _sender(self, row: dict[str, Any]) -> PeerNumber | None:
+        """Who said it: recordings of the release before have the name alone.
+
+        Raises:
+            ValueError: not a key.
+        """
+        text = row.get("sender_key")
+        key = self._names.get(row.get("sender", "")) if text is None else parse_key(text)
+        return None if key is None else self._machine.roster.number(key)
+
+    def _take(self, sender: PeerNumber | None, message: PeerMessage) -> None:
         machine = self._machine
         machine.gate.check(message)  # also what the replica does not need
         if isinstance(message, Block):
@@ -212,6 +251,9 @@ class _Follower:
         """Compare with where the recording ended."""
         executed, root = self._recorded.head["executed"], self._recorded.head["state_root"]
         reached = self._machine.ledger.height
+        for line, row, message in self._early:
+            if reached >= executed:
+                self._hear(line, row, message)
         if reached < executed:
             raise self._broken(f"it leads to height {reached}, it was recorded at {executed}")
         if self._roots[executed].hex() != root:

@@ -13,11 +13,11 @@ from vppd.codec import Malformed
 from vppd.config.genesis import Genesis
 from vppd.consensus.certificate import check_certificate
 from vppd.consensus.messages import Certificate, EraLink
-from vppd.consensus.terms import Term, founding_term, term_of
+from vppd.consensus.terms import Term, founding_term, term_of, validators_with
 from vppd.crypto import Verify
 from vppd.era import Era
 from vppd.header import Header, decode_header
-from vppd.types import Epoch, Height
+from vppd.types import Digest, Epoch, Height
 
 
 class Epochs:
@@ -55,17 +55,20 @@ class Epochs:
         Raises:
             Malformed: it is not the next one, or nobody could vote in it.
         """
+        self._require_next(era)
+        try:
+            term = term_of(era, self._genesis)
+        except (ValueError, TypeError) as err:  # also rules that there are not
+            raise Malformed(f"epoch {era.epoch}: {err}") from err
+        self._terms.append(term)
+        self._firsts.append(era.first)
+
+    def _require_next(self, era: Era) -> None:
         if era.epoch != len(self._terms) or era.first <= self._firsts[-1]:
             raise Malformed(
                 f"epoch {era.epoch} from height {era.first} after epoch {self.latest} from height "
                 f"{self._firsts[-1]}"
             )
-        try:
-            term = term_of(era, self._genesis)
-        except ValueError as err:
-            raise Malformed(f"epoch {era.epoch}: {err}") from err
-        self._terms.append(term)
-        self._firsts.append(era.first)
 
     def check_decided(self, raw: bytes, certificate: Certificate, verify: Verify) -> Header:
         """The header that a certificate decides, by the rules of its height.
@@ -94,17 +97,31 @@ class Epochs:
 
         Raises:
             Malformed: that one does not vouch for it.
+            ConfigError: E107, E125, it does, and the engine is not installed here, or unusable.
         """
         header = self.check_decided(link.header, link.certificate, verify)
         if header.height != link.era.first - 1:
             raise Malformed(
                 f"epoch {link.era.epoch} begins at {link.era.first}, not after {header.height}"
             )
-        known = (self._terms[:], self._firsts[:])
-        self.add(link.era)
-        if self._terms[-1].validators.digest != header.next_validators:
-            self._terms, self._firsts = known
+        self._require_next(link.era)
+        if header.next_validators not in _digests(link.era):
             raise Malformed(
                 f"header {header.height} names other validators than those of epoch "
                 f"{link.era.epoch}"
             )
+        self.add(link.era)
+
+
+def _digests(era: Era) -> set[Digest]:
+    """Hashes of the validators, with and without slack for the fast path.
+
+    The engine says which of them it is, and one that nobody vouches for need not be known here.
+
+    Raises:
+        Malformed: nobody could vote in it.
+    """
+    try:
+        return {validators_with(era, p).digest for p in (era.p, 0)}
+    except ValueError as err:
+        raise Malformed(f"epoch {era.epoch}: {err}") from err
