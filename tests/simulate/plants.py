@@ -27,4 +27,4 @@ class Plant(NamedTuple):
         return f"vppd simulate --engine {self.engine}{path} -n {n} --seeds {seed} {options}"
 
 
-PLANTS = (Plant("pbft"), Plant("bncm", "collect"), Plant("bncm", "broadcast"))
+PLANTS = (Plant("pbft"), Plant("bncm", "collect"), Plant("bncm", "broadcast"), Plant("dpos"))
