@@ -50,7 +50,7 @@ from vppd.simulate.cluster import Cluster
 from vppd.simulate.faults import parse_sets
 from vppd.simulate.forge import shortened
 from vppd.simulate.outcome import Outcome
-from vppd.types import Height, ReplicaIndex, View
+from vppd.types import Digest, Height, ReplicaIndex, View
 
 SEEDS = range(1, 21)
 """Within so many seeds chance must strike."""
@@ -344,6 +344,49 @@ class DecidesOnFewer(Broken):
     miscounted: ClassVar[tuple[str, ...]] = ("fast",)
 
 
+# ---------------------------------------------------------------- epochs
+
+
+class _AnyName(SafetyRecord):
+    __slots__ = ()
+
+    def speaks(self, nonce: Digest) -> bool:
+        del nonce
+        return True
+
+
+class IgnoresNonce(Broken):
+    """It votes wherever its key is listed, whatever memory the epoch means."""
+
+    record: ClassVar[type[SafetyRecord]] = _AnyName
+
+
+class VotesAfterRemoval(Broken):
+    """An epoch without it leaves it the index it had."""
+
+    def _sit_down(self, seat: Seat) -> None:
+        before = getattr(self, "_core", None)
+        if seat.own is None and before is not None and before.own is not None:
+            seat = seat._replace(own=min(before.own, len(seat.validators.members) - 1))
+        super()._sit_down(seat)
+
+
+class _Unending(Core):
+    def _begin(self) -> None:
+        record = self.record
+        kept = record.epoch, record.view, record.mode
+        super()._begin()
+        if kept[0] < record.epoch:
+            _, record.view, record.mode = kept
+
+
+class NoReset(Broken):
+    """It enters an epoch in the view in which it left the one before."""
+
+    core: ClassVar[type[Core]] = _Unending
+    record: ClassVar[type[SafetyRecord]] = _OpenRecord
+
+
 # ---------------------------------------------------------------- catching them
 
 
@@ -355,6 +398,9 @@ class Case(NamedTuple):
     n: int = 4
     schedule: type[schedules.Schedule] | None = None
     """The directed adversary; ``None``: chance."""
+    faults: str = FAULTS
+    joiners: int = 0
+    """Nodes that may be admitted, where members change."""
 
     def __str__(self) -> str:
         return f"{self.make_engine.__name__}-{self.plant}-{self.n}"
@@ -363,6 +409,8 @@ class Case(NamedTuple):
 PBFT, COLLECT, BROADCAST = Plant("pbft"), Plant("bncm", "collect"), Plant("bncm", "broadcast")
 EVERYWHERE = (PBFT, COLLECT, BROADCAST)
 FAST = (COLLECT, BROADCAST)
+ELECTED = (Plant("dpos"),)
+COME_AND_GO = "membership,network,crash,partition,storage"
 
 
 def _cases(
@@ -370,8 +418,10 @@ def _cases(
     plants: Sequence[Plant],
     n: int = 4,
     schedule: type[schedules.Schedule] | None = None,
+    faults: str = FAULTS,
+    joiners: int = 0,
 ) -> tuple[Case, ...]:
-    return tuple(Case(make_engine, plant, n, schedule) for plant in plants)
+    return tuple(Case(make_engine, p, n, schedule, faults, joiners) for p in plants)
 
 
 CASES = (
@@ -395,6 +445,16 @@ CASES = (
     *_cases(SmallViewChange, EVERYWHERE),
     *_cases(DecidesOnFewer, FAST),
     *_cases(DecidesOnFewer, FAST, n=7),
+    *_cases(VotesTwice, ELECTED),
+    *_cases(SkipsPersist, ELECTED),
+    *_cases(OmitsLeaderVote, ELECTED),
+    *_cases(ClaimsNothing, ELECTED),
+    *_cases(SmallQuorum, ELECTED, n=5),
+    *_cases(SmallViewChange, ELECTED),
+    *_cases(IgnoresNonce, (PBFT, BROADCAST), faults=COME_AND_GO, joiners=3),
+    *_cases(VotesAfterRemoval, (PBFT, BROADCAST), faults=COME_AND_GO, joiners=3),
+    *_cases(NoReset, (PBFT, BROADCAST), faults=COME_AND_GO, joiners=3),
+    *_cases(NoReset, ELECTED),
 )
 
 
@@ -402,8 +462,9 @@ def run(case: Case, make_engine: type[Replica], seed: int) -> Outcome:
     """One seed, or the schedule, with that engine on every node."""
     if case.schedule is not None:
         return schedules.run(case.schedule(), make_engine, seed, case.plant)
-    setup = case.plant.setup(n=case.n, faults=parse_sets(FAULTS))
-    return Cluster(setup, seed, dict.fromkeys(range(case.n), make_engine)).run()
+    faults, joiners = parse_sets(case.faults), case.joiners
+    setup = case.plant.setup(n=case.n, faults=faults, joiners=joiners)
+    return Cluster(setup, seed, dict.fromkeys(range(case.n + joiners), make_engine)).run()
 
 
 def catch(case: Case) -> Outcome:

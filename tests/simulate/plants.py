@@ -15,7 +15,7 @@ class Plant(NamedTuple):
     path: PathSetting = "auto"
 
     def __str__(self) -> str:
-        return self.engine if self.engine == "pbft" else f"{self.engine}-{self.path}"
+        return f"{self.engine}-{self.path}" if self.engine == "bncm" else self.engine
 
     def setup(self, **options: Any) -> Setup:
         """What to run."""
@@ -23,8 +23,8 @@ class Plant(NamedTuple):
 
     def replay(self, n: int, seed: int, options: str) -> str:
         """The command that runs one seed again."""
-        path = "" if self.engine == "pbft" else f" --path {self.path}"
+        path = f" --path {self.path}" if self.engine == "bncm" else ""
         return f"vppd simulate --engine {self.engine}{path} -n {n} --seeds {seed} {options}"
 
 
-PLANTS = (Plant("pbft"), Plant("bncm", "collect"), Plant("bncm", "broadcast"))
+PLANTS = (Plant("pbft"), Plant("bncm", "collect"), Plant("bncm", "broadcast"), Plant("dpos"))

@@ -101,6 +101,10 @@ class Checkers:
                 f"replica {signer} signs {round_} at {position} after it left for view "
                 f"{self._left[signer]}"
             )
+        elif view[1] > 0 and first_height[:2] < view:
+            raise Violation(
+                f"replica {signer} signs {round_} at {position}, in a view it was never shown"
+            )
         elif view == first_height[:2] and position[2] < first_height[2]:
             raise Violation(
                 f"replica {signer} signs {round_} at {position}, below the first height "

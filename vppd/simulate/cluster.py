@@ -203,7 +203,7 @@ class Cluster:
             if node.machine is not None:
                 status = node.machine.engine.status()
                 outcome.views = max(outcome.views, status.view)
-                outcome.observers += bool(status.observer)
+                outcome.observers += status.lost
         outcome.heights = min(node.disk.decided for node in self._expected())
         outcome.decided = max(node.disk.decided for node in self.nodes)
         outcome.trace = self._trace.hexdigest()
