@@ -21,6 +21,7 @@ SELECT, SAFETY, SIZES = "consensus/selection.py", "consensus/safety.py", "consen
 TALLY, CERTIFICATE, SCREEN = "consensus/tally.py", "consensus/certificate.py", "consensus/screen.py"
 MISSING, TERMS = "consensus/missing.py", "consensus/terms.py"
 AT_THE_GATE = "net/gate.py"
+PROVING = "consensus/proving.py"
 
 MUTANTS = (
     # ------------------------------------------------------------ what a replica may
@@ -653,7 +654,7 @@ MUTANTS = (
     ),
     Mutant(
         "claim-of-the-future",
-        AT_THE_GATE,
+        PROVING,
         "if claim is not None and claim.view >= standing.view:",
         "if claim is not None and claim.view < 0:",
         GATE,
@@ -688,7 +689,7 @@ MUTANTS = (
     ),
     Mutant(
         "evidence-of-nothing",
-        AT_THE_GATE,
+        PROVING,
         "if proof.first == proof.second or",
         "if",
         GATE,
