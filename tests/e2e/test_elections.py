@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from vppd.config.genesis import ConsensusRules, DposRules
 from vppd.consensus.messages import Standing
 from vppd.consensus.signing import standing_bytes
 from vppd.ledger.proofs import Skip
-from vppd.ledger.transaction import make_statement
+from vppd.ledger.transaction import Transfer, make_statement
+from vppd.net.gate import decode_message
+from vppd.node.trace import frame_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.net]
 
@@ -86,6 +89,29 @@ def test_a_producer_that_falls_silent_is_skipped_punished_and_elected_again(plan
     tail = asked.vppd("block", "tail", "-n", 2 * EPOCH_BLOCKS, "-o", "json")
     assert tail.code == 0, tail.err
     assert silent.name in {row["miner"] for row in tail.data}, "named by the epoch of its block"
+
+    paid = plant.nodes[1].vppd(
+        "tx", "send", "-", "--wait", "-o", "json",
+        stdin=plant.sign(plant.nodes[1], Transfer(asked.key.public_key, 1)),
+    )  # fmt: skip
+    assert paid.code == 0, paid.err
+    for node in (asked, silent):
+        proved = node.vppd("tx", "show", paid.data["hash"], "--wait", "--proof", "-o", "json")
+        assert proved.code == 0, proved.err
+        assert "proved_by" in proved.data["proof"]
+
+    file, store = plant.testnet.out / "run.trace", asked.home / "chain.db"
+    assert asked.vppd("block", "trace", "--out", file).code == 0
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    epochs = {
+        decode_message(*frame_of(row)).epoch  # type: ignore[union-attr]
+        for row in rows[1:]
+        if row["message"] == "prepare"
+    }
+    assert len(epochs) > 2, "the recording spans several elections"
+    replayed = asked.vppd("block", "trace", "--replay", file, "--store", store, "-o", "json")
+    assert replayed.code == 0, replayed.err
+    assert replayed.data["state_root"] == rows[0]["state_root"]
 
 
 def elected_since(asked: Node, silent: Node, until: int) -> int | None:

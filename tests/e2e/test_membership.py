@@ -183,7 +183,11 @@ def late_key(node: Node) -> str:
 
 def test_rules_change_while_it_runs(plant: Growing) -> None:
     op, one, *_ = plant.nodes
-    said = agree(("set", "view_timeout_ms=3000", "clock_tolerance_ms=900", "f=unset"), op, one)
+    said = agree(
+        ("set", "view_timeout_ms=3000", "clock_tolerance_ms=900", "max_tx_ops=3", "f=unset"),
+        op,
+        one,
+    )
     plant.pay()
     eventually(
         lambda: op.view("validators")["era"]["first"] == said["first_height"], "the era begins"
@@ -191,8 +195,16 @@ def test_rules_change_while_it_runs(plant: Growing) -> None:
     assert op.view("validators")["era"]["rules"] == {
         "view_timeout_ms": 3000,
         "clock_tolerance_ms": 900,
+        "max_tx_ops": 3,
     }
     assert op.view("status")["clock_tolerance_ms"] == 900
+    slot = op.view("market")["open_slot"] - 12
+    readings = "".join(f"{slot + i},{i},0\n" for i in range(7))
+    pushed = one.vppd(
+        "meter", "push", "-", "-o", "json", stdin=b"slot,import_wh,export_wh\n" + readings.encode()
+    )
+    assert pushed.code == 0, pushed.err
+    assert len(pushed.data["transactions"]) == 3, "three readings fit a transaction now"
     plant.pay()
     plant.wait_equal()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.plant import Node, Plant, plant_of, vppd
+from vppd.ledger.changes import Configure, SetNumber
 from vppd.ledger.transaction import Transfer
 
 pytestmark = [pytest.mark.slow, pytest.mark.net]
@@ -61,6 +62,11 @@ def test_it_decides_and_is_upgraded_in_steps(plant: Plant) -> None:
         assert said == {name: 3 if new else 2 for name, new in both_new.items()}
     for payer in plant.nodes:
         pay(plant, payer)
+    for node in plant.nodes[1], plant.nodes[3]:  # of this release: whoever wrote it, it stays out
+        raw = plant.sign(node, Configure(0, (SetNumber("view_timeout_ms", 3_000),)))
+        sent = node.vppd("tx", "send", "-", stdin=raw)
+        assert sent.code == 1, sent.out
+        assert "release before" in sent.err
     plant.wait_equal()
     for i in PINNED:
         node = plant.nodes[i]

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from tests.hostile.scene import Actor, play
+from tests.ledger.council import NODES, Crimes
+from tests.ledger.test_producers import Republic, dpos
 from tests.node.plant import GENESIS
 from vppd.consensus.messages import Reply, Tx, Type
+from vppd.consensus.terms import Terms
 from vppd.crypto import verify
+from vppd.ledger.proofs import Accuse
+from vppd.ledger.transaction import Transfer, make_statement
 from vppd.net.gate import Gate, decode_message
 from vppd.net.sync import SYNC_TYPES
 from vppd.types import PublicKey
@@ -47,3 +52,22 @@ def test_transactions_that_wait_here_are_free() -> None:
     assert gate.cost(message) == 1
     actor.machine.submit(message.raw, 0, own=False)
     assert gate.cost(message) == 0
+
+
+def test_a_statement_is_charged_for_all_the_signatures_in_it() -> None:
+    """What admission verifies of the longest proofs is at most what their sender pays."""
+    council = Republic(dpos(10, 10))
+    council.idle(3)
+    crimes = Crimes(council)
+    skip = crimes.skip(1, 3, NODES[:7])
+    gate = Gate(council.genesis.digest, Terms(council.genesis), verify, lambda _: False)
+    for op, signatures in (
+        (skip, 7),
+        (Accuse(crimes.twice(NODES[1])), 2),
+        (Accuse(crimes.hidden(NODES[1])), 2),
+        (council.ready(NODES[0]), 1),
+    ):
+        cost = gate.cost(Tx(make_statement(100, op)))
+        assert signatures <= cost <= 2 * signatures + 1, op
+    pay = council.tx(NODES[0], *(Transfer(NODES[1].public_key, 1) for _ in range(60)))
+    assert gate.cost(Tx(pay)) == 1, "of an ordinary one there is one"

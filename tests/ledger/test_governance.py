@@ -345,6 +345,7 @@ def bad_changes() -> dict[str, tuple[Change, ErrorCode]]:
         "zero": (SetNumber("max_tx_ops", 0), ErrorCode.BAD_NUMBER),
         "too large": (SetNumber("alpha_ppm", 1_000_001), ErrorCode.BAD_NUMBER),
         "timeouts crossed": (SetNumber("view_timeout_ms", 10_001), ErrorCode.BAD_NUMBER),
+        "no frame carries it": (SetNumber("max_tx_bytes", 2**14 + 1), ErrorCode.BAD_NUMBER),
         "no frame holds it": (SetNumber("max_block_bytes", 2**20), ErrorCode.BAD_NUMBER),
         "smaller than one transaction": (SetNumber("max_block_bytes", 9), ErrorCode.BAD_NUMBER),
         "f too large": (SetNumber("f", 2), ErrorCode.BAD_QUORUM),

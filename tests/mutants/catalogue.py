@@ -28,6 +28,7 @@ CATCHUP, SCHEDULE = "consensus/catchup.py", "consensus/schedule.py"
 VALIDATORS, PROVING = "consensus/validators.py", "consensus/proving.py"
 MACHINE, EARLY, STATEMENTS = "node/machine.py", "node/early.py", "node/statements.py"
 AT_THE_GATE = "net/gate.py"
+PROVING = "consensus/proving.py"
 
 MUTANTS = (
     # ------------------------------------------------------------ what a replica may
@@ -660,7 +661,7 @@ MUTANTS = (
     ),
     Mutant(
         "claim-of-the-future",
-        AT_THE_GATE,
+        PROVING,
         "if claim is not None and claim.view >= standing.view:",
         "if claim is not None and claim.view < 0:",
         GATE,
@@ -695,7 +696,7 @@ MUTANTS = (
     ),
     Mutant(
         "evidence-of-nothing",
-        AT_THE_GATE,
+        PROVING,
         "if proof.first == proof.second or",
         "if",
         GATE,

@@ -120,7 +120,7 @@ def test_every_field_of_a_view_change_is_signed(checked: Checked, change: dict[s
 def test_a_view_change_of_another_epoch_or_replica_is_malformed(checked: Checked) -> None:
     checked.refuses(ViewChange(standing(2, epoch=2), None, None), Malformed, "epoch 2")
     stranger = replace(standing(2), signer=N)
-    checked.refuses(ViewChange(stranger, None, None), Malformed, "does not exist")
+    checked.refuses(ViewChange(stranger, None, None), Malformed, "no replica has index")
 
 
 # ---------------------------------------------------------------- new views
@@ -193,11 +193,11 @@ def _refuse(checked: Checked, proof: Proof, words: str) -> None:
 
 def test_nothing_less_convicts(checked: Checked) -> None:
     good = twice(Round.VOTE)
-    _refuse(checked, replace(good, second=ONE, second_sig=good.first_sig), "evidence of nothing")
-    _refuse(checked, replace(good, round=4), "evidence of nothing")
+    _refuse(checked, replace(good, second=ONE, second_sig=good.first_sig), "do not exclude")
+    _refuse(checked, replace(good, round=4), "do not exclude")
     for change in ({"signer": 1}, {"view": 2}, {"height": 8}, {"epoch": 1}, {"first_sig": ZERO}):
-        _refuse(checked, replace(good, **change), "not replica")
-    _refuse(checked, replace(good, round=Round.COMMIT), "not replica")
+        _refuse(checked, replace(good, **change), "did not sign")
+    _refuse(checked, replace(good, round=Round.COMMIT), "did not sign")
 
 
 def test_a_hidden_vote_convicts_and_an_honest_claim_does_not(checked: Checked) -> None:
@@ -206,8 +206,8 @@ def test_a_hidden_vote_convicts_and_an_honest_claim_does_not(checked: Checked) -
         checked.gate.check(Evidence(Concealment(standing(2, vote=claim), Claim(3, ONE), sig)))
     for claim in (Claim(3, ONE), Claim(4, TWO)):
         honest = Concealment(standing(2, vote=claim), Claim(3, ONE), sig)
-        _refuse(checked, honest, "evidence of nothing")
+        _refuse(checked, honest, "hides nothing")
     later = Concealment(standing(2), Claim(5, ONE), signed(TAG_VOTE, 1, ONE, 2, 5))
-    _refuse(checked, later, "evidence of nothing")
+    _refuse(checked, later, "hides nothing")
     foreign = Concealment(standing(2), Claim(3, ONE), signed(TAG_VOTE, 1, ONE, 1, 3))
-    _refuse(checked, foreign, "not replica 2")
+    _refuse(checked, foreign, "replica 2 did not sign")

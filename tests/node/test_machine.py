@@ -47,8 +47,9 @@ from vppd.consensus.messages import (
 from vppd.crypto import SigningKey, verify
 from vppd.errors import LocalFault
 from vppd.header import decode_header
+from vppd.ledger.changes import Configure, SetNumber
 from vppd.ledger.execution import Ledger
-from vppd.ledger.transaction import InvalidTransaction
+from vppd.ledger.transaction import InvalidTransaction, make_transaction
 from vppd.net.gate import BadSignature, PeerMessage, decode_message
 from vppd.node.machine import INBOX_BYTES, TOKEN_BYTES, Effects, Frame, Machine
 from vppd.node.mempool import BROADCAST_AFTER_MS, REMIND_AFTER_MS, Refused
@@ -421,9 +422,51 @@ def test_no_statement_is_made_while_a_node_of_the_release_before_is_there() -> N
     proof = Equivocation(Round.VOTE, 0, 0, 1, 2, *signed[0], *signed[1])
     host.take(1, Frame((0,), Type.EVIDENCE, encode(Evidence(proof))))
     host.turn()
-    host.machine.keeps_statements = True
+    host.machine.keep_readable(True)
     host.machine.housekeeping(host.ms)
     assert len(host.machine.mempool) == 0
-    host.machine.keeps_statements = False
+    host.machine.keep_readable(False)
     host.machine.housekeeping(host.ms)
     assert len(host.machine.mempool) == 1
+
+
+def test_what_the_release_before_cannot_read_is_not_proposed_and_yet_voted_for() -> None:
+    """By gossip it reaches a leader that knows of such a node; another leader does not."""
+    raw = make_transaction(
+        KEYS[1], GENESIS.digest, 0, 1_000, (Configure(0, (SetNumber("max_tx_ops", 7),)),)
+    )
+    careful = [Host(i) for i in range(N)]
+    for host in careful:
+        host.start()
+    follower = careful[1].machine
+    follower.submit(raw, 0, own=False)
+    careful[1].turn()
+    assert follower.engine.status().stuck_ms is not None
+    follower.keep_readable(True)
+    careful[1].turn()
+    assert follower.engine.status().stuck_ms is None
+    for host in (careful[0], *careful[2:]):
+        host.machine.submit(raw, 0, own=False)
+        host.machine.keep_readable(True)
+    settle(careful)
+    assert all(not host.committed and not len(host.machine.mempool) for host in careful)
+    assert careful[LEADER].machine.engine.status().stuck_ms is None, "nobody waits for it"
+    with pytest.raises(Refused, match="release before"):
+        careful[LEADER].machine.submit(raw, 0, own=False)
+    careful[LEADER].machine.submit(payment(2), 0, own=True)
+    settle(careful)
+    assert [block.decision.txs for block in careful[1].committed] == [(payment(2),)]
+    assert [tx.raw for tx in careful[1].dropped] == [raw]
+
+    hosts = [Host(i) for i in range(N)]
+    for host in hosts:
+        host.start()
+        host.machine.keep_readable(host.index != LEADER)
+    hosts[LEADER].machine.submit(raw, 0, own=True)
+    settle(hosts)
+    for host in hosts:
+        assert [block.decision.txs for block in host.committed] == [(raw,)]
+    for host in hosts:
+        host.machine.keep_readable(False)
+        with pytest.raises(Refused, match="replay"):
+            host.machine.submit(raw, 0, own=False)

@@ -6,18 +6,20 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from tests.node.plant import GENESIS, KEYS, payment, proposal_bytes
 from tests.store.real_chain import Maker, write
 from vppd.client.proofs import check_proof
 from vppd.codec import Malformed, encode
+from vppd.config.genesis import Genesis
 from vppd.consensus.boundary import BodyRecord, Decision
-from vppd.consensus.messages import BlockBody, Blocks
+from vppd.consensus.messages import CAP, BlockBody, Blocks, Type
 from vppd.consensus.terms import Terms
 from vppd.crypto import verify
 from vppd.header import decode_header
 from vppd.ledger.block import make_header
-from vppd.ledger.transaction import transaction_id
+from vppd.ledger.transaction import Transfer, make_transaction, transaction_id
 from vppd.net.requests import (
     Accepted,
     Ask,
@@ -61,10 +63,12 @@ def maker() -> Maker:
 class Served:
     """A service, and the chain behind it."""
 
-    def __init__(self, maker: Maker, store: ChainStore, folder: Path) -> None:
+    def __init__(
+        self, maker: Maker, store: ChainStore, folder: Path, genesis: Genesis = GENESIS
+    ) -> None:
         self.maker = maker
         self.store = store
-        self.machine = Machine(GENESIS, KEYS[1], verify, maker.ledger)
+        self.machine = Machine(genesis, KEYS[1], verify, maker.ledger)
         metrics = Metrics(Terms(GENESIS))
         disk = Disk(folder, 0)
         self.driver = Driver(self.machine, store, lambda _: None, lambda *_: None, metrics, disk)
@@ -115,6 +119,25 @@ async def test_what_can_never_be_executed_is_invalid(served: Served) -> None:
         (payment(2, 9, expiry=HEIGHT), "expired"),
     ):
         await served.fails(Submit(raw), FailureCode.INVALID, words)
+
+
+@pytest.mark.parametrize("alone", [False, True])
+async def test_what_no_frame_between_nodes_carries_is_refused_with_others(
+    served: Served, tmp_path: Path, alone: bool
+) -> None:
+    """Its genesis says that a block may hold it, and so it may where nobody has to be told."""
+    rules = replace(GENESIS.consensus, max_tx_bytes=100_000, max_tx_ops=4_096)
+    validators = GENESIS.validators[1:2] if alone else GENESIS.validators
+    genesis = replace(GENESIS, consensus=rules, validators=validators)
+    large = Served(served.maker, served.store, tmp_path, genesis)
+    nonce = large.machine.ledger.nonce(KEYS[1].public_key) or 0
+    ops = [Transfer(KEYS[2].public_key, 1)] * 500
+    raw = make_transaction(KEYS[1], GENESIS.digest, nonce, 1_000, ops)
+    assert len(raw) > CAP[Type.TX]
+    if alone:
+        assert await large.ask(Submit(raw)) == Accepted(transaction_id(raw))
+    else:
+        await large.fails(Submit(raw), FailureCode.INVALID, "from node to node go at most 16384")
 
 
 # ---------------------------------------------------------------- facts

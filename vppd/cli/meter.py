@@ -58,12 +58,13 @@ def push(
         meter = await _meter(client, signer)
         now_ms: int = (await client.view("status"))["unix_ms"]
         rows = readings.sort_out(meter, now_ms)
+        most = await _most_ops(client, genesis)
         sent = _Sent(client, genesis, signer, meter, source)
         with progress("readings", len(rows[Fate.CORRECTION]) + len(rows[Fate.NEW])) as advance:
-            for part in _parts(rows[Fate.CORRECTION], genesis.consensus.max_tx_ops):
+            for part in _parts(rows[Fate.CORRECTION], most):
                 advance(await sent.push(part))
             corrected = sent.rows
-            for part in _parts(rows[Fate.NEW], genesis.consensus.max_tx_ops):
+            for part in _parts(rows[Fate.NEW], most):
                 advance(await sent.push(part))
         return {
             "meter": key_text(signer.public_key),
@@ -125,6 +126,14 @@ def _read(file: Path) -> bytes:
             facts={"file": str(file), "why": err.strerror or str(err)},
             hint="the path of a CSV file, or - for standard input",
         ) from err
+
+
+async def _most_ops(client: Client, genesis: Genesis) -> int:
+    """Operations of a transaction by the rules in force, and by those already decided on."""
+    view = await client.view("validators")
+    founding = genesis.consensus.max_tx_ops
+    eras = (view["era"], view["scheduled"] or view["era"])
+    return min(int(era["rules"].get("max_tx_ops", founding)) for era in eras)
 
 
 async def _meter(client: Client, signer: SigningKey) -> dict[str, Any]:

@@ -25,6 +25,9 @@ MOST_VALIDATORS = 256
 """A certificate's bitmap has at most 32 bytes (consensus/messages.py)."""
 BLOCK_BYTES_LIMIT = 2**20 - 2**16
 """A block with its header and certificate must fit a frame of 1 MiB (protocol.md, §3)."""
+TX_BYTES_LIMIT = 2**14
+"""A transaction must fit a frame of 16 KiB; a genesis may say more, and stays what it is, but then
+what is larger gets into a block only where it was handed in."""
 ORDERED_RULES = (
     ("view_timeout_ms", "view_timeout_max_ms"),
     ("max_tx_bytes", "max_block_bytes"),

@@ -23,6 +23,11 @@ from vppd.consensus.validators import ValidatorSet
 from vppd.crypto import Verify
 from vppd.types import Digest, Epoch, Height, PublicKey, ReplicaIndex, Signature, View
 
+
+class NotSigned(Malformed):
+    """A signature in the proof is not that of the replica it names."""
+
+
 _TAG = {Round.VOTE: TAG_VOTE, Round.COMMIT: TAG_COMMIT, Round.PROPOSAL: TAG_PROPOSAL}
 
 
@@ -38,7 +43,8 @@ def check_proof(
         verify: the one verifier.
 
     Raises:
-        Malformed: it proves nothing about a replica of that epoch.
+        Malformed: it proves nothing about a replica of that epoch; :class:`NotSigned` if that is
+            so for want of a signature.
     """
     cast: tuple[tuple[bytes, View, Height, Digest, Signature], ...]
     match proof:
@@ -61,7 +67,7 @@ def check_proof(
     key = _member(validators, epoch, signer)
     for tag, view, height, digest, signature in cast:
         if not verify(key, sign_bytes(tag, chain_id, epoch, view, height, digest), signature):
-            raise Malformed(f"replica {signer} did not sign this")
+            raise NotSigned(f"replica {signer} did not sign this")
     return key
 
 
@@ -71,14 +77,14 @@ def check_standing(
     """Whether a replica of that epoch says where it stands.
 
     Raises:
-        Malformed: it does not, or contradicts itself.
+        Malformed: it contradicts itself, or (:class:`NotSigned`) the signature does not hold.
     """
     key = _member(validators, standing.epoch, standing.signer)
     for claim in (standing.vote, standing.prepared):
         if claim is not None and claim.view >= standing.view:
             raise Malformed(f"a claim of view {claim.view} in a change to {standing.view}")
     if not verify(key, standing_bytes(chain_id, standing), standing.sig):
-        raise Malformed(f"replica {standing.signer} did not sign this view change")
+        raise NotSigned(f"replica {standing.signer} did not sign this view change")
 
 
 def check_skip_shape(

@@ -19,6 +19,7 @@ from vppd.config.genesis import (
     MOST_VALIDATORS,
     ORDERED_RULES,
     STARTING_CREDIT,
+    TX_BYTES_LIMIT,
     ConsensusRules,
     DposRules,
 )
@@ -256,6 +257,8 @@ class Outcome:
             self._era = replace(self._era, **{change.name: change.value})
             return
         if change.name not in SETTABLE or change.value is None:
+            raise Failed(ErrorCode.BAD_NUMBER, index)
+        if change.name == "max_tx_bytes" and change.value > TX_BYTES_LIMIT:
             raise Failed(ErrorCode.BAD_NUMBER, index)
         founding = self._ctx.genesis.consensus
         in_dpos = change.name in DposRules.__struct_fields__

@@ -191,6 +191,11 @@ def statement_in(tx: Transaction) -> Statement | None:
     return op if isinstance(op, Ready | Accuse | Skip) else None
 
 
+def is_new(tx: Transaction) -> bool:
+    """Whether the release before cannot read it, nor a block that holds it."""
+    return any(not isinstance(op, Transfer | PlaceOrder | Reading) for op in tx.ops)
+
+
 def signature_holds(tx: Transaction, chain_id: Digest, verify: Verify) -> bool:
     """Whether the sender signed it; of a statement, as far as that can be told without state.
 

@@ -14,7 +14,7 @@ from typing import TypeAlias, assert_never
 from vppd.codec import Decoder, Malformed
 from vppd.consensus.boundary import MessageHeader
 from vppd.consensus.certificate import check_certificate
-from vppd.consensus.evidence import charge_of, hides
+from vppd.consensus.evidence import charge_of
 from vppd.consensus.messages import (
     Agree,
     Block,
@@ -25,10 +25,8 @@ from vppd.consensus.messages import (
     Claim,
     Collected,
     Commit,
-    Concealment,
     ConsensusMessage,
     DecidedBlock,
-    Equivocation,
     Evidence,
     GetBlock,
     GetBlocks,
@@ -38,13 +36,13 @@ from vppd.consensus.messages import (
     PrePrepared,
     Proof,
     Reply,
-    Round,
     Standing,
     Status,
     Tx,
     Type,
     ViewChange,
 )
+from vppd.consensus.proving import NotSigned, check_proof, check_standing
 from vppd.consensus.signing import (
     TAG_COMMIT,
     TAG_PROPOSAL,
@@ -52,14 +50,13 @@ from vppd.consensus.signing import (
     new_view_bytes,
     reply_bytes,
     sign_bytes,
-    standing_bytes,
 )
 from vppd.consensus.terms import Term, Terms
 from vppd.crypto import Verify
 from vppd.errors import PeerFault
 from vppd.header import Header, decode_header
 from vppd.ledger.block import check_body
-from vppd.ledger.transaction import Transaction, precheck, signature_holds
+from vppd.ledger.transaction import NO_SIGNATURE, Transaction, precheck, signature_holds
 from vppd.types import (
     ZERO_DIGEST,
     Digest,
@@ -94,11 +91,8 @@ _DECODE: dict[int, Callable[[bytes], PeerMessage]] = {
 }
 
 
-_ROUND_TAG = {
-    Round.VOTE: TAG_VOTE,
-    Round.COMMIT: TAG_COMMIT,
-    Round.PROPOSAL: TAG_PROPOSAL,
-}
+STANDING_BYTES = 107
+"""The least that a signed view change takes in a statement, which may hold many."""
 
 
 class BadSignature(PeerFault):
@@ -249,7 +243,11 @@ class Gate:
             case Block(txs=txs) | BlockBody(txs=txs):
                 return 2 + sum(not self._seen(raw) for raw in txs)
             case Tx(raw):
-                return not self._seen(raw)
+                if self._seen(raw):
+                    return 0
+                # Of statements admission checks all signatures; these end without one of their own.
+                statement = raw.endswith(NO_SIGNATURE)
+                return max(1, len(raw) // STANDING_BYTES) if statement else 1
             case Prepare() | Collected() | Commit():
                 return 1
             case PrePrepared(prepared=prepared):
@@ -352,12 +350,11 @@ class Gate:
 
     def _check_standing(self, standing: Standing) -> None:
         """Claims below the view asked for, signature."""
-        for claim in (standing.vote, standing.prepared):
-            if claim is not None and claim.view >= standing.view:
-                raise Malformed(f"a claim of view {claim.view} in a change to {standing.view}")
-        key = self._member(standing.epoch, standing.signer)
-        if not self._verify(key, standing_bytes(self._chain_id, standing), standing.sig):
-            raise BadSignature(f"replica {standing.signer} did not sign this view change")
+        validators = self._term(standing.epoch).validators
+        try:
+            check_standing(standing, validators, self._chain_id, self._verify)
+        except NotSigned as err:
+            raise BadSignature(str(err)) from err
 
     def _check_view_change(self, message: ViewChange) -> None:
         standing, decision = message.standing, message.decision
@@ -407,27 +404,12 @@ class Gate:
 
     def _check_proof(self, proof: Proof) -> None:
         """Evidence proves what it says."""
-        match proof:
-            case Equivocation(round_, epoch, view, height, signer):
-                if proof.first == proof.second or round_ not in _ROUND_TAG:
-                    raise Malformed("evidence of nothing")
-                tag = _ROUND_TAG[Round(round_)]
-                at = (epoch, view, height)
-                self._check_cast(tag, signer, at, proof.first, proof.first_sig)
-                self._check_cast(tag, signer, at, proof.second, proof.second_sig)
-            case Concealment(standing, vote, sig):
-                if not hides(standing, vote):
-                    raise Malformed("evidence of nothing")
-                self._check_standing(standing)
-                at = (standing.epoch, vote.view, standing.decided + 1)
-                self._check_cast(TAG_VOTE, standing.signer, at, vote.digest, sig)
-
-    def _check_cast(
-        self, tag: bytes, signer: ReplicaIndex, at: tuple[int, int, int], digest: Digest, sig: bytes
-    ) -> None:
-        signed = sign_bytes(tag, self._chain_id, *at, digest)
-        if not self._verify(self._member(at[0], signer), signed, sig):
-            raise BadSignature(f"evidence with a signature that is not replica {signer}'s")
+        _, _, epoch, _, _ = charge_of(proof)
+        validators = self._term(epoch).validators
+        try:
+            check_proof(proof, validators, self._chain_id, self._verify)
+        except NotSigned as err:
+            raise BadSignature(f"evidence: {err}") from err
 
     def _check_reply(self, reply: Reply) -> None:
         signed = reply_bytes(

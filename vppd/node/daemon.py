@@ -371,7 +371,7 @@ class Daemon:
 
     def on_connect(self, peer: ReplicaIndex) -> None:
         """A validator is here: say what it signed last, where we stand, what waits for a leader."""
-        self._machine.keeps_statements = self._network.oldest_wire() < NEWEST_WIRE
+        self._machine.keep_readable(self._network.oldest_wire() < NEWEST_WIRE)
         if self._driver.disk_low:  # no turns are taken then: what is queued would only grow
             for frame in self._machine.greeting(peer):
                 self._network.send(peer, encode_frame(frame.type, frame.payload))
@@ -381,7 +381,7 @@ class Daemon:
 
     def on_disconnect(self, peer: ReplicaIndex, why: str) -> None:  # noqa: ARG002 - it is logged
         """It will be reminded when it is back; what its clock shows is not known any more."""
-        self._machine.keeps_statements = self._network.oldest_wire() < NEWEST_WIRE
+        self._machine.keep_readable(self._network.oldest_wire() < NEWEST_WIRE)
         self._clocks.forget(peer)
 
     def on_client_frame(self, session: Link, type_: int, payload: bytes) -> None:

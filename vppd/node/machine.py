@@ -189,8 +189,6 @@ class Machine:
         self._view: tuple[Epoch, View] = (0, 0)
         """The view whose leader has been sent what waits here."""
         self._statements = Statements(ledger)
-        self.keeps_statements = False
-        """Make none for now: some node is of the release before, and could not read the block."""
         self._nonce: Digest = ZERO_DIGEST
         """What this node's memory is called, durably."""
         self._lost = False
@@ -339,6 +337,10 @@ class Machine:
             self._pool_changed = True
         return tx
 
+    def keep_readable(self, wanted: bool) -> None:
+        """See :meth:`~vppd.node.mempool.Mempool.keep_readable`."""
+        self._pool_changed |= self.mempool.keep_readable(wanted)
+
     def standing(self) -> Frame:
         """Where this node stands, for everybody; needs no turn."""
         status = self.engine.status()
@@ -353,7 +355,7 @@ class Machine:
         for tx in leader:
             self._forward(self._packers(), tx)
         term = self.term
-        if self.keeps_statements:
+        if self.mempool.readable_by_all:
             return
         mute = self._lost and self._nonce == ZERO_DIGEST  # elected, it could only be skipped
         ready = self._ready(self._nonce) if term.profile.moves and not mute else None

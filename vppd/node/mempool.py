@@ -28,7 +28,7 @@ from typing import Protocol
 from vppd.ledger.context import Failed
 from vppd.ledger.receipts import MEANING
 from vppd.ledger.statements import MOST_STATEMENTS, Effect
-from vppd.ledger.transaction import Transaction, statement_in
+from vppd.ledger.transaction import Transaction, is_new, statement_in
 from vppd.types import Digest, Height, PublicKey
 
 MAX_TXS = 5_000
@@ -121,6 +121,8 @@ class Mempool:
         self._own: OrderedDict[Digest, Entry] = OrderedDict()
         self._evicted: list[Transaction] = []
         """Since the last block, for the sake of others."""
+        self.readable_by_all = False
+        """Take nothing that the release before cannot read: some node is of it."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -164,6 +166,8 @@ class Mempool:
         """
         if tx.id in self._entries:
             return
+        if self.readable_by_all and is_new(tx):
+            raise Refused("some node is of the release before, and could not read a block with it")
         if statement_in(tx) is not None:
             self._effect_of(tx)  # what costs nothing first
             self._effect_of(tx, proved=False)
@@ -209,7 +213,7 @@ class Mempool:
                 known.remind_ms = min(known.remind_ms, now_ms)
                 self._own[tx.id] = known
             return False
-        if statement_in(tx) is not None:
+        if statement_in(tx) is not None and not self.readable_by_all:
             self._statements[tx.id] = self._effect_of(tx)
             self._remember(Entry(tx, own, now_ms + BROADCAST_AFTER_MS))
             self._ready[tx.id] = now_ms
@@ -226,6 +230,21 @@ class Mempool:
         self._hold(account, places(tx))
         self._extend(account, now_ms)
         return True
+
+    def keep_readable(self, wanted: bool) -> bool:
+        """Whether some node is of the release before: what it cannot read leaves, and is refused.
+
+        A block of another that holds such a transaction is voted for all the same.
+
+        Returns:
+            Whether anything left.
+        """
+        self.readable_by_all = wanted
+        leaving = [e for e in self._entries.values() if wanted and is_new(e.tx)]
+        for entry in leaving:
+            self._drop(entry)
+            self._evicted.append(entry.tx)
+        return bool(leaving)
 
     def _effect_of(self, tx: Transaction, *, proved: bool = True) -> Effect:
         """What a statement would change that no waiting one does.

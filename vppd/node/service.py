@@ -11,6 +11,7 @@ from typing import assert_never
 import msgspec
 
 from vppd.codec import encode
+from vppd.config.genesis import TX_BYTES_LIMIT
 from vppd.consensus.messages import CAP, BlockBody, Blocks, Type
 from vppd.errors import PeerFault
 from vppd.header import decode_header
@@ -118,6 +119,9 @@ class Service:
     def _submit(self, raw: bytes) -> Result:
         if self._driver.disk_low:
             return Failure(FailureCode.REFUSED, "this node's disk is almost full; it only reads")
+        if len(raw) > TX_BYTES_LIMIT and self._machine.validators.quorum.n > 1:
+            text = f"a transaction of {len(raw)} bytes: from node to node go at most"
+            return Failure(FailureCode.INVALID, f"{text} {TX_BYTES_LIMIT}")
         try:
             tx = self._machine.submit(raw, now().monotonic_ms, own=True)
         except Refused as err:
