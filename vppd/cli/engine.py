@@ -13,7 +13,9 @@ from vppd.errors import Exit, UserError
 
 ENGINE = str(ConsensusRules().engine)
 PATH = str(ConsensusRules().path)
-EngineOption = Annotated[str, typer.Option(help="How it agrees: bncm, pbft, dpos, or one installed.")]
+EngineOption = Annotated[
+    str, typer.Option(help="How it agrees: bncm, pbft, dpos, or one installed.")
+]
 PathOption = Annotated[str, typer.Option(help="Where votes go in bncm: auto, collect, broadcast.")]
 
 
