@@ -46,7 +46,7 @@ from vppd.simulate.forge import another_block, framed, resign
 from vppd.simulate.outcome import Outcome, Setup
 from vppd.simulate.plant import node_key
 from vppd.simulate.published import OPERATOR, WAIT_MS, Published, Trusting
-from vppd.types import Digest, Height, ReplicaIndex
+from vppd.types import Digest, Height, PublicKey, ReplicaIndex
 
 # ---------------------------------------------------------------- the paper's timing, our proofs
 
@@ -120,6 +120,12 @@ class ForksOnly(Checkers):
     ) -> None:  # fmt: skip
         """Anything goes."""
         del signer, promise, promised, first_height
+
+    def entitled(
+        self, node: ReplicaIndex, key: PublicKey, name: Digest | None, promise: Promise
+    ) -> None:
+        """Anything goes: it signs on whatever it has forgotten."""
+        del node, key, name, promise
 
     def spoke_of(self, node: ReplicaIndex, height: Height, durable: Height) -> None:
         """Anything goes."""
