@@ -61,7 +61,12 @@ class Plant:
         settle(self.hosts)
 
     def change(self, *changes: Change, by: Sequence[int] = (0, 1)) -> None:
-        """F + 1 members agree, in one block or two."""
+        """F + 1 members agree, in one block or two, and no further one follows by itself.
+
+        The leader makes the block that a decided change waits for when it is due, at the time of
+        the block before: clocks stand still here, so after another block that lies ahead.
+        """
+        self.pay()
         epoch = self.hosts[0].machine.ledger.eras[-1].epoch
         for node in by:
             self.submit(node, Configure(epoch, changes))
@@ -375,3 +380,13 @@ def test_each_height_takes_the_certificates_of_its_own_epoch_alone() -> None:
     stolen = certificate(PLANT, 1, era.first, (old[2], old[0], old[1]))
     with pytest.raises(PeerFault, match="does not hold"):
         gate.check(Agree(replace(stolen, signatures=stolen.signatures[:2], signers=b"\x03")))
+
+
+def test_a_decided_change_waits_for_nothing_but_one_more_block() -> None:
+    made = Plant()
+    for node in (0, 1):
+        made.submit(node, Configure(0, (Remove(NODES[2].public_key),)))
+    settle(made.hosts)
+    assert made.epochs == [1] * N, "and nobody has paid for a block in between"
+    first = made.hosts[0].machine.ledger.eras[-1].first
+    assert made.heights == [first - 1] * N
