@@ -10,7 +10,7 @@ from tests.net.plant import CHAIN, KEYS, OTHER_CHAIN
 from vppd.codec import Malformed, encode
 from vppd.crypto import SigningKey
 from vppd.errors import PeerFault
-from vppd.net.frames import (
+from vppd.net.frames import (, OLDEST_WIRE
     HELLO,
     OPENING_CAPS,
     PROOF,
@@ -80,10 +80,11 @@ def side(
     expected: bytes | None = None,
     instance: bytes = ONE,
     newest: int = VERSION,
+    oldest: int = OLDEST_WIRE,
     validators: dict[bytes, int] = VALIDATORS,
     dismissed: dict[bytes, str] | None = None,
 ) -> Side:
-    me = Self(kind, name, key, chain, instance, newest)
+    me = Self(kind, name, key, chain, instance, newest, oldest)
     return Side(Handshake(me, validators, nonce, channel, expected, dismissed))
 
 
@@ -144,6 +145,15 @@ def test_a_range_without_one_of_ours_is_refused_and_both_are_named() -> None:
         side(KEYS[0]).take(Frame(HELLO, encode(hello)))
     with pytest.raises(WrongVersion, match=r"theirs 4 to 6, ours 2$"):
         side(KEYS[0], newest=2).take(Frame(HELLO, encode(hello)))
+
+
+def test_a_node_that_is_done_with_the_old_version_refuses_who_knows_no_other() -> None:
+    old = side(KEYS[1], nonce=B, newest=2).start()
+    with pytest.raises(WrongVersion, match=r"theirs 2, ours 3$"):
+        side(KEYS[0], oldest=3).take(old)
+    both = side(KEYS[1], nonce=B), side(KEYS[0], nonce=A, oldest=3)
+    run(*both)
+    assert both[0].handshake.wire == 3
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,7 @@ class NetTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     crl: str | None = None
     socket: str = "vppd.sock"
     wire: Wire = 3
+    oldest_wire: Wire = 2
 
 
 class HttpTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -129,6 +130,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Unix socket for clients on this machine."""
     wire: Wire
     """Newest version of the protocol to speak with other nodes."""
+    oldest_wire: Wire
+    """Oldest one; who speaks nothing newer is refused."""
     http_listen: str | None
     """Loopback ``host:port`` of /metrics, /livez and /readyz; ``None``: the port after listen's;
     empty: no HTTP."""
@@ -223,6 +226,7 @@ def _decode(file: NodeFile, path: Path, *, bench: bool) -> NodeConfig:
         crl=None if file.net.crl is None else base / file.net.crl,
         socket=socket,
         wire=file.net.wire,
+        oldest_wire=min(file.net.oldest_wire, file.net.wire),
         http_listen=file.http.listen,
         store=base / file.store.path,
         synchronous=file.store.synchronous,

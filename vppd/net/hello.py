@@ -183,6 +183,8 @@ class Self(NamedTuple):
     """16 bytes, drawn once per process; only a node's matters."""
     newest: int = NEWEST_WIRE
     """The newest version it speaks; ``[net] wire`` in node.toml may pin it to an older one."""
+    oldest: int = OLDEST_WIRE
+    """The oldest it takes; ``[net] oldest_wire`` ends an upgrade for good."""
 
 
 def offer(nonce: bytes, newest: int) -> bytes:
@@ -322,8 +324,8 @@ class Handshake:
 
     def _checked_hello(self, payload: bytes) -> Hello:
         oldest, newest = _versions(payload)
-        if not (oldest <= self._me.newest and newest >= OLDEST_WIRE):
-            theirs, ours = _range(oldest, newest), _range(OLDEST_WIRE, self._me.newest)
+        if not (oldest <= self._me.newest and newest >= self._me.oldest):
+            theirs, ours = _range(oldest, newest), _range(self._me.oldest, self._me.newest)
             raise WrongVersion(f"wrong version: theirs {theirs}, ours {ours}")
         hello = _decode_hello(payload)
         self.wire = min(newest, self._me.newest)

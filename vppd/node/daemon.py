@@ -219,6 +219,7 @@ class Daemon:
                 home.genesis.digest,
                 self._instance,
                 node.wire,
+                node.oldest_wire,
             ),
             plan.entries,
             listen=home.listen,

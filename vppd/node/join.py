@@ -165,7 +165,15 @@ class Outreach:
         self._names = {entry.index: entry.name for entry in entries}
         self._others = len(entries) - (plan.own is not None)
         self.network = Network(
-            Self(kind, home.name, home.signer, home.genesis.digest, instance, node.wire),
+            Self(
+                kind,
+                home.name,
+                home.signer,
+                home.genesis.digest,
+                instance,
+                node.wire,
+                node.oldest_wire,
+            ),
             entries,
             listen=home.listen,
             tls=tls,
