@@ -62,18 +62,25 @@ def _paths(n: int, seeds: int) -> Iterator[Job]:
         first = last + 1
 
 
+ELECTED = {
+    (4, 0): 330, (4, 3): 120, (5, 0): 240, (5, 3): 80,
+    (7, 0): 120, (7, 3): 60, (10, 0): 40, (10, 3): 20,
+}  # fmt: skip
+"""Of engine dpos: (seats, how many more stand for election) and seeds, ten times over."""
+
+
 def _elected() -> Iterator[Job]:
-    """Engine dpos: all produce, or more stand for election than seats, every eight heights."""
-    for n, seeds in {4: 2_400, 5: 1_600, 7: 1_200, 10: 500}.items():
-        for more, share in ((0, 2), (3, 2), (1, 1)):
-            first = 10_000 * n + 3_000 * more
-            options = () if more == 0 else ("--delegates", str(n))
-            last = first + share * seeds // 5 * 2 - 1
-            numbers = _simulate(n + more, f"{first}..{last}", "--engine", "dpos", *options)
-            yield Job(f"dpos-{n}-of-{n + more}", numbers)
+    """All produce, or more stand for election than seats; an election every eight heights."""
+    for part in range(10):
+        for (seats, more), seeds in ELECTED.items():
+            first = 100_000 * seats + 10_000 * more + part * seeds
+            options = () if more == 0 else ("--delegates", str(seats))
+            drawn = f"{first}..{first + seeds - 1}"
+            numbers = _simulate(seats + more, drawn, "--engine", "dpos", *options)
+            yield Job(f"dpos-{part}-{seats}-of-{seats + more}", numbers)
     wide = ("--engine", "dpos", "--epoch-blocks", "32", "--delay", "20ms")
     faults = "network,crash,outage,partition,clock,storage,power"
-    yield Job("dpos-50", _simulate(50, "1..6", *wide, "--faults", faults))
+    yield Job("dpos-wide-50", _simulate(50, "1..6", *wide, "--faults", faults))
 
 
 def _members() -> Iterator[Job]:

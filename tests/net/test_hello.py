@@ -10,8 +10,9 @@ from tests.net.plant import CHAIN, KEYS, OTHER_CHAIN
 from vppd.codec import Malformed, encode
 from vppd.crypto import SigningKey
 from vppd.errors import PeerFault
-from vppd.net.frames import (, OLDEST_WIRE
+from vppd.net.frames import (
     HELLO,
+    OLDEST_WIRE,
     OPENING_CAPS,
     PROOF,
     REFUSE,
