@@ -156,10 +156,10 @@ def test_who_leads_below_may_open_without_those_who_are_ahead() -> None:
     first = header(lab.validators)
     votes = tuple(commit(i, first).sig for i in (0, 2, 3))
     ahead = Certificate(CertificateKind.COMMIT, 0, 0, 1, first.digest(), b"\x0d", votes)
-    step = lab.hear(ask(lab), changed(3, 1, ahead), changed(2, 1), changed(0, 1))
+    step = lab.hear(ask(lab), changed(0, 1, ahead), changed(2, 1), changed(3, 1))
     (opened,) = sent(step, NewView)
     assert (opened.view, opened.height) == (1, 1)
-    assert [s.signer for s in opened.standings] == [0, 1, 2]
+    assert [s.signer for s in opened.standings] == [1, 2, 3]
 
 
 def test_one_that_leads_another_height_has_the_view_refused_for_itself_alone() -> None:

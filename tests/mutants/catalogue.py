@@ -179,13 +179,6 @@ MUTANTS = (
         "        if known is not None:\n            return True",
     ),
     Mutant(
-        "wrong-epoch-proposal",
-        CORE,
-        "        if message.epoch != self.record.epoch or not (wanted",
-        "        if not (wanted",
-        GUARDS,
-    ),
-    Mutant(
         "no-window",
         CORE,
         "return near and decided < height <= decided + HEIGHTS_AHEAD",

@@ -230,7 +230,7 @@ class Core:
         height, view, digest = message.height, message.view, message.digest
         missing = self.missing()
         wanted = missing is not None and digest == missing[0]
-        if message.epoch != self.record.epoch or not (wanted or self.in_window(height, view)):
+        if not (wanted or self.in_window(height, view)):
             return
         path = Path.BROADCAST
         if isinstance(message, Block):
