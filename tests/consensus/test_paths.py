@@ -24,8 +24,10 @@ from vppd.consensus.profile import BNCM, PBFT
 from vppd.types import Mode
 
 
-def plant(path: PathSetting = "collect", n: int = 4, **options: int) -> Group:
-    return Group(n, BNCM, path=path, **options)
+def plant(
+    path: PathSetting = "collect", n: int = 4, *, f: int | None = None, p: int | None = None
+) -> Group:
+    return Group(n, BNCM, f, p, path)
 
 
 def silence(group: Group, *indices: int) -> None:
