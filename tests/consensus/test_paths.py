@@ -25,9 +25,9 @@ from vppd.types import Mode
 
 
 def plant(
-    path: PathSetting = "collect", n: int = 4, f: int | None = None, p: int | None = None
+    path: PathSetting = "collect", n: int = 4, *, f: int | None = None, p: int | None = None
 ) -> Group:
-    return Group(n, BNCM, f, p, path=path)
+    return Group(n, BNCM, f, p, path)
 
 
 def silence(group: Group, *indices: int) -> None:
