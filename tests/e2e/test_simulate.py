@@ -114,6 +114,7 @@ def test_a_violation_exits_1_and_prints_how_to_replay_it(
 ) -> None:
     """Plants that are given too little time to get anywhere."""
     monkeypatch.setattr(cluster, "MAX_EVENTS_PER_HEIGHT", 3)  # a run's patience
+    monkeypatch.setattr(cluster, "MAX_EVENTS_PER_LINK", 0)
     command = f"vppd simulate --engine bncm -n 4 --seeds 2..3 {WORDS} -o json"
     monkeypatch.setattr(sys, "argv", [*command.split(), "--jobs", "1"])
     with pytest.raises(SystemExit) as ended:
