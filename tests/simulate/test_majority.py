@@ -18,7 +18,7 @@ from vppd.simulate.outcome import Outcome, Setup
 from vppd.simulate.paper import forked
 from vppd.types import ReplicaIndex
 
-SEEDS = range(1, 5)
+SEEDS = range(1, 3)
 
 
 def plant(n: int = 4, heights: int = 12, faults: str = "none") -> Setup:
@@ -87,7 +87,7 @@ def test_a_silent_producer_is_skipped() -> None:
     assert outcome.heights >= 12
 
 
-@pytest.mark.parametrize("n", [4, 10])
+@pytest.mark.parametrize("n", [4, 6])
 def test_two_halves_each_finish_a_block(n: int) -> None:
     """{A, B} | {C, D}: A proposes X, two yes, final; C and D skip A, Y gets two yes, final."""
     for seed in SEEDS:
@@ -131,7 +131,7 @@ def test_partitions_fork_it_with_nobody_at_fault_and_the_shipped_rule_never() ->
     """Counted: that every other seed forks, where the partition is aimed; chance adds some."""
     setup = plant(faults="partition")
     forks = 0
-    for seed in range(1, 13):
+    for seed in range(1, 7):
         outcome = simulate_majority(setup, seed)
         assert outcome.lies == {}, "nobody lies"
         assert set(outcome.faults) <= {"cut_off", "scripted_cut"} | {
@@ -143,4 +143,4 @@ def test_partitions_fork_it_with_nobody_at_fault_and_the_shipped_rule_never() ->
         forks += outcome.forks
         shipped = simulate(setup, seed)
         assert shipped.violation is None, f"seed {seed}: {shipped.violation}"
-    assert forks >= 6, "every other seed at least"
+    assert forks >= 3, "every other seed at least"
