@@ -21,6 +21,7 @@ from tests.consensus.harness import (
     sent_to,
     signature,
 )
+from tests.consensus.test_break_view_change import replica_of
 from vppd.consensus.boundary import (
     Applied,
     DecisionRecord,
@@ -35,6 +36,7 @@ from vppd.consensus.certificate import check_certificate
 from vppd.consensus.messages import (
     Agree,
     Block,
+    Blocks,
     Certificate,
     Collected,
     Commit,
@@ -44,6 +46,7 @@ from vppd.consensus.messages import (
     Status,
     ViewChange,
 )
+from vppd.consensus.replica import RESEND_AFTER_MS
 from vppd.consensus.validators import ValidatorSet
 from vppd.crypto import sha256
 from vppd.header import Header
@@ -307,7 +310,7 @@ def test_a_view_change_of_another_epoch_counts_for_nothing() -> None:
         assert not step.faults
         assert lab.replica.status().view == 0
     assert named(lab) == ""
-    assert list(lab.replica.last_words(2)) == [prepare(2, made)]
+    assert list(lab.replica.last_words(2))[-1] == prepare(2, made), "no view change after it"
 
 
 def test_a_certificate_of_another_epoch_is_no_witness_against_us() -> None:
@@ -388,6 +391,45 @@ def test_a_memory_older_than_its_votes_is_told_as_it_enters_the_epoch() -> None:
     assert member.status().epoch == 1
     assert "record is older" in member.status().observer
     assert not [v for v in group.said(1, Prepare) if v.epoch == 1]
+
+
+@pytest.mark.parametrize("after", [SAME, TURNED], ids=["same", "turned"])
+def test_a_memory_of_the_epoch_before_is_told_what_it_has_signed_there(after: ValidatorSet) -> None:
+    """All others are in the next epoch; what decides the old one has not come, and a liar is near.
+
+    It could give its vote at the old height once more, to somebody who was away as long.
+    """
+    group = Group(eras=[after])
+    group.decide(1)
+    image = list(group.members[1].log)
+    group.decide(1)
+    group.tick()
+    assert [replica_of(group, i).status().epoch for i in range(4)] == [1] * 4
+    group.power_off(1)
+    group.members[1].sent.clear()
+    group.dropped = {Agree, Blocks, Commit}
+    group.power_on(1, image)
+    group.run()
+    assert replica_of(group, 1).status().epoch == 0
+    assert "record is older" in replica_of(group, 1).status().observer
+    group.fire(TimerKind.START)
+    assert not group.said(1, Prepare)
+
+
+def test_a_peer_whose_status_flickers_is_not_welcomed_each_time() -> None:
+    """Each welcome shows up to two votes and a view change with its certificates."""
+    lab, made = crossed()
+    lab.hear(propose(lab, made), prepare(2, made))
+    shown = 0
+    for _ in range(10):
+        lab.hear(Status(0, 1, 0, 0), sender=2)
+        step = lab.hear(Status(1, 2, 0, 0), sender=2)
+        shown += prepare(2, made) in [send.message for send in step.send]
+    assert shown == 1
+    lab.ms += RESEND_AFTER_MS
+    lab.hear(Status(0, 1, 0, 0), sender=2)
+    step = lab.hear(Status(1, 2, 0, 0), sender=2)
+    assert prepare(2, made) in [send.message for send in step.send]
 
 
 # ---------------------------------------------------------------- who belongs

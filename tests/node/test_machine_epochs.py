@@ -229,7 +229,7 @@ def test_an_old_message_that_was_checked_meanwhile_counts_for_nothing() -> None:
     machine.receive(2, stray)
     settle(made.hosts)
     assert machine.engine.status().observer == ""
-    assert list(machine.engine.last_words(2)) == []
+    assert stray not in machine.engine.last_words(2)
 
 
 def test_a_peer_that_has_no_blocks_may_say_so() -> None:

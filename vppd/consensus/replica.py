@@ -111,6 +111,8 @@ class Replica:
         """Where the last step left this replica."""
         self._reminded: dict[ReplicaIndex, int] = {}
         """When each peer was last reminded: a flickering status buys nobody more."""
+        self._welcomed: dict[ReplicaIndex, int] = {}
+        """When each was last shown its words as it entered this epoch, for the same reason."""
 
     def _sit_down(self, seat: Seat) -> None:
         """Make everything that belongs to one epoch."""
@@ -137,9 +139,11 @@ class Replica:
         self._core.follow(before)
         self._changer.triggers = triggers
         self._core.waiting.decisions, self._core.waiting.causes = waiting.decisions, waiting.causes
-        index = seat.validators.index
-        self._catchup.renumber({i: index.get(m.key) for i, m in enumerate(members)})
+        index = {i: seat.validators.index.get(m.key) for i, m in enumerate(members)}
+        self._catchup.renumber(index)
+        self._core.heard.follow(before.heard, index)
         self._reminded.clear()
+        self._welcomed.clear()
         self._met.clear()
         self._view = (self._core.record.view, self._core.record.mode)
         self._see_fresh()
@@ -439,8 +443,11 @@ class Replica:
             return
         self._met.add(sender)
         known = self._catchup.peers.get(sender)
-        if epoch > 0 and (known is None or known.status.epoch != epoch):
-            for word in self.last_words(sender):
+        now_ms = self._core.now.monotonic_ms
+        lately = now_ms - self._welcomed.get(sender, -RESEND_AFTER_MS) < RESEND_AFTER_MS
+        if epoch > 0 and not lately and (known is None or known.status.epoch != epoch):
+            for word in self._core.heard.of_this_epoch(sender):
+                self._welcomed[sender] = now_ms
                 self._out.send((sender,), word)
             self._out.send((sender,), self._own_status())
 
