@@ -117,7 +117,7 @@ class Forged:
     def __init__(self) -> None:
         self.sent = 0
         self.cuts: list[str] = []
-        """Why links that were up were cut, in the daemon's words."""
+        """Why links that were up were cut, in its words; empty if a reset overtook them."""
         self.refusals: list[str] = []
         """Attempts that were not let in, in the daemon's words."""
 
@@ -129,12 +129,16 @@ async def forge_votes(plant: Plant, target: Node, member: Node, per_s: int, done
             async with intruder(plant, target, member) as attacker:
                 listening = asyncio.create_task(attacker.listen())
                 try:
-                    await _flood(attacker, per_s, done, listening)
+                    with suppress(*CLOSED):
+                        await _flood(attacker, per_s, done, listening)
                 finally:
                     listening.cancel()
                     await asyncio.wait({listening})
                 # Whoever is barred learns of it when its own half of the hello is over.
-                (done.refusals if "barred" in attacker.why else done.cuts).append(attacker.why)
+                if attacker.status is not None:
+                    done.cuts.append(attacker.why)
+                elif attacker.why:
+                    done.refusals.append(attacker.why)
         except RefusedByPeer as err:
             done.refusals.append(str(err))
             await asyncio.sleep(0.05)
