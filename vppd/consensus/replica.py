@@ -32,6 +32,7 @@ from vppd.consensus.boundary import (
 from vppd.consensus.catchup import CatchUp
 from vppd.consensus.chain import Settings
 from vppd.consensus.core import Core
+from vppd.consensus.describe import describe
 from vppd.consensus.messages import (
     Agree,
     Block,
@@ -97,6 +98,8 @@ class Replica:
         validators: ValidatorSet,
         own: ReplicaIndex | None,
     ) -> None:
+        self._said: EngineStatus | None = None
+        """What :meth:`status` says; hosts ask several times a step."""
         self._out = Outbox()
         self._catchup = CatchUp()
         self._met: set[ReplicaIndex] = set()
@@ -161,7 +164,7 @@ class Replica:
 
     def start(self, now: Now, log: Sequence[Record]) -> Step:
         """Resume from the log, or begin at genesis with an empty one (§4, Start)."""
-        core = self._core
+        core, self._said = self._core, None
         core.now = now
         core.resume(log)
         core.decided_ms = now.monotonic_ms
@@ -174,7 +177,7 @@ class Replica:
 
     def step(self, now: Now, inputs: Sequence[Input]) -> Step:
         """Take a batch in order; total: what does not fit changes nothing."""
-        self._core.now = now
+        self._core.now, self._said = now, None
         for item in inputs:
             match item:
                 case Received():
@@ -227,44 +230,11 @@ class Replica:
         return self._core.heard.of(peer)
 
     def status(self) -> EngineStatus:
-        """A snapshot for people and metrics."""
-        core, quorum = self._core, self._quorum
-        return EngineStatus(
-            engine=self._profile.name,
-            epoch=core.record.epoch,
-            view=core.record.view,
-            mode=core.record.mode,
-            leader=core.leader(core.record.view, core.head.height + 1),
-            decided=core.head.height,
-            head=core.head.digest,
-            applied=core.applied is not None,
-            voting=core.voting,
-            observer=self._why_mute(),
-            nonce=core.record.nonce,
-            lost=core.record.observer is not None,
-            view_changes=self._changer.triggers.total(),
-            view_triggers=tuple(sorted(self._changer.triggers.items())),
-            stuck_ms=self._pace.stuck_ms(core.now.monotonic_ms),
-            ahead_ms=core.ahead_ms,
-            evidence=len(core.accusations),
-            byzantine_tolerance=quorum.f,
-            quorum_slack=quorum.n - quorum.vote,
-            view_slack=quorum.n - quorum.view_change,
-            fast_slack=quorum.p,
-            path=core.waiting.last_path.name.lower(),
-            decisions=tuple(sorted(core.waiting.decisions.items())),
-            fallbacks=tuple(sorted((str(c), k) for c, k in core.waiting.causes.items())),
-            success_ppm=core.policy.success_ppm,
-            costs_ms=core.policy.costs_ms,
-        )
-
-    def _why_mute(self) -> str:
-        record, core = self._core.record, self._core
-        if core.own is not None:
-            return ""
-        if record.observer is not None:
-            return record.observer
-        return f"it is no member in epoch {record.epoch}" if record.epoch else ""
+        """A snapshot for people and metrics, as the last step left it."""
+        if self._said is None:
+            stuck_ms = self._pace.stuck_ms(self._core.now.monotonic_ms)
+            self._said = describe(self._profile, self._core, self._changer.triggers, stuck_ms)
+        return self._said
 
     def _on_applied(self, applied: Applied) -> None:
         core = self._core
