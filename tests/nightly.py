@@ -63,8 +63,8 @@ def _paths(n: int, seeds: int) -> Iterator[Job]:
 
 
 ELECTED = {
-    (4, 0): 330, (4, 3): 120, (5, 0): 240, (5, 3): 80,
-    (7, 0): 120, (7, 3): 60, (10, 0): 40, (10, 3): 20,
+    (4, 0): 640, (4, 3): 60, (5, 0): 220, (5, 3): 20,
+    (7, 0): 40, (7, 3): 10, (10, 0): 10, (10, 3): 10,
 }  # fmt: skip
 """Of engine dpos: (seats, how many more stand for election) and seeds, ten times over."""
 
