@@ -161,8 +161,8 @@ class Network:
             self._dial(slot)
         log.info("listening", addr=self._listen, transport="tls" if self._tls else "plain")
 
-    async def stop(self) -> None:
-        """Close everything and wait until it is closed; may be called twice."""
+    async def stop(self, why: str = "the node is stopping") -> None:
+        """Close everything, saying why, and wait until it is closed; may be called twice."""
         self._stopping = True
         for listener in self._listeners:
             await listener.close()
@@ -173,7 +173,7 @@ class Network:
         for task in tuple(self._tasks):
             task.cancel()
         for link in tuple(self._links):
-            link.cut("the node is stopping")
+            link.cut(why)
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._all_gone.wait()
 

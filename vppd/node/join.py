@@ -95,7 +95,7 @@ async def join(home: Home, store: ChainStore, instance: bytes, stop: asyncio.Eve
         for task in (*beside, joining, stopping):
             task.cancel()
         await asyncio.gather(*beside, joining, stopping, return_exceptions=True)
-        await outreach.network.stop()
+        await outreach.network.stop("the node is stopping" if stop.is_set() else _LEAVING)
         notify("STATUS=")
 
 
@@ -322,4 +322,5 @@ class Outreach:
         }
 
 
+_LEAVING = "it knows how to begin, and comes back at once"
 _STANDING = encode_frame(Type.STATUS, encode(Status(0, 0, 0, Mode.NORMAL)))
