@@ -609,6 +609,13 @@ MUTANTS = (
         GATE,
     ),
     Mutant(
+        "a-height-of-another-epoch",
+        AT_THE_GATE,
+        "        if not self._terms.covers(term, header.height):",
+        "        if term is None:",
+        GATE,
+    ),
+    Mutant(
         "any-leader-proposes",
         AT_THE_GATE,
         "        self._check_signature(message, TAG_PROPOSAL, leader, message.proposal_sig)\n"

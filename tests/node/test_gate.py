@@ -213,6 +213,18 @@ def test_a_block_of_another_chain_is_refused(checked: Checked, maker: Maker) -> 
     checked.refuses(foreign, Malformed, "does not match its own header")
 
 
+def test_a_block_of_a_height_outside_its_epoch_is_refused(checked: Checked, maker: Maker) -> None:
+    """Whoever led there signs what it likes; which rules hold for it nobody may know any more."""
+    for epoch, height in ((0, 100), (1, 1), (1, 99)):
+        header = maker.blocks[0].header._replace(epoch=epoch, height=height)
+        digest = header.digest()
+        block = propose(header.encode(), maker.blocks[0].txs, digest, height)
+        wrong = replace(block, epoch=epoch)
+        for message in (wrong, body_of(wrong)):
+            checked.refuses(message, Malformed, f"height {height} is not in epoch {epoch}")
+    assert checked.count == 0
+
+
 def test_another_view_has_another_leader(checked: Checked, block: Block) -> None:
     checked.refuses(replace(block, view=1), BadSignature, "replica 1 did not sign")
     checked.refuses(replace(body_of(block), view=1), BadSignature, "replica 1 did not sign")

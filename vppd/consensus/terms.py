@@ -157,7 +157,11 @@ class Terms:
         return self._by_epoch.get(epoch)
 
     def at(self, height: Height) -> Term:
-        """The term in force at a height that is not before the oldest one known."""
+        """The term in force at a height.
+
+        Raises:
+            ValueError: that was before the oldest one known; callers ask about heights to come.
+        """
         return max((t for t in self._by_epoch.values() if t.first <= height), key=lambda t: t.epoch)
 
     def covers(self, term: Term, height: Height) -> bool:

@@ -315,7 +315,10 @@ class Gate:
             or header.chain_id != self._chain_id
         ):
             raise Malformed(f"block of height {message.height} does not match its own header")
-        leader = self._term(message.epoch).leader(message.view, header.height)
+        term = self._term(message.epoch)
+        if not self._terms.covers(term, header.height):
+            raise Malformed(f"height {header.height} is not in epoch {header.epoch}")
+        leader = term.leader(message.view, header.height)
         self._check_signature(message, TAG_PROPOSAL, leader, message.proposal_sig)
         self._check_txs(header, message.txs)
         return header
