@@ -17,13 +17,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Literal, NamedTuple, TypeAlias
 
-import msgspec
-
 from vppd.codec import encode
 from vppd.config.genesis import Genesis
 from vppd.consensus.boundary import (
     ALL,
-    ZERO_SIGNATURE,
     Applied,
     BodyRecord,
     Decision,
@@ -46,7 +43,6 @@ from vppd.consensus.messages import (
     Block,
     BlockBody,
     Blocks,
-    Collected,
     Commit,
     ConsensusMessage,
     NewView,
@@ -54,7 +50,6 @@ from vppd.consensus.messages import (
     PrePrepared,
     Proof,
     Reply,
-    Standing,
     Status,
     Tx,
     Type,
@@ -62,15 +57,6 @@ from vppd.consensus.messages import (
 )
 from vppd.consensus.profile import EngineProfile
 from vppd.consensus.replica import Replica
-from vppd.consensus.signing import (
-    TAG_COMMIT,
-    TAG_PROPOSAL,
-    TAG_VOTE,
-    new_view_bytes,
-    reply_bytes,
-    sign_bytes,
-    standing_bytes,
-)
 from vppd.consensus.terms import Term, Terms
 from vppd.consensus.validators import ValidatorSet
 from vppd.crypto import Signer, Verify
@@ -78,10 +64,11 @@ from vppd.errors import LocalFault
 from vppd.header import Header, decode_header
 from vppd.ledger.block import make_header
 from vppd.ledger.execution import Execution, Ledger
-from vppd.ledger.proofs import Ready, ready_bytes
+from vppd.ledger.proofs import Ready
 from vppd.ledger.transaction import Transaction
 from vppd.net.gate import Gate, PeerMessage, header_of
 from vppd.node.early import Early
+from vppd.node.hand import Hand
 from vppd.node.mempool import Mempool, Refused
 from vppd.node.roster import PeerNumber, Roster
 from vppd.node.statements import Statements
@@ -169,7 +156,7 @@ class Machine:
         self.genesis = genesis
         self.ledger = ledger
         self.mempool = Mempool(ledger.nonce, ledger.judge_statement)
-        self._signer = signer
+        self._hand = Hand(signer, genesis.digest)
         self.terms = Terms(genesis)
         self.terms.note(ledger.eras)
         founders = (entry.key for entry in genesis.validators)
@@ -203,7 +190,7 @@ class Machine:
     @property
     def key(self) -> PublicKey:
         """This node's."""
-        return self._signer.public_key
+        return self._hand.key
 
     @property
     def term(self) -> Term:
@@ -316,8 +303,7 @@ class Machine:
     def _ready(self, nonce: Digest) -> Ready:
         ledger = self.ledger
         at = (self.term.epoch, ledger.height, ledger.state_root, nonce)
-        signature = self._signer.sign(ready_bytes(self.genesis.digest, *at))
-        return Ready(self.key, *at, signature)
+        return Ready(self.key, *at, self._hand.ready(*at))
 
     def fire(self, timer: Timer) -> None:
         """A timer ran out."""
@@ -443,7 +429,7 @@ class Machine:
         self._statements.note(turn.records, step.faults, skips=self.term.profile.moves)
         frames, self._frames = self._frames, []
         for send in step.send:
-            signed = self._sign(send.message)
+            signed = self._hand.sign(send.message)
             to = send.to if send.to == ALL else self.roster.numbers(send.to)
             frames.append(Frame(to, TYPE_OF[type(signed)], encode(signed)))
             if send.to == ALL and isinstance(signed, Block | Prepare | Commit | ViewChange):
@@ -497,7 +483,7 @@ class Machine:
             height=height,
             parent=self._head_digest,
             time_ms=max(self._head_time_ms + 1, now.unix_ms),
-            proposer=self._signer.public_key,
+            proposer=self.key,
             txs=txs,
             state_root=self.ledger.state_root,
             receipts_root=self.ledger.receipts_root,
@@ -551,50 +537,5 @@ class Machine:
             if proposed is None:
                 return None
             at = proposed
-            signature = self._signer.sign(self._bytes(TAG_PROPOSAL, *at, record.digest))
+            signature = self._hand.proposal(*at, record.digest)
         return BlockBody(*at, record.digest, record.header, record.txs, signature)
-
-    # ------------------------------------------------------------ signatures
-
-    def _sign(self, message: ConsensusMessage) -> ConsensusMessage:
-        """Fill in this node's signatures; what needs none passes, or has another's."""
-        sign = self._signer.sign
-        match message:
-            case Prepare(sig=sig) | Commit(sig=sig) | NewView(sig=sig) if sig != ZERO_SIGNATURE:
-                return message
-            case ViewChange(Standing(sig=sig)) if sig != ZERO_SIGNATURE:
-                return message
-            case Block(epoch, view, height, digest, path, header, txs):
-                proposal = sign(self._bytes(TAG_PROPOSAL, epoch, view, height, digest))
-                vote = sign(self._bytes(TAG_VOTE, epoch, view, height, digest))
-                return Block(epoch, view, height, digest, path, header, txs, proposal, vote)
-            case Prepare(epoch, view, height, digest, signer):
-                sig = sign(self._bytes(TAG_VOTE, epoch, view, height, digest))
-                return Prepare(epoch, view, height, digest, signer, sig)
-            case Collected(epoch, view, height, digest, signer):
-                sig = sign(self._bytes(TAG_VOTE, epoch, view, height, digest))
-                return Collected(epoch, view, height, digest, signer, sig)
-            case PrePrepared(epoch, view, height, digest, _, prepared):
-                sig = sign(self._bytes(TAG_PROPOSAL, epoch, view, height, digest))
-                return PrePrepared(epoch, view, height, digest, sig, prepared)
-            case Commit(epoch, view, height, digest, signer):
-                sig = sign(self._bytes(TAG_COMMIT, epoch, view, height, digest))
-                return Commit(epoch, view, height, digest, signer, sig)
-            case Reply(epoch, height, digest, state_root, receipts_root, signer):
-                chain_id = self.genesis.digest
-                sig = sign(reply_bytes(chain_id, epoch, height, digest, state_root, receipts_root))
-                return Reply(epoch, height, digest, state_root, receipts_root, signer, sig)
-            case ViewChange(standing, decision, prepared):
-                return ViewChange(self._sign_standing(standing), decision, prepared)
-            case NewView():
-                sig = sign(new_view_bytes(self.genesis.digest, message))
-                return msgspec.structs.replace(message, sig=sig)
-            case _:
-                return message
-
-    def _sign_standing(self, standing: Standing) -> Standing:
-        sig = self._signer.sign(standing_bytes(self.genesis.digest, standing))
-        return msgspec.structs.replace(standing, sig=sig)
-
-    def _bytes(self, tag: bytes, epoch: int, view: int, height: int, digest: Digest) -> bytes:
-        return sign_bytes(tag, self.genesis.digest, epoch, view, height, digest)
