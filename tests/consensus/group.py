@@ -134,8 +134,7 @@ class Group:
             self.give(index, self._applied(index, height))
         for other in self.members:
             if other is not member and other.replica is not None:
-                at = self._era_of(other).index.get(key_of(index))
-                for said in () if at is None else other.replica.last_words(at):
+                for said in other.replica.last_words(key_of(index)):
                     self._post(other.index, index, said)
 
     def power_off(self, *indices: int) -> None:

@@ -9,6 +9,7 @@ import pytest
 from tests.consensus.group import Group, nonce_of
 from tests.consensus.harness import (
     CHAIN,
+    UNIX_MS,
     Lab,
     block,
     commit,
@@ -310,7 +311,8 @@ def test_a_view_change_of_another_epoch_counts_for_nothing() -> None:
         assert not step.faults
         assert lab.replica.status().view == 0
     assert named(lab) == ""
-    assert list(lab.replica.last_words(2))[-1] == prepare(2, made), "no view change after it"
+    words = lab.replica.last_words(TURNED.members[2].key)
+    assert words[-1] == prepare(2, made), "no view change after it"
 
 
 def test_a_certificate_of_another_epoch_is_no_witness_against_us() -> None:
@@ -414,6 +416,43 @@ def test_a_memory_of_the_epoch_before_is_told_what_it_has_signed_there(after: Va
     assert "record is older" in replica_of(group, 1).status().observer
     group.fire(TimerKind.START)
     assert not group.said(1, Prepare)
+
+
+@pytest.mark.parametrize(
+    "nodes", [(0, 1, 2, 3), (0, 2, 3), (0, 2, 3, 4)], ids=["stays", "removed", "replaced"]
+)
+def test_one_that_forgot_one_that_was_away_and_a_liar_decide_nothing_else(
+    nodes: tuple[int, ...],
+) -> None:
+    """The last height of an epoch, decided where node 1 voted, which is then put back."""
+    after = era_set(1, 3, *nodes)
+    group = Group(eras=[after], joiners=1)
+    group.decide(1)
+    image = list(group.members[1].log)
+    group.isolate(3)
+    group.decide(1)
+    group.tick()
+    assert 2 in group.members[2].decided
+    assert 2 not in group.members[3].decided
+    group.power_off(1, 0)  # 0 lies from here on
+    group.cut = {(2, 3), (3, 2)}
+    group.dropped = {Agree, Blocks}
+    group.power_on(1, image)
+    group.run()
+    group.fire(TimerKind.START, 1)
+    parent = group.members[1].decided[1]
+    made = header(
+        group.validators, 2, parent, txs=(b"other",), time_ms=UNIX_MS + 2,
+        next_validators=after.digest,
+    )  # fmt: skip
+    for i in (1, 3):
+        group.tell(i, block(made, (b"other",)), sender=0)
+    group.run()
+    for i in (1, 3):
+        group.tell(i, commit(0, made), sender=0)
+    group.run()
+    assert group.agree()
+    assert "record is older" in replica_of(group, 1).status().observer
 
 
 def test_a_peer_whose_status_flickers_is_not_welcomed_each_time() -> None:

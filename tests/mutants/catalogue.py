@@ -16,6 +16,7 @@ FOUND = "tests/consensus/test_mutants_found.py"
 ENDS = "tests/node/test_gate_paths.py"
 EPOCHS, DELEGATES = "tests/consensus/test_epochs.py", "tests/consensus/test_dpos.py"
 IN_TERMS, MACHINES = "tests/consensus/test_terms.py", "tests/node/test_machine_epochs.py"
+ROLLED_BACK = "tests/node/test_rolled_back.py"
 STATED, PROVED = "tests/node/test_statements.py", "tests/ledger/test_producers.py"
 
 CORE, FLIGHT, FALLBACK = "consensus/core.py", "consensus/flight.py", "consensus/fallback.py"
@@ -914,6 +915,27 @@ MUTANTS = (
         "        if end is None:\n",
         "        if end is None or end > 0:\n",
         MACHINES,
+    ),
+    Mutant(
+        "words-of-the-epoch-before-lost",
+        REPLICA,
+        "        self._core.heard.follow(before.heard, members)\n",
+        "",
+        "tests/consensus/test_epochs.py " + ROLLED_BACK,
+    ),
+    Mutant(
+        "words-not-shown-on-the-way",
+        REPLICA,
+        "        elif status.epoch == epoch - 1:",
+        "        elif status.epoch == epoch + 1:",
+        ROLLED_BACK,
+    ),
+    Mutant(
+        "words-lost-before-their-epoch-is-known",
+        MACHINE,
+        "            self._early.remember(sender, message)\n",
+        "",
+        ROLLED_BACK,
     ),
     Mutant("early-dropped", MACHINE, "[inputs[0], *early]", "[inputs[0]]", MACHINES),
     Mutant(

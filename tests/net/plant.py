@@ -162,6 +162,9 @@ class Recorder:
         self.links.append(link)
         self.events.put_nowait(Got(peer, type_, payload))
 
+    def on_guest(self, link: Link) -> None:
+        pass
+
     def on_connect(self, peer: int) -> None:
         self.events.put_nowait(Up(peer))
 

@@ -23,7 +23,7 @@ from vppd.consensus.messages import (
     Type,
     ViewChange,
 )
-from vppd.types import Digest, Epoch, Height, Mode, ReplicaIndex, TimeMs, View
+from vppd.types import Digest, Epoch, Height, Mode, PublicKey, ReplicaIndex, TimeMs, View
 
 if TYPE_CHECKING:
     from vppd.consensus.chain import Settings
@@ -378,8 +378,8 @@ class Engine(Protocol):
         """Where this node's durable proposal is this digest, if it is its latest one."""
         ...
 
-    def last_words(self, peer: ReplicaIndex) -> Sequence[ConsensusMessage]:
-        """The newest signatures of ``peer`` that this node holds, to show it when it is back."""
+    def last_words(self, key: PublicKey) -> Sequence[ConsensusMessage]:
+        """The newest signatures of a node that this one holds, to show it when it is back."""
         ...
 
 

@@ -8,7 +8,7 @@ signed, they cannot be invented to silence an honest node.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 from vppd.consensus.certificate import signers_of
 from vppd.consensus.messages import (
@@ -21,21 +21,21 @@ from vppd.consensus.messages import (
 )
 from vppd.consensus.safety import Position, position_of
 from vppd.consensus.tally import Cast
-from vppd.types import ReplicaIndex
+from vppd.consensus.validators import Validator
+from vppd.types import PublicKey, ReplicaIndex
 
 
 class LastWords:
     """Per replica: the latest first-round vote, commit and view change, in this epoch and the last.
 
     Who comes back from an older disk may stand in the epoch before, where its old votes still count
-    to whoever was away as long.
+    to whoever was away as long; also who is a replica no more.
     """
 
     __slots__ = ("_before", "_changes", "_votes")
 
     def __init__(self) -> None:
-        self._before: dict[ReplicaIndex, list[Prepare | Commit | ViewChange]] = {}
-        """Of the epoch before, by the index of this one."""
+        self._before: dict[PublicKey, list[Prepare | Commit | ViewChange]] = {}
         self._votes: dict[tuple[ReplicaIndex, Round], Prepare | Commit] = {}
         self._changes: dict[ReplicaIndex, ViewChange] = {}
 
@@ -63,18 +63,17 @@ class LastWords:
         for signer, signature in signed:
             self.note(round_, at, signer, Cast(certificate.digest, signature))
 
-    def follow(self, earlier: LastWords, index: Mapping[ReplicaIndex, ReplicaIndex | None]) -> None:
-        """Go on from the epoch before, whose indices these are, each with that of this one."""
-        for old, new in index.items():
-            if new is not None and (said := earlier.of_this_epoch(old)):
-                self._before[new] = said
+    def follow(self, earlier: LastWords, members: Sequence[Validator]) -> None:
+        """Go on from the epoch before, whose members these were."""
+        words = {m.key: earlier.of_this_epoch(i) for i, m in enumerate(members)}
+        self._before = {key: said for key, said in words.items() if said}
 
-    def of(self, signer: ReplicaIndex) -> list[Prepare | Commit | ViewChange]:
-        """What to show a replica about itself, the older epoch first."""
-        return [*self._before.get(signer, ()), *self.of_this_epoch(signer)]
+    def of_the_epoch_before(self, key: PublicKey) -> list[Prepare | Commit | ViewChange]:
+        """What to show a node about itself there."""
+        return self._before.get(key, [])
 
     def of_this_epoch(self, signer: ReplicaIndex) -> list[Prepare | Commit | ViewChange]:
-        """What to show one that has just entered it."""
+        """What to show a replica about itself."""
         votes = (self._votes.get((signer, r)) for r in (Round.VOTE, Round.COMMIT))
         said: list[Prepare | Commit | ViewChange] = [vote for vote in votes if vote is not None]
         change = self._changes.get(signer)

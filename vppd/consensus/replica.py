@@ -62,7 +62,7 @@ from vppd.consensus.screen import wants
 from vppd.consensus.tally import Cast
 from vppd.consensus.validators import ValidatorSet
 from vppd.consensus.viewchange import ViewChanger
-from vppd.types import Digest, Epoch, Height, Mode, ReplicaIndex, View
+from vppd.types import Digest, Epoch, Height, Mode, PublicKey, ReplicaIndex, View
 
 TICK_MS = 1_000
 TICK_SPREAD_MS = 200
@@ -114,8 +114,8 @@ class Replica:
         """Where the last step left this replica."""
         self._reminded: dict[ReplicaIndex, int] = {}
         """When each peer was last reminded: a flickering status buys nobody more."""
-        self._welcomed: dict[ReplicaIndex, int] = {}
-        """When each was last shown its words as it entered this epoch, for the same reason."""
+        self._welcomed: dict[tuple[ReplicaIndex, Epoch], int] = {}
+        """When each was last shown its words as it entered an epoch, for the same reason."""
 
     def _sit_down(self, seat: Seat) -> None:
         """Make everything that belongs to one epoch."""
@@ -144,7 +144,7 @@ class Replica:
         self._core.waiting.decisions, self._core.waiting.causes = waiting.decisions, waiting.causes
         index = {i: seat.validators.index.get(m.key) for i, m in enumerate(members)}
         self._catchup.renumber(index)
-        self._core.heard.follow(before.heard, index)
+        self._core.heard.follow(before.heard, members)
         self._reminded.clear()
         self._welcomed.clear()
         self._met.clear()
@@ -225,9 +225,11 @@ class Replica:
             return None
         return proposal.at
 
-    def last_words(self, peer: ReplicaIndex) -> Sequence[Prepare | Commit | ViewChange]:
-        """The newest signatures of ``peer`` that this node holds, to show it when it is back."""
-        return self._core.heard.of(peer)
+    def last_words(self, key: PublicKey) -> Sequence[Prepare | Commit | ViewChange]:
+        """The newest signatures of a node that this one holds, to show it when it is back."""
+        heard, index = self._core.heard, self._validators.index.get(key)
+        latest = [] if index is None else heard.of_this_epoch(index)
+        return [*heard.of_the_epoch_before(key), *latest]
 
     def status(self) -> EngineStatus:
         """A snapshot for people and metrics, as the last step left it."""
@@ -407,19 +409,27 @@ class Replica:
         self._changer.hand_back({i: peers[i].status.decided for i in self._catchup.fresh(now_ms)})
 
     def _welcome(self, sender: ReplicaIndex, status: Status) -> None:
-        """A peer has entered this epoch: what it may have said in it already, then where we are."""
-        epoch = self._core.record.epoch
-        if status.epoch != epoch:
+        """A peer has entered this epoch: what it may have said in it already, then where we are.
+
+        One that passes through the epoch before is shown what it has said in that.
+        """
+        heard, epoch = self._core.heard, self._core.record.epoch
+        if status.epoch == epoch:
+            self._met.add(sender)
+            words = heard.of_this_epoch(sender)
+        elif status.epoch == epoch - 1:
+            words = heard.of_the_epoch_before(self._validators.members[sender].key)
+        else:
             return
-        self._met.add(sender)
-        known = self._catchup.peers.get(sender)
+        known, at = self._catchup.peers.get(sender), (sender, status.epoch)
         now_ms = self._core.now.monotonic_ms
-        lately = now_ms - self._welcomed.get(sender, -RESEND_AFTER_MS) < RESEND_AFTER_MS
-        if epoch > 0 and not lately and (known is None or known.status.epoch != epoch):
-            for word in self._core.heard.of_this_epoch(sender):
-                self._welcomed[sender] = now_ms
+        lately = now_ms - self._welcomed.get(at, -RESEND_AFTER_MS) < RESEND_AFTER_MS
+        if epoch > 0 and not lately and (known is None or known.status.epoch != status.epoch):
+            for word in words:
+                self._welcomed[at] = now_ms
                 self._out.send((sender,), word)
-            self._out.send((sender,), self._own_status())
+            if status.epoch == epoch:
+                self._out.send((sender,), self._own_status())
 
     def _reply(self, applied: Applied) -> None:
         """What executing gave: to the leader, at checkpoints to everyone (§10)."""

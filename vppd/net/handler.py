@@ -23,6 +23,10 @@ class Handler(Protocol):
         """A validator's link is up."""
         ...
 
+    def on_guest(self, link: Link) -> None:
+        """A node that is no validator is coming up; its key is proven."""
+        ...
+
     def on_disconnect(self, peer: PeerNumber, why: str) -> None:
         """It is down; may come from within ``send`` or ``broadcast``."""
         ...

@@ -326,6 +326,7 @@ class Network:
         if kind is Kind.OBSERVER:
             self._admit(link, self._observers, MAX_OBSERVERS, "observers")
             log.info("observer_connected", name=name, remote=link.remote)
+            self._handler.on_guest(link)
             return Terms(peer_caps(link.wire), None)
         self._admit(link, self._clients, MAX_CLIENTS, "clients")
         log.debug("client_connected", name=name, remote=link.remote)

@@ -380,6 +380,12 @@ class Daemon:
             self._machine.reconnected(peer)
             self._driver.wake()
 
+    def on_guest(self, link: Link) -> None:
+        """It may have been a validator, and not know of its end: say what it signed last."""
+        if link.peer is not None:
+            for type_, word in self._machine.words(link.peer.key):
+                link.send(encode_frame(type_, word))
+
     def on_disconnect(self, peer: ReplicaIndex, why: str) -> None:  # noqa: ARG002 - it is logged
         """It will be reminded when it is back; what its clock shows is not known any more."""
         self._machine.keep_readable(self._network.oldest_wire() < NEWEST_WIRE)

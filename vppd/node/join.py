@@ -83,19 +83,23 @@ async def join(home: Home, store: ChainStore, instance: bytes, stop: asyncio.Eve
     )
     stopping = asyncio.create_task(stop.wait())
     notify("READY=1\nSTATUS=joining")
+    why = "the node is stopping"
     try:
         ends: set[asyncio.Future[Any]] = {joining, stopping, outreach.fatal}
         done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         for finished in done - {stopping}:
             finished.result()
-        if joining not in done or joining.result():
-            return joining in done
+        if joining not in done:
+            return False
+        why = "it starts again as what it will be, and comes back at once"
+        if joining.result():
+            return True
         return False if joiner.decided_to_replay or outreach.everybody_spoke() else None
     finally:
         for task in (*beside, joining, stopping):
             task.cancel()
         await asyncio.gather(*beside, joining, stopping, return_exceptions=True)
-        await outreach.network.stop("the node is stopping" if stop.is_set() else _LEAVING)
+        await outreach.network.stop(why)
         notify("STATUS=")
 
 
@@ -261,6 +265,9 @@ class Outreach:
         """Say where this node stands, so that it is told the same."""
         self.network.send(peer, _STANDING)
 
+    def on_guest(self, link: Link) -> None:
+        """Nothing has been heard here that anybody could have forgotten."""
+
     def on_disconnect(self, peer: PeerNumber, why: str) -> None:
         """Nothing more will come from it."""
         self._heights.pop(peer, None)
@@ -322,5 +329,4 @@ class Outreach:
         }
 
 
-_LEAVING = "it knows how to begin, and comes back at once"
 _STANDING = encode_frame(Type.STATUS, encode(Status(0, 0, 0, Mode.NORMAL)))

@@ -60,7 +60,7 @@ from vppd.consensus.replica import Replica
 from vppd.consensus.terms import Term, Terms
 from vppd.consensus.validators import ValidatorSet
 from vppd.crypto import Signer, Verify
-from vppd.errors import LocalFault
+from vppd.errors import LocalFault, PeerFault
 from vppd.header import Header, decode_header
 from vppd.ledger.block import make_header
 from vppd.ledger.execution import Execution, Ledger
@@ -250,6 +250,7 @@ class Machine:
         if header is None:
             return not isinstance(message, Reply) or self.terms.of(message.epoch) is not None
         if self.terms.of(header.epoch) is None:
+            self._early.remember(sender, message)
             return False
         if header.epoch > self.term.epoch:
             return self._early.has_room(sender)
@@ -355,10 +356,12 @@ class Machine:
         First what it signed last, since its disk may have come back older than it was (protocol.md,
         §4, Rollback); only then where this node stands, which is what it waits for before it votes.
         """
-        index = self.roster.index(peer)
-        said = () if index is None else self.engine.last_words(index)
-        words = [Frame((peer,), TYPE_OF[type(word)], encode(word)) for word in said]
+        words = [Frame((peer,), type_, word) for type_, word in self.words(self.roster.key(peer))]
         return [*words, self.standing()._replace(to=(peer,))]
+
+    def words(self, key: PublicKey) -> list[tuple[Type, bytes]]:
+        """What a node signed last, to be shown to it; also to one that is no member any more."""
+        return [(TYPE_OF[type(word)], encode(word)) for word in self.engine.last_words(key)]
 
     def reconnected(self, peer: PeerNumber) -> None:
         """Greet a validator that is back; a leader may have lost what it was sent before."""
@@ -508,8 +511,17 @@ class Machine:
             )
         execution = self.ledger.execute(header, decision.txs)
         self.terms.note(self.ledger.eras)
+        if execution.era is not None:
+            self._recall()
         self._head_digest, self._head_time_ms = decision.digest, header.time_ms
         return execution
+
+    def _recall(self) -> None:
+        """What was said of an epoch before this node knew it can be checked now."""
+        for sender, message in self._early.learnt(self.terms.latest.epoch):
+            with suppress(PeerFault):
+                self.gate.check(message)
+                self.receive(sender, message)
 
     def _applied(self) -> Applied:
         ledger, terms = self.ledger, self.terms

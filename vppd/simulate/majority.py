@@ -70,7 +70,17 @@ from vppd.simulate.cluster import Cluster
 from vppd.simulate.outcome import Outcome, Setup
 from vppd.simulate.paper import ForksOnly
 from vppd.simulate.plant import NO_ELECTION
-from vppd.types import ZERO_DIGEST, Digest, Epoch, Height, Mode, ReplicaIndex, Signature, View
+from vppd.types import (
+    ZERO_DIGEST,
+    Digest,
+    Epoch,
+    Height,
+    Mode,
+    PublicKey,
+    ReplicaIndex,
+    Signature,
+    View,
+)
 
 TICK_MS = 1_000
 _TICK = Timer(TimerKind.TICK)
@@ -194,9 +204,9 @@ class PaperMajority:
         del digest
         return None
 
-    def last_words(self, peer: ReplicaIndex) -> Sequence[ConsensusMessage]:
+    def last_words(self, key: PublicKey) -> Sequence[ConsensusMessage]:
         """Nothing: nobody remembers what others have signed."""
-        del peer
+        del key
         return ()
 
     def status(self) -> EngineStatus:

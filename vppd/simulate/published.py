@@ -56,7 +56,17 @@ from vppd.consensus.signing import TAG_COMMIT, TAG_VOTE, sign_bytes
 from vppd.consensus.validators import ValidatorSet
 from vppd.header import decode_header
 from vppd.net.gate import BadSignature, Gate
-from vppd.types import ZERO_DIGEST, Digest, Epoch, Height, Mode, ReplicaIndex, Signature, View
+from vppd.types import (
+    ZERO_DIGEST,
+    Digest,
+    Epoch,
+    Height,
+    Mode,
+    PublicKey,
+    ReplicaIndex,
+    Signature,
+    View,
+)
 
 OPERATOR: ReplicaIndex = 0
 """The fixed leader of the published protocol."""
@@ -172,9 +182,9 @@ class Published:
         del digest
         return None
 
-    def last_words(self, peer: ReplicaIndex) -> Sequence[ConsensusMessage]:
+    def last_words(self, key: PublicKey) -> Sequence[ConsensusMessage]:
         """Nothing: nobody remembers what others have signed."""
-        del peer
+        del key
         return ()
 
     def status(self) -> EngineStatus:
