@@ -14,6 +14,7 @@ from vppd.consensus.validators import ValidatorSet
 from vppd.crypto import SigningKey
 from vppd.ledger.execution import Ledger
 from vppd.net.gate import Gate
+from vppd.node.early import Early
 
 _FIXED = (
     FunctionType, MethodType, BuiltinFunctionType, BuiltinMethodType, type, SigningKey, Gate,
@@ -41,6 +42,9 @@ def _walk(thing: Any, seen: set[int]) -> Iterator[str]:
         return
     if isinstance(thing, Ledger):
         yield f"ledger {thing.height} {thing.state_root.hex()} {thing.receipts_root.hex()}"
+        return
+    if isinstance(thing, Early):  # votes of unknown epochs wait unchecked: nothing was believed
+        yield from _walk(thing._held, seen)
         return
     if isinstance(thing, msgspec.Struct):
         yield repr(thing)
