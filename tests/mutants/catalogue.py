@@ -822,8 +822,8 @@ MUTANTS = (
     Mutant(
         "any-status-ends-the-wait",
         REPLICA,
-        "        if status.epoch != epoch:\n            return\n",
-        "",
+        "        if status.epoch == epoch:\n            self._met",
+        "        if status.epoch >= 0:\n            self._met",
         EPOCHS,
     ),
     Mutant(

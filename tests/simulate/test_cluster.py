@@ -87,6 +87,12 @@ def test_the_plant_goes_on_with_n_minus_q_nodes_away_for_good() -> None:
     assert outages >= 5
 
 
+@pytest.mark.parametrize("seed", [400_986, 401_546, 402_148, 404_278])
+def test_who_has_forgotten_passes_on_what_it_had_opened(seed: int) -> None:
+    """Regression: peers show it a new view it signed before its disk rotted; that is no new one."""
+    run(4, seed, engine=Engine("dpos"))
+
+
 def test_faults_none_injects_nothing() -> None:
     assert not run(4, 9, faults=parse_sets("none")).faults
 

@@ -120,6 +120,11 @@ class Checkers:
         """Whether a view may be opened more than once, by the leaders of several heights."""
         return profile_of(Engine(self._eras[epoch].engine)).moves
 
+    def has_opened(self, leader: ReplicaIndex, opening: Promise) -> bool:
+        """Whether an honest replica has signed exactly this new view before."""
+        _, epoch, view, _, digest = opening
+        return self._signed.get((leader, epoch, view, 0, "N")) == digest
+
     def entitled(
         self, node: ReplicaIndex, key: PublicKey, name: Digest | None, promise: Promise
     ) -> None:

@@ -458,7 +458,11 @@ class Cluster:
             case NewView(epoch, view, height) if (
                 whose(epoch, machine.terms.leader(epoch, view, height)) == own
             ):
-                signed(own, opening_of(message))
+                opening = opening_of(message)
+                # One that has forgotten may be shown what it opened before, and pass that on.
+                mute = bool(machine.engine.status().observer)
+                if not (mute and self.checkers.has_opened(own, opening)):
+                    signed(own, opening)
             case _:  # another replica's, passed on
                 pass
 
