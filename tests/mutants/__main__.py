@@ -7,17 +7,16 @@ import sys
 import time
 
 from tests.mutants.catalogue import MUTANTS, SURVIVORS
-from tests.mutants.page import PAGE, Row, page
+from tests.mutants.page import PAGE, Row, merged, page
 from tests.mutants.run import STAGES, Bench, patched
 
 
 def main() -> None:
     """Print the table; fail on a survivor that nobody has explained."""
     parser = argparse.ArgumentParser(description="Mutants of the consensus core and of the gate.")
-    chosen_ones = parser.add_mutually_exclusive_group()
-    chosen_ones.add_argument("--only", default="", help="names, or beginnings, comma-separated")
-    chosen_ones.add_argument("--n", type=int, default=len(MUTANTS), help="the first so many")
-    chosen_ones.add_argument("--write", action="store_true", help="all, into docs/mutants.md")
+    parser.add_argument("--only", default="", help="names, or beginnings, comma-separated")
+    parser.add_argument("--n", type=int, default=len(MUTANTS), help="the first so many")
+    parser.add_argument("--write", action="store_true", help="into docs/mutants.md")
     chosen = parser.parse_args()
     words = tuple(word for word in chosen.only.split(",") if word)
     mutants = [m for m in MUTANTS if not words or m.name.startswith(words)][: chosen.n]
@@ -47,18 +46,27 @@ def main() -> None:
     alive = [row.mutant.name for row in rows if not row.killer]
     unexplained = [name for name in alive if name not in SURVIVORS]
     minutes = (time.monotonic() - started) / 60
-    summary = (
-        f"{len(rows)} mutants, {len(rows) - len(alive)} killed, {len(alive)} survived "
-        f"({len(unexplained)} unexplained), {minutes:.1f} min"
-    )
-    print(summary)  # noqa: T201
+    print(f"{summary(rows)}, {minutes:.1f} min")  # noqa: T201
     if chosen.write:
-        PAGE.write_text(page(rows, summary), encoding="utf-8")
+        whole = len(rows) == len(MUTANTS)
+        every = rows if whole else merged(rows, MUTANTS)
+        when = f"{minutes:.1f} min" if whole else f"{len(rows)} of them tried again lately"
+        PAGE.write_text(page(every, f"{summary(every)}, {when}"), encoding="utf-8")
     dead = [name for name in SURVIVORS if name in {row.mutant.name for row in rows} - set(alive)]
     if dead:
         sys.exit(f"listed as survivors, but killed: {', '.join(dead)}")
     if unexplained:
         sys.exit(f"nobody noticed {', '.join(unexplained)}")
+
+
+def summary(rows: list[Row]) -> str:
+    """How many there are, and how they fared."""
+    alive = [row.mutant.name for row in rows if not row.killer]
+    unexplained = [name for name in alive if name not in SURVIVORS]
+    return (
+        f"{len(rows)} mutants, {len(rows) - len(alive)} killed, {len(alive)} survived "
+        f"({len(unexplained)} unexplained)"
+    )
 
 
 if __name__ == "__main__":

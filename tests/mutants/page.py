@@ -16,8 +16,8 @@ HEAD = """\
 (`tests/mutants/catalogue.py` has each change as text) and runs the tests until one fails: those
 closest to the rule first, then the whole of `tests/consensus`, the gate's, two dozen simulated
 plants, and the broken engines. A mutant that every test passes is a survivor: the command fails
-unless the catalogue says why nothing can notice it. This page is what the last full run printed,
-written by `make mutants` itself.
+unless the catalogue says why nothing can notice it. This page is written by the runs themselves:
+`make mutants` tries all of them, `python -m tests.mutants --only … --write` replaces some rows.
 """
 
 
@@ -27,6 +27,26 @@ class Row(NamedTuple):
     mutant: Mutant
     killer: str
     """The test that failed; empty: it survived."""
+
+
+def known_rows() -> dict[str, str]:
+    """What the page says of each mutant: the name of its killer; empty: it survived."""
+    found = {}
+    for line in PAGE.read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in line.split("|")]
+        if len(cells) == 5 and cells[2].startswith("`"):
+            found[cells[1]] = cells[3].strip("`") if cells[3].startswith("`") else ""
+    return found
+
+
+def merged(rows: Sequence[Row], catalogue: Sequence[Mutant]) -> list[Row]:
+    """Rows of the page, in the order of the catalogue, with these in place of older ones.
+
+    Raises:
+        KeyError: a mutant was never tried.
+    """
+    known, new = known_rows(), {row.mutant.name: row for row in rows}
+    return [new.get(m.name) or Row(m, known[m.name]) for m in catalogue]
 
 
 def page(rows: Sequence[Row], summary: str) -> str:
