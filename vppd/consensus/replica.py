@@ -114,8 +114,8 @@ class Replica:
         """Where the last step left this replica."""
         self._reminded: dict[ReplicaIndex, int] = {}
         """When each peer was last reminded: a flickering status buys nobody more."""
-        self._welcomed: dict[tuple[ReplicaIndex, Epoch], int] = {}
-        """When each was last shown its words as it entered an epoch, for the same reason."""
+        self._welcomed: dict[ReplicaIndex, int] = {}
+        """When each was last shown its words as it entered this epoch, for the same reason."""
 
     def _sit_down(self, seat: Seat) -> None:
         """Make everything that belongs to one epoch."""
@@ -409,27 +409,19 @@ class Replica:
         self._changer.hand_back({i: peers[i].status.decided for i in self._catchup.fresh(now_ms)})
 
     def _welcome(self, sender: ReplicaIndex, status: Status) -> None:
-        """A peer has entered this epoch: what it may have said in it already, then where we are.
-
-        One that passes through the epoch before is shown what it has said in that.
-        """
-        heard, epoch = self._core.heard, self._core.record.epoch
-        if status.epoch == epoch:
-            self._met.add(sender)
-            words = heard.of_this_epoch(sender)
-        elif status.epoch == epoch - 1:
-            words = heard.of_the_epoch_before(self._validators.members[sender].key)
-        else:
+        """A peer has entered this epoch: what it may have said in it already, then where we are."""
+        epoch = self._core.record.epoch
+        if status.epoch != epoch:
             return
-        known, at = self._catchup.peers.get(sender), (sender, status.epoch)
+        self._met.add(sender)
+        known = self._catchup.peers.get(sender)
         now_ms = self._core.now.monotonic_ms
-        lately = now_ms - self._welcomed.get(at, -RESEND_AFTER_MS) < RESEND_AFTER_MS
-        if epoch > 0 and not lately and (known is None or known.status.epoch != status.epoch):
-            for word in words:
-                self._welcomed[at] = now_ms
+        lately = now_ms - self._welcomed.get(sender, -RESEND_AFTER_MS) < RESEND_AFTER_MS
+        if epoch > 0 and not lately and (known is None or known.status.epoch != epoch):
+            for word in self._core.heard.of_this_epoch(sender):
+                self._welcomed[sender] = now_ms
                 self._out.send((sender,), word)
-            if status.epoch == epoch:
-                self._out.send((sender,), self._own_status())
+            self._out.send((sender,), self._own_status())
 
     def _reply(self, applied: Applied) -> None:
         """What executing gave: to the leader, at checkpoints to everyone (§10)."""
