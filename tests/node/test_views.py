@@ -21,7 +21,7 @@ NETWORK: dict[str, Any] = {"disk_low": False, "peers": [{"name": "der-2"}], "ref
 
 def views_of(machine: Machine, home: Path) -> Views:
     metrics = Metrics(Terms(GENESIS))
-    return Views(machine, metrics, lambda: NETWORK, "der-1", home, Trace(8))
+    return Views(machine, metrics, lambda: NETWORK, "der-1", home / "chain.db", Trace(8))
 
 
 @pytest.fixture

@@ -181,6 +181,8 @@ def write_testnet(
     market: MarketRulesSection | None = None,
     balance: Micro = OPENING_BALANCE,
     transport: Transport = "tls",
+    accounts: Sequence[AccountEntry] = (),
+    meters: Sequence[MeterEntry] = (),
 ) -> Testnet:
     """Write keys, certificates, genesis.toml, peers.toml and an empty store for each node.
 
@@ -200,6 +202,8 @@ def write_testnet(
         market: ``None``: quarter-hour slots; without tariffs those of P3, Table 1.
         balance: opening balance of each account, micro-currency.
         transport: ``"plain"`` writes no certificates; loopback only.
+        accounts: further ones, whose keys somebody else holds.
+        meters: the same.
 
     Raises:
         UserError: E114, ``out`` holds something already; E117, numbers that make no plant; E120,
@@ -231,8 +235,14 @@ def write_testnet(
         consensus=consensus or ConsensusRules(),
         market=market,
         validators=[ValidatorEntry(name=m.name, role=m.role, key=m.key) for m in members],
-        accounts=[AccountEntry(name=m.name, key=m.key, balance=balance) for m in members],
-        meters=[MeterEntry(key=m.meter, account=m.name) for m in members if m.meter is not None],
+        accounts=[
+            *(AccountEntry(name=m.name, key=m.key, balance=balance) for m in members),
+            *accounts,
+        ],
+        meters=[
+            *(MeterEntry(key=m.meter, account=m.name) for m in members if m.meter is not None),
+            *meters,
+        ],
     )
     # Read back before it is written: a testnet never hands out a file that no node would start on.
     genesis = parse_genesis(genesis_text.encode(), out / "genesis.toml")

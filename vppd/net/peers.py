@@ -38,7 +38,7 @@ from vppd.net.frames import NEWEST_WIRE, REQUEST_CAPS, peer_caps
 from vppd.net.handler import Handler
 from vppd.net.hello import Channel, Full, Handshake, Kind, RefusalCode, Self
 from vppd.net.limits import CUT_FAULTS, Offences
-from vppd.net.link import DEADLINES, Deadlines, Link, Terms
+from vppd.net.link import DEADLINES, Deadlines, Link, Terms, Traffic
 from vppd.net.outgoing import Shared
 from vppd.net.ports import Listener, Pending, bind_tcp, bind_unix, require_loopback
 from vppd.net.tls import Tls, explain_handshake
@@ -75,6 +75,7 @@ class Network:
         deadlines: how long anything may take.
         backoff: waits between attempts to connect.
         chance: for their jitter.
+        link: makes the links to other machines' nodes; the bench has one with faults.
     """
 
     def __init__(
@@ -90,12 +91,14 @@ class Network:
         deadlines: Deadlines = DEADLINES,
         backoff: Backoff = BACKOFF,
         chance: random.Random | None = None,
+        link: type[Link] = Link,
     ) -> None:
         self._me = me
         self._listen = listen
         self._tls = tls
         self._client_socket = client_socket
         self._handler = handler
+        self._make_link = link
         self._deadlines = deadlines
         loop = asyncio.get_running_loop()
         self._now = loop.time
@@ -295,6 +298,13 @@ class Network:
             for i in sorted(self._slots)
         )
 
+    def traffic(self) -> Traffic:
+        """Frames to and from all validators so far."""
+        total = Traffic()
+        for state in self.peer_states():
+            total.add(state.traffic)
+        return total
+
     def refusals(self) -> tuple[Refused, ...]:
         """The latest connections that were not let in, oldest first."""
         return tuple(self._refused)
@@ -448,7 +458,7 @@ class Network:
             return Handshake(me, directory.numbers, nonce, channel, expected, directory.dismissed)
 
         own = self._tls.fingerprint if self._tls is not None else None
-        return Link(self, opening, own, remote, self._deadlines, self._shared)
+        return self._make_link(self, opening, own, remote, self._deadlines, self._shared)
 
     # ------------------------------------------------------------ books
 

@@ -77,8 +77,12 @@ REQUESTS_AHEAD_BYTES = 256 * 1024
 log = structlog.get_logger("vppd.node")
 
 
-async def run_node(home: Home) -> None:
+async def run_node(home: Home, link: type[Link] = Link) -> None:
     """Run the node of ``home`` until SIGTERM or SIGINT.
+
+    Args:
+        home: its files.
+        link: see :class:`~vppd.net.peers.Network`.
 
     Raises:
         UserError: it cannot start: store, port, certificates.
@@ -99,7 +103,8 @@ async def run_node(home: Home) -> None:
                 joined = await join(home, store, instance, stop)
             if not stop.is_set():
                 await require_trusted(home, store)
-                again = await Daemon(home, store, instance, late=joined is None).run(stop)
+                daemon = Daemon(home, store, instance, late=joined is None, link=link)
+                again = await daemon.run(stop)
     log.info("stopped")
 
 
@@ -112,12 +117,20 @@ class Daemon:
         instance: of this process, for its hello.
         late: whether to go back, as long as there is no block, when the plant turns out to be far
             ahead: nobody was there to say so before.
+        link: see :class:`~vppd.net.peers.Network`.
     """
 
     def __init__(
-        self, home: Home, store: ChainStore, instance: bytes, *, late: bool = False
+        self,
+        home: Home,
+        store: ChainStore,
+        instance: bytes,
+        *,
+        late: bool = False,
+        link: type[Link] = Link,
     ) -> None:
         self._home = home
+        self._link = link
         self._late = late
         self._behind: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._instance = instance
@@ -162,8 +175,8 @@ class Daemon:
         replies = Replies(self._machine.gate, self._machine.terms)
         self._replies = replies
         views = Views(
-            self._machine, self._metrics, self._network_rows, home.name, home.node.store.parent,
-            self._trace,
+            self._machine, self._metrics, self._network_rows, home.name, home.node.store,
+            self._trace, self._network.traffic,
         )  # fmt: skip
         self._snapshots = Snapshots(self._machine.ledger, self._store)
         said, by_role = home.node.retention_blocks, RETENTION[home.role]
@@ -226,6 +239,7 @@ class Daemon:
             tls=tls,
             client_socket=node.socket,
             handler=self,
+            link=self._link,
         )
         network.expect(*self._voters())
         self._membership.follow(network, plan)
