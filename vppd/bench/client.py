@@ -270,12 +270,12 @@ class LoadClient:
         stop = end + int(job.grace_s * 1e9)
         told = 1
         now = time.monotonic_ns() - start_ns
-        while now < stop and (now < end or self._flight or self._waiting):
+        while now < stop and (now < end or self._unfinished):
             if self._line.open_socket is None:
                 self._come_back(now)
             if now >= 0:
                 self._retry(now)
-                if now < end:
+                if now < end or self._job.closed is None:
                     self._hand_out(now)
             self._turn(start_ns, self._wake_at(now, end) - now)
             now = time.monotonic_ns() - start_ns
@@ -294,6 +294,11 @@ class LoadClient:
             job.closed is not None and self._next >= self._count,
             round(late[int(0.99 * len(late))] / 1e6, 3) if late else 0.0,
         )
+
+    @property
+    def _unfinished(self) -> bool:
+        due = self._job.closed is None and self._next < self._count
+        return due or bool(self._flight or self._waiting)
 
     def _wake_at(self, now: int, end: int) -> int:
         """When something is to be done again, if the node says nothing."""

@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,11 +22,13 @@ from vppd.bench.samples import NEVER, Samples
 from vppd.bench.summary import Summary, medians
 from vppd.errors import UserError
 
+PLAN_FILE = "run.toml"
 REPORT = "vppd.bench.report"
 
 
-def new_folder(out: Path | None, plan: Plan) -> Path:
-    """Make the folder.
+@contextmanager
+def results_folder(out: Path | None, plan: Plan) -> Iterator[Path]:
+    """A folder for the results, which is not there afterwards if there were none.
 
     Raises:
         UserError: E439, it is not empty or cannot be made.
@@ -35,7 +38,7 @@ def new_folder(out: Path | None, plan: Plan) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         taken = next(folder.iterdir(), None)
-        (folder / "run.toml").touch()
+        (folder / PLAN_FILE).touch()
     except OSError as err:
         raise UserError(
             "E439",
@@ -50,7 +53,13 @@ def new_folder(out: Path | None, plan: Plan) -> Path:
             facts={"folder": str(folder), "holds": taken.name},
             hint="--out names a folder that is new or empty",
         )
-    return folder
+    try:
+        yield folder
+    finally:
+        with suppress(OSError):
+            if not (folder / PLAN_FILE).stat().st_size:
+                (folder / PLAN_FILE).unlink()
+                folder.rmdir()
 
 
 def write_results(
@@ -64,7 +73,7 @@ def write_results(
     """Write every file; several runs have folders of their own beside their medians.
 
     Args:
-        folder: empty, from :func:`new_folder`.
+        folder: from :func:`results_folder`.
         runs: of one plan.
         environment: see :func:`~vppd.bench.environment.environment`.
         command: that does this again.
@@ -74,7 +83,7 @@ def write_results(
         What is in summary.json.
     """
     summary = medians([run.summary for run in runs])
-    write_plan(folder / "run.toml", runs[0].plan, runs[0].load, command)
+    write_plan(folder / PLAN_FILE, runs[0].plan, runs[0].load, command)
     _json(folder / "env.json", environment | {"load_after": os.getloadavg()})
     _json(folder / "summary.json", msgspec.to_builtins(summary))
     if search:

@@ -217,6 +217,7 @@ def line(plan: Plan) -> str:
     """Every effective parameter, on one line."""
     shown = msgspec.to_builtins(plan)
     shown |= {"rate": plan.rate if plan.rate is not None else "own pace", "loop": plan.loop}
+    shown |= {"sync": plan.sync if plan.peers is None else "unknown"}
     shown |= {"load": load_of(plan), "bytes": plan.bytes or "as they come"}
     return " ".join(f"{name}={_word(value)}" for name, value in shown.items())
 

@@ -24,7 +24,7 @@ from vppd.config.genesis import AccountEntry, ConsensusRules, Genesis, MeterEntr
 from vppd.config.genesis_file import load_genesis
 from vppd.config.keys import create_key, load_key
 from vppd.config.node import is_loopback
-from vppd.config.peers import check_peers, load_peers
+from vppd.config.peers import Peers, check_peers, load_peers
 from vppd.config.values import parse_address
 from vppd.consensus.profile import founding_validators
 from vppd.crypto import SigningKey, key_text
@@ -249,6 +249,31 @@ async def _all_up(testnet: Testnet, nodes: Sequence[NodeProcess]) -> None:
 # ---------------------------------------------------------------- one that runs
 
 
+def effective(plan: Plan) -> Plan:
+    """The plan with what a plant that runs already has decided for itself.
+
+    Raises:
+        ConfigError: its files are missing or wrong.
+    """
+    if plan.peers is None or plan.keys is None:
+        return plan
+    genesis, peers = _files(Path(plan.peers))
+    return replace(
+        plan,
+        engine=genesis.consensus.engine,
+        path=genesis.consensus.path,
+        nodes=len(peers.peers),
+        entry="port",
+        accounts=len(_key_files(Path(plan.keys))),
+    )
+
+
+def _files(peers_file: Path) -> tuple[Genesis, Peers]:
+    genesis, peers = load_genesis(peers_file.parent / "genesis.toml"), load_peers(peers_file)
+    check_peers(peers, genesis, peers_file)
+    return genesis, peers
+
+
 @asynccontextmanager
 async def attached(plan: Plan) -> AsyncIterator[Plant]:
     """A plant that runs already, by its peers.toml; genesis.toml lies beside that.
@@ -258,16 +283,16 @@ async def attached(plan: Plan) -> AsyncIterator[Plant]:
         ConfigError: a file is missing or wrong.
     """
     peers_file, keys = Path(plan.peers or ""), Path(plan.keys or "")
-    genesis_file = peers_file.parent / "genesis.toml"
-    genesis, peers = load_genesis(genesis_file), load_peers(peers_file)
-    check_peers(peers, genesis, peers_file)
+    genesis, peers = _files(peers_file)
     tls = None
     if plan.transport == "tls":
         tls = load_tls(keys / "ca.pem", keys / "node.pem", keys / "node-tls.key")
     seats = [Seat(peer.name, peer.addr, None) for peer in peers.peers]
     files = await asyncio.to_thread(_key_files, keys)
     nobody = Senders((), (), Slots(0, 0, 0))
-    plant = Plant(genesis, genesis_file, seats, nobody, tls=tls, certificate=keys)
+    plant = Plant(
+        genesis, peers_file.parent / "genesis.toml", seats, nobody, tls=tls, certificate=keys
+    )
     plant.senders = await _known(plant, plan, files)
     yield plant
 

@@ -127,6 +127,7 @@ async def _load(
                            sum(s.refused for s in rows))  # fmt: skip
 
     idle = await watch.mark(time.monotonic_ns())
+    watch.begin(idle)
     async with load_processes(jobs(plan, plant, folder), listen) as clients:
         voice.say(f"making {plan.supply_per_s * plan.total_s:,.0f} transactions")
         async with asyncio.timeout(PREPARE_S):

@@ -22,22 +22,25 @@ class Try(NamedTuple):
     holds: bool
 
 
-def keeps_up(summary: Summary, p99_limit_ms: float) -> bool:
-    """Whether goodput is near the rate, and latency within its limit."""
-    rate, p99 = summary.rate or 0.0, summary.latency_ms["p99"]
-    enough = summary.goodput_tx_s >= KEEPS_UP * rate
+def keeps_up(summary: Summary, offered: float, p99_limit_ms: float) -> bool:
+    """Whether goodput is near what was due per second, and latency within its limit.
+
+    Arrivals at random are seldom exactly as many as their rate says: ``offered`` is how many.
+    """
+    p99 = summary.latency_ms["p99"]
+    enough = summary.goodput_tx_s >= KEEPS_UP * offered
     return enough and p99 is not None and p99 <= p99_limit_ms and not summary.dropped
 
 
 async def find_knee(
-    first: float, p99_limit_ms: float, offer: Callable[[float], Awaitable[Summary]]
+    first: float, p99_limit_ms: float, offer: Callable[[float], Awaitable[tuple[Summary, float]]]
 ) -> list[Try]:
     """Double the rate until the plant falls behind, then bisect; also downwards from ``first``.
 
     Args:
         first: rate to begin with, per second.
         p99_limit_ms: beyond this latency a rate does not count as kept up with.
-        offer: runs the load at a rate.
+        offer: runs the load at a rate; what came of it, and how many per second were due.
 
     Returns:
         Every try in order; none of them holds if even a 64th of ``first`` is too much.
@@ -45,8 +48,8 @@ async def find_knee(
     tries: list[Try] = []
 
     async def holds(rate: float) -> bool:
-        summary = await offer(rate)
-        tries.append(Try(rate, summary, keeps_up(summary, p99_limit_ms)))
+        summary, offered = await offer(rate)
+        tries.append(Try(rate, summary, keeps_up(summary, offered, p99_limit_ms)))
         return tries[-1].holds
 
     low, high = 0.0, first

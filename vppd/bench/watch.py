@@ -60,6 +60,10 @@ class Watch:
         self.clocks: list[Clock] = []
         self._seen = [0] * len(plant.seats)
 
+    def begin(self, mark: Mark) -> None:
+        """What was decided before ``mark`` is of no interest."""
+        self._seen = [0 if status is None else status["height"] for status in mark.status]
+
     async def keep(self) -> None:
         """Poll until cancelled."""
         while True:

@@ -18,9 +18,10 @@ from msgspec.structs import replace
 from vppd.bench import latencies
 from vppd.bench.environment import environment
 from vppd.bench.expect import Expectation, parse_expectation, require
-from vppd.bench.folder import new_folder, write_results
+from vppd.bench.folder import results_folder, write_results
 from vppd.bench.limits import Limits, measure
 from vppd.bench.plan import Plan, check, command, line, parse_kill_at
+from vppd.bench.plant import effective
 from vppd.bench.run import Run, Voice, run_once
 from vppd.bench.saturate import find_knee, knee
 from vppd.bench.summary import Summary
@@ -223,11 +224,12 @@ def run(
     )  # fmt: skip
     check(plan)
     latencies.require_histograms()
-    folder = new_folder(out, plan)
-    where = environment(plan, _disk(disk))
-    _first_line(plan, output)
-    results = run_async(_runs(plan, _disk(disk)))
-    summary = write_results(folder, results, where, command(plan))
+    plan = effective(plan)
+    with results_folder(out, plan) as folder:
+        where = environment(plan, _disk(disk))
+        _first_line(plan, output)
+        results = run_async(_runs(plan, _disk(disk)))
+        summary = write_results(folder, results, where, command(plan))
     _end(summary, folder, expected, output)
 
 
@@ -236,7 +238,7 @@ def saturate(
     engine: EngineOption = ENGINE,
     path: PathOption = PATH,
     rate: Annotated[float, typer.Option(help="Transactions per second to begin with.")] = 500.0,
-    p99: Annotated[float, typer.Option(help="Longest p99 that counts as kept up, ms.")] = 1_000.0,
+    limit: Annotated[float, typer.Option(help="Longest p99 that counts as kept up, ms.")] = 1_000.0,
     arrival: ArrivalOption = Arrival.POISSON,
     ledger: LedgerOption = LedgerKind.MARKET,
     unsigned: Unsigned = False,
@@ -255,6 +257,8 @@ def saturate(
     fail: Fail = None,
     kill: Kill = None,
     delay: Delay = None,
+    peers: PeersOption = None,
+    keys: Keys = None,
     disk: Disk = None,
     out: Out = None,
     assertions: Assert = None,
@@ -272,16 +276,18 @@ def saturate(
         ),
         rate=rate, unsigned=unsigned, ops=ops, bytes=size, clients=clients,
         accounts=max(accounts, clients), duration_s=duration, warm_up_s=warm_up, grace_s=grace,
-        runs=runs, seed=seed,
+        runs=runs, seed=seed, peers=None if peers is None else str(peers),
+        keys=None if keys is None else str(keys),
     )  # fmt: skip
     check(plan)
     latencies.require_histograms()
-    folder = new_folder(out, plan)
-    where = environment(plan, _disk(disk))
-    _first_line(plan, output)
-    results, tried = run_async(_saturate(plan, p99, _disk(disk), output))
-    words = command(plan, f"saturate --p99 {p99:g}")
-    summary = write_results(folder, results, where, words, search=tried)
+    plan = effective(plan)
+    with results_folder(out, plan) as folder:
+        where = environment(plan, _disk(disk))
+        _first_line(plan, output)
+        results, tried = run_async(_saturate(plan, limit, _disk(disk), output))
+        words = command(plan, f"saturate --limit {limit:g}")
+        summary = write_results(folder, results, where, words, search=tried)
     _end(summary, folder, expected, output)
 
 
@@ -336,7 +342,7 @@ async def _saturate(
 ) -> tuple[list[Run], list[tuple[float, Summary]]]:
     limits = await _limits(disk)
 
-    async def offer(rate: float) -> Summary:
+    async def offer(rate: float) -> tuple[Summary, float]:
         with _screen(f"{rate:,.0f}/s") as screen:
             tried = replace(plan, rate=rate)
             check(tried)
@@ -348,7 +354,7 @@ async def _saturate(
             file=sys.stderr if output is Output.JSON else sys.stdout,
             flush=True,
         )
-        return summary
+        return summary, done.window.due / plan.duration_s
 
     tries = await find_knee(plan.rate or 1.0, p99_ms, offer)
     highest = knee(tries)

@@ -157,7 +157,7 @@ COMMANDS = (
         "Find the highest rate that a plant keeps up with, and measure it there.",
         (
             "vppd bench saturate -n 4",
-            "vppd bench saturate -n 4 --engine pbft --rate 200 --p99 500 --runs 5 -o json",
+            "vppd bench saturate -n 4 --engine pbft --rate 200 --limit 500 --runs 5 -o json",
         ),
     ),
     Entry(

@@ -38,7 +38,7 @@ from vppd.net.frames import NEWEST_WIRE, REQUEST_CAPS, peer_caps
 from vppd.net.handler import Handler
 from vppd.net.hello import Channel, Full, Handshake, Kind, RefusalCode, Self
 from vppd.net.limits import CUT_FAULTS, Offences
-from vppd.net.link import DEADLINES, Deadlines, Link, Terms, Traffic
+from vppd.net.link import DEADLINES, Deadlines, Link, Terms
 from vppd.net.outgoing import Shared
 from vppd.net.ports import Listener, Pending, bind_tcp, bind_unix, require_loopback
 from vppd.net.tls import Tls, explain_handshake
@@ -75,7 +75,7 @@ class Network:
         deadlines: how long anything may take.
         backoff: waits between attempts to connect.
         chance: for their jitter.
-        link: makes the links to other machines' nodes; the bench has one with faults.
+        link: between nodes; the bench has one with faults.
     """
 
     def __init__(
@@ -100,9 +100,8 @@ class Network:
         self._handler = handler
         self._make_link = link
         self._deadlines = deadlines
-        loop = asyncio.get_running_loop()
-        self._now = loop.time
-        self._directory = Directory(me.signer.public_key, me.kind, validators, loop.time())
+        self._now = asyncio.get_running_loop().time
+        self._directory = Directory(me.signer.public_key, me.kind, validators, self._now())
         self._slots = self._directory.slots
         self._pending = Pending(self._peer_hosts())
         self._offences = Offences()
@@ -155,10 +154,9 @@ class Network:
             raise
         for sock in sockets:
             local = sock.family == socket.AF_UNIX
-            listener = Listener(sock, self._accepted_local if local else self._accepted)
-            self._listeners.append(listener)
-            if not local:
-                self._port = listener.port
+            accept = self._accepted_local if local else self._accepted
+            self._listeners.append(Listener(sock, accept))
+            self._port = self._port if local else self._listeners[-1].port
         self._started = True
         for slot in self._slots.values():
             self._dial(slot)
@@ -297,13 +295,6 @@ class Network:
             self._slots[i].state(now, shunning if self._claims.holds(i, now) else "")
             for i in sorted(self._slots)
         )
-
-    def traffic(self) -> Traffic:
-        """Frames to and from all validators so far."""
-        total = Traffic()
-        for state in self.peer_states():
-            total.add(state.traffic)
-        return total
 
     def refusals(self) -> tuple[Refused, ...]:
         """The latest connections that were not let in, oldest first."""

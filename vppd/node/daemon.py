@@ -34,6 +34,7 @@ from vppd.consensus.messages import (
 from vppd.errors import LocalFault, PeerFault
 from vppd.ledger.execution import Execution
 from vppd.ledger.transaction import InvalidTransaction
+from vppd.net.directory import total_traffic
 from vppd.net.frames import ANSWER_CAPS, NEWEST_WIRE, PUSH, REQUEST, RESPONSE, encode_frame
 from vppd.net.gate import BadSignature, PeerMessage, decode_message
 from vppd.net.hello import Kind, Self
@@ -78,11 +79,7 @@ log = structlog.get_logger("vppd.node")
 
 
 async def run_node(home: Home, link: type[Link] = Link) -> None:
-    """Run the node of ``home`` until SIGTERM or SIGINT.
-
-    Args:
-        home: its files.
-        link: see :class:`~vppd.net.peers.Network`.
+    """Run the node of ``home`` until SIGTERM or SIGINT; ``link``: as :class:`Network` has it.
 
     Raises:
         UserError: it cannot start: store, port, certificates.
@@ -117,18 +114,13 @@ class Daemon:
         instance: of this process, for its hello.
         late: whether to go back, as long as there is no block, when the plant turns out to be far
             ahead: nobody was there to say so before.
-        link: see :class:`~vppd.net.peers.Network`.
+        link: as :class:`~vppd.net.peers.Network` has it.
     """
 
     def __init__(
-        self,
-        home: Home,
-        store: ChainStore,
-        instance: bytes,
-        *,
-        late: bool = False,
+        self, home: Home, store: ChainStore, instance: bytes, *, late: bool = False,
         link: type[Link] = Link,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self._home = home
         self._link = link
         self._late = late
@@ -176,7 +168,7 @@ class Daemon:
         self._replies = replies
         views = Views(
             self._machine, self._metrics, self._network_rows, home.name, home.node.store,
-            self._trace, self._network.traffic,
+            self._trace, lambda: total_traffic(self._network.peer_states()),
         )  # fmt: skip
         self._snapshots = Snapshots(self._machine.ledger, self._store)
         said, by_role = home.node.retention_blocks, RETENTION[home.role]
