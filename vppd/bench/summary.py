@@ -1,4 +1,4 @@
-"""What a run came to, in the keys that are promised to stay (docs/json.md)."""
+"""What a run came to, in the keys that are promised to stay (docs/bench.md)."""
 
 from __future__ import annotations
 

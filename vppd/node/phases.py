@@ -175,9 +175,11 @@ class Phases:
         self._explain()
 
     def _explain(self) -> None:
-        if self._cause is not None and self.done and self.done[-1].way == "slow":
-            self.done[-1] = self.done[-1]._replace(fallback=self._cause)
-            self._cause = None
+        if self._cause is not None and self.done:
+            last = self.done[-1]
+            if last.way == "slow" and last.fallback is None:
+                self.done[-1] = last._replace(fallback=self._cause)
+                self._cause = None
 
     def _proposal(
         self, epoch: Epoch, height: Height, view: View, digest: Digest, path: int,
