@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
+from tests.bench.test_plan import job
 from tests.e2e.plant import Plant as Running
 from tests.e2e.plant import Ran, eventually, plant_of, vppd
-from vppd.bench.plan import read_plan
-from vppd.cli.testnet import OPENING_BALANCE
+from vppd.bench import latencies
+from vppd.bench import plant as plants
+from vppd.bench.faults import Faults
+from vppd.bench.load import LoadProcess
+from vppd.bench.plan import Plan, read_plan
+from vppd.bench.plant import Plant as BenchPlant
+from vppd.bench.plant import Seat, Senders
+from vppd.bench.stores import inspect
+from vppd.bench.wire import Entry
+from vppd.bench.workload import Slots
+from vppd.cli.testnet import OPENING_BALANCE, write_testnet
 from vppd.config.genesis import AccountEntry
 from vppd.config.keys import create_key
+from vppd.errors import UserError
 
 SHORT = ("--duration", "2", "--warm-up", "1", "--clients", "2", "--accounts", "8")
 PACE = ("goodput", "the load processes were")
@@ -279,6 +293,170 @@ def test_keys_that_the_plant_does_not_know_are_no_senders(running: Running, tmp_
     done = bench(tmp_path, "--peers", peers, "--keys", keys, *SHORT)
     assert (done.ran.code, "E437" in done.ran.err) == (2, True)
     assert not done.folder.exists()
+
+
+def test_a_search_that_finds_no_rate_says_so_and_keeps_every_step(
+    running: Running, tmp_path: Path
+) -> None:
+    home, out = running.nodes[0].home, tmp_path / "out"
+    ran = vppd(
+        "bench", "saturate", "--peers", home / "peers.toml", "--keys",
+        home.parent.parent / "keys", "--rate", 64, "--limit", 0.001, "--duration", 0.3,
+        "--warm-up", 0.1, "--runs", 1, "--clients", 1, "--disk", tmp_path, "--out", out,
+        "-o", "json", cwd=tmp_path, seconds=110,
+    )  # fmt: skip
+    assert ran.code == 1, ran.err
+    assert ran.data["rate"] == 1.0
+    assert any("warm-up" in reason for reason in ran.data["invalid_reasons"])
+    document = json.loads((out / "saturate.json").read_text())
+    assert [row["rate"] for row in document["search"]] == [64, 32, 16, 8, 4, 2, 1]
+    assert document["knee"] == 1.0
+    assert ran.err.count("/s offered") == 7
+    command = tomllib.loads((out / "run.toml").read_text())["command"]
+    assert command.startswith("vppd bench saturate --limit 0.001")
+    assert "--rate 64" in command
+
+
+async def test_a_store_that_was_tampered_with_is_found(running: Running, tmp_path: Path) -> None:
+    source = running.nodes[0].home
+    home = tmp_path / "h"
+    home.mkdir()
+    (home / "genesis.toml").write_bytes((source / "genesis.toml").read_bytes())
+    await asyncio.to_thread(vppd, "db", "backup", home / "chain.db", "--home", source)
+    genesis = running.testnet.genesis
+    plant = BenchPlant(
+        genesis, home / "genesis.toml", [Seat("op-0", "127.0.0.1:1", home)],
+        Senders((), (), Slots(0, 0, 0)),
+    )  # fmt: skip
+    sound = await inspect(plant)
+    assert (sound.faults, sound.forks, sound.failed) == ((), (), 0)
+    assert sum(block.txs for block in sound.blocks.values()) > 0
+    with closing(sqlite3.connect(home / "chain.db")) as connection:
+        (txs,) = connection.execute(
+            "SELECT txs FROM bodies WHERE length(txs) > 100 ORDER BY height DESC"
+        ).fetchone()
+    data = (home / "chain.db").read_bytes()
+    at = data.index(txs) + len(txs) - 5  # within the last transaction's signature
+    (home / "chain.db").write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+    (fault,) = (await inspect(plant)).faults
+    assert fault.startswith("the store of op-0 does not hold: error[E257]")
+
+
+# ---------------------------------------------------------------- refused
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("run --unsigned", "E431"),
+        ("run --bytes 100", "E431"),
+        ("run --rate 0", "E431"),
+        ("run --closed 1", "E431"),
+        ("run --peers peers.toml", "E431"),
+        ("saturate --duration 9999", "E431"),
+        ("run --kill der-9@1s", "E433"),
+        ("saturate --kill op-0@soon", "E433"),
+        ("run --assert speed>1", "E435"),
+        ("run --fail der-9=10%", "E424"),
+        ("run --fail der-1=90% --fail der-2=90%", "E428"),
+        ("run --delay later", "E411"),
+        ("run --engine raft", "E412"),
+        ("run --engine pbft --path collect", "E416"),
+    ],
+)
+def test_called_wrongly_it_starts_nothing(words: str, code: str, tmp_path: Path) -> None:
+    ran = vppd("bench", *words.split(), cwd=tmp_path)
+    assert (ran.code, ran.err.split(":")[0]) == (2, f"error[{code}]")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_results_are_never_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").touch()
+    ran = vppd("bench", "run", "--out", "out", cwd=tmp_path)
+    assert (ran.code, "E439" in ran.err, "mine" in ran.err) == (1, True, True)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine"]
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    ran = vppd("bench", "run", "--out", "file/out", cwd=tmp_path)
+    assert (ran.code, "E439" in ran.err) == (1, True)
+
+
+def test_without_its_libraries_the_bench_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "hdrh.histogram", None)
+    with pytest.raises(UserError, match="not installed") as caught:
+        latencies.require_histograms()
+    assert (caught.value.code, "vppd[bench]" in str(caught.value)) == ("E430", True)
+
+
+async def test_a_load_process_that_reaches_nobody_says_so(tmp_path: Path) -> None:
+    testnet = await asyncio.to_thread(write_testnet, tmp_path / "p", 1, transport="plain")
+    home = testnet.nodes[0].home
+    entry = Entry(kind="socket", where=str(home / "vppd.sock"))
+    process = LoadProcess(
+        3, job(entry=entry, genesis=str(home / "genesis.toml"), samples=str(tmp_path / "s.u32")),
+        lambda *_: None,
+    )  # fmt: skip
+    try:
+        with pytest.raises(UserError, match="load process 3 has failed") as caught:
+            await process.prepare()
+    finally:
+        await process.stop()
+    assert caught.value.code == "E438"
+    assert "No such file" in caught.value.facts["why"]
+
+
+async def test_a_plant_that_does_not_come_up_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plants, "START_S", 1.5)
+    monkeypatch.setattr(Faults, "write", lambda *_: None)  # so that no daemon takes its folder
+    news: list[str] = []
+    with pytest.raises(UserError, match="not every node") as caught:
+        async with plants.started(Plan(nodes=1, accounts=2), tmp_path, news.append):
+            pass
+    assert caught.value.code == "E436"
+    assert "E434" in caught.value.facts["last words"]
+    assert os.listdir(tmp_path) == []
+
+
+# ---------------------------------------------------------------- disturbed
+
+
+def test_a_node_that_dies_by_itself_makes_the_run_invalid(tmp_path: Path) -> None:
+    disk, out = tmp_path / "d", tmp_path / "out"
+    here = str(disk).encode()
+    disk.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vppd", "bench", "run", "-n", "2", "--rate", "60", *SHORT,
+         "--clients", "1", "--grace", "25", "--disk", str(disk), "--out", str(out), "-o", "json"],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        eventually(lambda: list(disk.glob("vppd-load-*/client-0.err")), "load processes start", 60)
+        (victim,) = (
+            int(entry.name)
+            for entry in Path("/proc").glob("[0-9]*")
+            if all(word in command_of(entry) for word in (b"bench.daemon", b"der-1", here))
+        )
+        os.kill(victim, signal.SIGKILL)
+        printed, _ = process.communicate(timeout=90)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 1
+    assert "der-1 died once, and nobody killed it" in json.loads(printed)["invalid_reasons"]
+
+
+def command_of(process: Path) -> bytes:
+    try:
+        return process.joinpath("cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 # ---------------------------------------------------------------- interrupted

@@ -38,7 +38,8 @@ def results_folder(out: Path | None, plan: Plan) -> Iterator[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         taken = next(folder.iterdir(), None)
-        (folder / PLAN_FILE).touch()
+        if taken is None:
+            (folder / PLAN_FILE).touch()
     except OSError as err:
         raise UserError(
             "E439",

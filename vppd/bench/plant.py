@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, ParamSpec, TypeVar
 
 from msgspec.structs import replace
 
@@ -35,6 +35,8 @@ from vppd.errors import Exit, UserError
 from vppd.net.tls import Tls, load_tls
 from vppd.types import Micro, ReplicaIndex
 
+P = ParamSpec("P")
+T = TypeVar("T")
 START_S = 60.0
 PROGRAM = ("vppd.bench.daemon",)
 BALANCE: Micro = 10**12
@@ -140,7 +142,11 @@ class Plant:
             node.name: node.restarts - self.killed.count(index)
             for index, node in enumerate(self.nodes)
         }
-        return {name: f"{count} times" for name, count in died.items() if count > 0}
+        return {
+            name: "once" if count == 1 else f"{count} times"
+            for name, count in died.items()
+            if count > 0
+        }
 
 
 # ---------------------------------------------------------------- one of our own
@@ -161,7 +167,7 @@ async def started(plan: Plan, disk: Path, say: Callable[[str], None]) -> AsyncIt
     folder = Path(tempfile.mkdtemp(prefix="vppd-bench-", dir=disk))
     nodes: list[NodeProcess] = []
     try:
-        testnet, senders = await asyncio.to_thread(write_plant, folder / "plant", plan)
+        testnet, senders = await _to_its_end(write_plant, folder / "plant", plan)
         nodes += [NodeProcess(m.name, m.home, say, PROGRAM) for m in testnet.nodes]
         for node in nodes:
             await node.start()
@@ -183,6 +189,16 @@ async def started(plan: Plan, disk: Path, say: Callable[[str], None]) -> AsyncIt
     finally:
         await asyncio.gather(*(node.stop() for node in nodes), return_exceptions=True)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _to_its_end(work: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
+    """On a thread; cancelled only when the thread is done, so that it writes nothing afterwards."""
+    task = asyncio.ensure_future(asyncio.to_thread(work, *args, **named))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        raise
 
 
 async def stop(plant: Plant) -> None:
