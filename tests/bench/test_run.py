@@ -125,7 +125,7 @@ def test_the_figures_fit_each_other(four: Result) -> None:
     assert sum(n["frames_sent"].get("prepare", 0) + n["frames_sent"].get("received", 0)
                for n in nodes) > 0  # fmt: skip
     sent = sum(node["sent_bytes"] for node in nodes)
-    assert sum(node["received_bytes"] for node in nodes) <= sent
+    assert 0 < sum(node["received_bytes"] for node in nodes) <= 1.1 * sent, "asked one by one"
 
 
 def test_each_height_has_its_phases(four: Result) -> None:

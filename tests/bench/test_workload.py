@@ -8,8 +8,11 @@ import pytest
 
 from vppd.bench.workload import MARGIN_MS, Kind, Load, Sender, Slots, Supply, slots_during
 from vppd.cli.testnet import scaled_market
+from vppd.codec import Message
 from vppd.config.genesis import ConsensusRules, MarketRulesSection
 from vppd.crypto import SigningKey, verify
+from vppd.errors import UserError
+from vppd.ledger import transaction
 from vppd.ledger.slots import Phase, phase_at
 from vppd.ledger.transaction import (
     PlaceOrder,
@@ -119,3 +122,31 @@ def test_the_slots_of_a_run_are_open_all_the_time(late: int, lasts_ms: int) -> N
 def test_a_market_of_short_slots_has_none_that_last() -> None:
     short = MarketRulesSection(slot_ms=2_000, open_lead_ms=4_000, gate_lead_ms=500)
     assert slots_during(short, 1_800_000_000_000, 10_000).count == 0
+
+
+class Opaque(Message, frozen=True, tag=9):
+    """Bytes that mean nothing."""
+
+    data: bytes
+
+
+@pytest.mark.parametrize("ops", [1, 2, 16])
+@pytest.mark.parametrize("size", [200, 255, 256, 257, 300, 512, 4_000, 70_000])
+def test_opaque_transactions_have_the_size_that_was_asked_for(
+    ops: int, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transaction, "Opaque", Opaque, raising=False)
+    load = Load(CHAIN, 500, ops, size, unsigned=True, slots=SLOTS, receivers=[])
+    nonces = (0, 127, 128, 255, 256, 65_535, 65_536, 2**32)
+    for nonce in nonces:
+        sender = Sender(KEYS[0], "opaque", nonce)
+        made = Supply([sender], load, 5, seed=1)
+        assert abs(made.tx_bytes - 5 * size) <= 5, (nonce, "but for lengths no encoding has")
+        assert len({made.tx_id(i) for i in range(5)}) == 5
+
+
+def test_more_operations_than_fit_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transaction, "Opaque", Opaque, raising=False)
+    load = Load(CHAIN, 500, 64, 200, unsigned=True, slots=SLOTS, receivers=[])
+    with pytest.raises(UserError, match="64 operations do not fit 200 bytes"):
+        Supply([Sender(KEYS[0], "opaque", 0)], load, 1, seed=1)

@@ -129,7 +129,7 @@ class Done(msgspec.Struct, frozen=True, tag="done"):
     exhausted: bool
     """A closed loop could have sent more than was made."""
     late_ms: float
-    """99 of 100 transactions were handed to the connection so soon after they were due."""
+    """99 of 100 transactions had their turn so soon after they were due."""
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
@@ -222,7 +222,7 @@ class LoadClient:
         self._count = count = len(self._due)
         self._supply = Supply(senders, load, count, job.seed)
         self._out = array("q", [NOT_YET]) * count
-        """When each was handed to the connection; all times are since the beginning."""
+        """When it was each one's turn; all times are since the beginning."""
         self._taken = array("q", [NOT_YET]) * count
         self._accepted = array("q", [NOT_YET]) * count
         self._decided = array("q", [NOT_YET]) * count
@@ -332,6 +332,7 @@ class LoadClient:
                 self._put(i, i + 1, now)
             else:
                 behind.append(i)
+                self._out[i] = now  # this client is in time; it is the node that is not
 
     def _put(self, first: int, end: int, now: int) -> None:
         self._line.put(Piece(self._supply.requests(first, end), first, end))

@@ -7,6 +7,7 @@ between two nodes; clients' connections are as ever.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -86,16 +87,18 @@ def faulty_links(faults: Faults) -> type[Link]:
                     return True
             if not delay_s:
                 return super().send(frame)
-            self._late.append(Late(self._loop.time() + delay_s, frame))
+            # Not the loop's clock: that stands still while a callback runs.
+            self._late.append(Late(time.monotonic() + delay_s, frame))
             if len(self._late) == 1:
                 self._loop.call_later(delay_s, self._deliver)
             return True
 
         def _deliver(self) -> None:
-            while self._late and self._late[0].at <= self._loop.time() and not self.closed:
+            while self._late and self._late[0].at <= time.monotonic() and not self.closed:
                 super().send(self._late.popleft().frame)
             if self._late and not self.closed:
-                self._loop.call_at(self._late[0].at, self._deliver)
+                left_s = self._late[0].at - time.monotonic()
+                self._loop.call_later(max(0.0, left_s), self._deliver)
 
     return FaultyLink
 

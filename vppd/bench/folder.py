@@ -122,14 +122,11 @@ def by_second(samples: Samples) -> Iterator[dict[str, Any]]:
     """What was due and what was committed in each second; latencies of what was committed in it."""
     sent: dict[int, int] = {}
     committed: dict[int, list[int]] = {}
-    for i in range(len(samples)):
-        sample = samples[i]
-        if sample.sent_us != NEVER:
-            second = sample.sent_us // 1_000_000
-            sent[second] = sent.get(second, 0) + 1
-        if sample.committed_us != NEVER:
-            late = sample.committed_us - sample.due_us
-            committed.setdefault(sample.committed_us // 1_000_000, []).append(late)
+    for due_us, sent_us, _, committed_us in samples.rows():
+        if sent_us != NEVER:
+            sent[sent_us // 1_000_000] = sent.get(sent_us // 1_000_000, 0) + 1
+        if committed_us != NEVER:
+            committed.setdefault(committed_us // 1_000_000, []).append(committed_us - due_us)
     for second in range(max((*sent, *committed), default=-1) + 1):
         shown = latencies.summary_ms(committed.get(second, ()))
         yield {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -154,7 +154,7 @@ async def _load(
 
 
 @asynccontextmanager
-async def _alongside(work: Any) -> AsyncIterator[None]:
+async def _alongside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     """Something that goes on meanwhile; what it raises, this does."""
     task = asyncio.ensure_future(work)
     try:

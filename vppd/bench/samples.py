@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,9 +41,9 @@ class Samples:
     def __getitem__(self, i: int) -> Sample:
         return Sample(*self._flat[COLUMNS * i : COLUMNS * (i + 1)])
 
-    def column(self, which: int) -> array[int]:
-        """One time of every transaction; ``which``: its place in :class:`Sample`."""
-        return self._flat[which::COLUMNS]
+    def rows(self) -> Iterator[tuple[int, int, int, int]]:
+        """Every transaction, as :class:`Sample` has it; there may be millions."""
+        return zip(*(self._flat[which::COLUMNS] for which in range(COLUMNS)), strict=True)
 
     def extend(self, other: Samples) -> None:
         """Add what another client has."""
@@ -85,8 +85,7 @@ def look(samples: Samples, first_us: int, end_us: int) -> Window:
     """Sum up what was due, and what was committed, from ``first_us`` until ``end_us``."""
     due = committed = commits = dropped = timeouts = 0
     latencies, acknowledgements = array("I"), array("I")
-    columns: Sequence[array[int]] = [samples.column(i) for i in range(COLUMNS)]
-    for due_us, sent_us, accepted_us, committed_us in zip(*columns, strict=True):
+    for due_us, sent_us, accepted_us, committed_us in samples.rows():
         if first_us <= committed_us < end_us:
             commits += 1
         if not first_us <= due_us < end_us:

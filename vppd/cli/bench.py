@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, TypeAlias
 
 import msgspec
 import typer
@@ -140,8 +140,8 @@ class Screen(Voice):
 
     def __init__(self, what: str) -> None:
         self._what = what
-        self._advance: Any = None
-        self._bar: Any = None
+        self._advance: Callable[..., None] | None = None
+        self._bar: AbstractContextManager[Callable[..., None]] | None = None
         self._shown = 0
 
     def say(self, text: str) -> None:
