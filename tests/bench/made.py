@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import tomllib
 from array import array
+from pathlib import Path
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from vppd.bench.plan import Plan
@@ -14,6 +17,12 @@ from vppd.bench.validity import Facts
 from vppd.bench.watch import Clock
 
 S = 1_000_000_000
+
+
+def read_plan(path: Path) -> Plan:
+    """The plan in a run.toml; TOML has no null."""
+    table = tomllib.loads(path.read_text())
+    return msgspec.convert({"rate": None} | table["plan"], Plan)
 
 
 def window(**changed: Any) -> Window:

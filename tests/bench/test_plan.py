@@ -12,8 +12,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from tests.bench.made import read_plan
 from vppd.bench.client import Job, due_times_ns
-from vppd.bench.plan import Plan, check, command, has_orders, line, parse_kill_at, read_plan
+from vppd.bench.plan import Plan, check, command, has_orders, line, parse_kill_at
 from vppd.bench.plan import write_plan as write
 from vppd.bench.wire import Entry
 from vppd.bench.workload import Slots

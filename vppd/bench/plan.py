@@ -246,12 +246,6 @@ def _plan_lines(plan: Plan) -> Iterator[str]:
             yield f"{name} = {_toml(value)}"
 
 
-def read_plan(path: Path) -> Plan:
-    """The plan in a run.toml."""
-    table: dict[str, Any] = msgspec.toml.decode(path.read_bytes())
-    return msgspec.convert({"rate": None} | table["plan"], Plan)
-
-
 def _toml(value: Any) -> str:
     if isinstance(value, str):
         return msgspec.json.encode(value).decode()  # a basic string escapes as JSON does

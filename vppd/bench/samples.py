@@ -12,21 +12,12 @@ NEVER = 2**32 - 1
 COLUMNS = 4
 
 
-class Sample(NamedTuple):
-    """One transaction; microseconds since the load began, or :data:`NEVER`."""
-
-    due_us: int
-    """When it was to be sent; of a closed loop, when it was."""
-    sent_us: int
-    """When the connection had taken the whole of it."""
-    accepted_us: int
-    """When the node said so."""
-    committed_us: int
-    """When the node pushed a block with its id."""
-
-
 class Samples:
     """The transactions of one run, of one client or of several.
+
+    Of each, microseconds since the load began, or :data:`NEVER`: when it was *due* (of a closed loop,
+    when it was sent), when the connection had taken the whole of it, when the node said that it
+    is accepted, and when the node pushed a block with its id.
 
     Args:
         flat: unsigned 32-bit numbers, :data:`COLUMNS` for each transaction.
@@ -38,11 +29,8 @@ class Samples:
     def __len__(self) -> int:
         return len(self._flat) // COLUMNS
 
-    def __getitem__(self, i: int) -> Sample:
-        return Sample(*self._flat[COLUMNS * i : COLUMNS * (i + 1)])
-
     def rows(self) -> Iterator[tuple[int, int, int, int]]:
-        """Every transaction, as :class:`Sample` has it; there may be millions."""
+        """Due, taken, accepted, committed; there may be millions."""
         return zip(*(self._flat[which::COLUMNS] for which in range(COLUMNS)), strict=True)
 
     def extend(self, other: Samples) -> None:
