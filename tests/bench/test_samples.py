@@ -46,7 +46,7 @@ def test_samples_can_be_written_and_read(tmp_path: Path) -> None:
     made.write(tmp_path / "s")
     again = Samples.read(tmp_path / "s")
     assert list(again.rows()) == list(made.rows())
-    assert list(made.rows())[0] == (1_000, 2_000, 3_000, 4_000)
+    assert next(iter(made.rows())) == (1_000, 2_000, 3_000, 4_000)
     again.extend(made)
     assert len(again) == 4
 

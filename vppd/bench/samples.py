@@ -15,9 +15,9 @@ COLUMNS = 4
 class Samples:
     """The transactions of one run, of one client or of several.
 
-    Of each, microseconds since the load began, or :data:`NEVER`: when it was *due* (of a closed loop,
-    when it was sent), when the connection had taken the whole of it, when the node said that it
-    is accepted, and when the node pushed a block with its id.
+    Of each, microseconds since the load began, or :data:`NEVER`: when it was *due* (of a closed
+    loop, when it was sent), when the connection had taken the whole of it, when the node said that
+    it is accepted, and when the node pushed a block with its id.
 
     Args:
         flat: unsigned 32-bit numbers, :data:`COLUMNS` for each transaction.
