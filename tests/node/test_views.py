@@ -13,6 +13,7 @@ from tests.store.real_chain import Maker
 from vppd.consensus.messages import Type
 from vppd.consensus.terms import Terms
 from vppd.crypto import key_text, verify
+from vppd.net.directory import PeerState
 from vppd.net.link import Traffic
 from vppd.node.machine import Machine
 from vppd.node.metrics import Metrics, Timing
@@ -153,13 +154,14 @@ async def test_usage_is_of_this_process(tmp_path: Path, machine: Machine) -> Non
     with metrics.persist():
         while time.monotonic_ns() < begun + 2_000_000:
             pass
+    peer = PeerState(2, "der-2", "h:1", True, 0, "", None, None, traffic)
     views = Views(
-        machine, metrics, dict, "der-1", tmp_path / "chain.db", Trace(0), lambda: traffic
-    )  # fmt: skip
+        machine, metrics, dict, "der-1", tmp_path / "chain.db", Trace(0), lambda: (peer, peer)
+    )
     usage = await views.render("usage", "")
-    assert (usage["persists"], usage["store_bytes"], usage["dropped"]) == (1, 1_234, 2)
+    assert (usage["persists"], usage["store_bytes"], usage["dropped"]) == (1, 1_234, 4)
     assert usage["persist_us"] >= 1_000
-    assert (usage["out"], usage["in"]) == ({"prepare": [3, 300]}, {"block": [1, 70]})
+    assert (usage["out"], usage["in"]) == ({"prepare": [6, 600]}, {"block": [2, 140]})
     assert 0 < usage["rss_bytes"] <= 2 * usage["rss_max_bytes"]
     assert usage["cpu_us"] > 0
 

@@ -154,8 +154,9 @@ class Network:
             raise
         for sock in sockets:
             local = sock.family == socket.AF_UNIX
-            accept = self._accepted_local if local else self._accepted
-            self._listeners.append(Listener(sock, accept))
+            self._listeners.append(
+                Listener(sock, self._accepted_local if local else self._accepted)
+            )
             self._port = self._port if local else self._listeners[-1].port
         self._started = True
         for slot in self._slots.values():

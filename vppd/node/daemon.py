@@ -34,7 +34,6 @@ from vppd.consensus.messages import (
 from vppd.errors import LocalFault, PeerFault
 from vppd.ledger.execution import Execution
 from vppd.ledger.transaction import InvalidTransaction
-from vppd.net.directory import total_traffic
 from vppd.net.frames import ANSWER_CAPS, NEWEST_WIRE, PUSH, REQUEST, RESPONSE, encode_frame
 from vppd.net.gate import BadSignature, PeerMessage, decode_message
 from vppd.net.hello import Kind, Self
@@ -100,8 +99,7 @@ async def run_node(home: Home, link: type[Link] = Link) -> None:
                 joined = await join(home, store, instance, stop)
             if not stop.is_set():
                 await require_trusted(home, store)
-                daemon = Daemon(home, store, instance, late=joined is None, link=link)
-                again = await daemon.run(stop)
+                again = await Daemon(home, store, instance, link, late=joined is None).run(stop)
     log.info("stopped")
 
 
@@ -112,15 +110,20 @@ class Daemon:
         home: its files.
         store: open.
         instance: of this process, for its hello.
+        link: as :class:`~vppd.net.peers.Network` has it.
         late: whether to go back, as long as there is no block, when the plant turns out to be far
             ahead: nobody was there to say so before.
-        link: as :class:`~vppd.net.peers.Network` has it.
     """
 
     def __init__(
-        self, home: Home, store: ChainStore, instance: bytes, *, late: bool = False,
-        link: type[Link] = Link,
-    ) -> None:  # fmt: skip
+        self,
+        home: Home,
+        store: ChainStore,
+        instance: bytes,
+        link: type[Link],
+        *,
+        late: bool = False,
+    ) -> None:
         self._home = home
         self._link = link
         self._late = late
@@ -168,7 +171,7 @@ class Daemon:
         self._replies = replies
         views = Views(
             self._machine, self._metrics, self._network_rows, home.name, home.node.store,
-            self._trace, lambda: total_traffic(self._network.peer_states()),
+            self._trace, self._network.peer_states,
         )  # fmt: skip
         self._snapshots = Snapshots(self._machine.ledger, self._store)
         said, by_role = home.node.retention_blocks, RETENTION[home.role]
@@ -225,7 +228,7 @@ class Daemon:
                 self._instance,
                 node.wire,
                 node.oldest_wire,
-            ),
+            ),  # fmt: skip
             plan.entries,
             listen=home.listen,
             tls=tls,

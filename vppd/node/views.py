@@ -21,7 +21,7 @@ from vppd.crypto import key_text, parse_key
 from vppd.ledger.execution import Ledger
 from vppd.ledger.views import member_name
 from vppd.market.tariff import tariff_for
-from vppd.net.link import Traffic
+from vppd.net.directory import PeerState, total_traffic
 from vppd.node.clock import now
 from vppd.node.machine import Machine
 from vppd.node.metrics import COSTS, Metrics, Timing
@@ -48,7 +48,7 @@ class Views:
         name: of this node.
         store: its database.
         trace: what was said lately.
-        traffic: frames to and from other nodes so far.
+        peers: what the network knows of every other node.
     """
 
     def __init__(
@@ -59,14 +59,14 @@ class Views:
         name: str,
         store: Path,
         trace: Trace,
-        traffic: Callable[[], Traffic] = Traffic,
+        peers: Callable[[], Iterable[PeerState]] = tuple,
     ) -> None:
         self._machine = machine
         self._metrics = metrics
         self._network = network
         self._name = name
         self._store = store
-        self._traffic = traffic
+        self._peers = peers
         self._trace = trace
         self._render: dict[str, Callable[[str], Any]] = {
             "status": lambda _: self.status(),
@@ -150,7 +150,7 @@ class Views:
 
     def usage(self) -> dict[str, Any]:
         """What this process has used since it began."""
-        metrics, traffic = self._metrics, self._traffic()
+        metrics, traffic = self._metrics, total_traffic(self._peers())
         files = self._store.parent.glob(self._store.name + "*")
         most_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return {
