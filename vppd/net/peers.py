@@ -125,8 +125,7 @@ class Network:
         self._tasks: set[asyncio.Task[None]] = set()
         self._listeners: list[Listener] = []
         self._port: int | None = None
-        self._started = False
-        self._stopping = False
+        self._started = self._stopping = False
         self._refused: deque[Refused] = deque(maxlen=_REFUSALS_KEPT)
 
     # ------------------------------------------------------------ life
@@ -154,9 +153,8 @@ class Network:
             raise
         for sock in sockets:
             local = sock.family == socket.AF_UNIX
-            self._listeners.append(
-                Listener(sock, self._accepted_local if local else self._accepted)
-            )
+            accept = self._accepted_local if local else self._accepted
+            self._listeners.append(Listener(sock, accept))
             self._port = self._port if local else self._listeners[-1].port
         self._started = True
         for slot in self._slots.values():

@@ -116,14 +116,9 @@ class Daemon:
     """
 
     def __init__(
-        self,
-        home: Home,
-        store: ChainStore,
-        instance: bytes,
-        link: type[Link],
-        *,
+        self, home: Home, store: ChainStore, instance: bytes, link: type[Link] = Link, *,
         late: bool = False,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self._home = home
         self._link = link
         self._late = late
@@ -219,16 +214,12 @@ class Daemon:
         tls = None
         if node.transport == "tls":
             tls = load_tls(node.ca, node.cert, node.cert_key, node.crl)
+        me = Self(
+            kind, home.name, home.signer, home.genesis.digest, self._instance, node.wire,
+            node.oldest_wire,
+        )  # fmt: skip
         network = Network(
-            Self(
-                kind,
-                home.name,
-                home.signer,
-                home.genesis.digest,
-                self._instance,
-                node.wire,
-                node.oldest_wire,
-            ),  # fmt: skip
+            me,
             plan.entries,
             listen=home.listen,
             tls=tls,
