@@ -18,20 +18,20 @@ import argparse
 import asyncio
 import os
 import shutil
-import statistics
 import tempfile
 import time
 import urllib.request
 from pathlib import Path
 from typing import NamedTuple
 
+from vppd.bench.limits import crypto_us, fsync_ms, loopback_us
 from vppd.cli.engine import ENGINE, PATH, parse_engine, parse_path
 from vppd.cli.loop import run_async
 from vppd.cli.testnet import Testnet, write_testnet
 from vppd.client.client import connect
 from vppd.config.genesis import ConsensusRules
 from vppd.config.keys import load_key
-from vppd.crypto import SigningKey, key_text, verify
+from vppd.crypto import key_text
 from vppd.day.nodes import NodeProcess, all_answer
 from vppd.day.run import free_base_port
 from vppd.ledger.transaction import Transfer, make_transaction
@@ -51,33 +51,6 @@ ONE_ROUND = Stages(3, 7, 3, 4)
 PAUSE_S = 0.01
 
 
-def fsync_ms(folder: Path, count: int = 300) -> tuple[float, float]:
-    """P50 and p99 of write and fdatasync of one page, over a file that does not grow."""
-    samples = []
-    with (folder / "fsync").open("wb", buffering=0) as file:
-        file.write(bytes(4_000_000))
-        os.fsync(file.fileno())
-        for i in range(count):
-            started = time.perf_counter()
-            os.pwrite(file.fileno(), b"x" * 4096, 4096 * i)
-            os.fdatasync(file.fileno())
-            samples.append((time.perf_counter() - started) * 1e3)
-    return statistics.median(samples), sorted(samples)[int(count * 0.99)]
-
-
-def crypto_us() -> tuple[float, float]:
-    """One signature check and one signature."""
-    key, message = SigningKey(bytes(32)), bytes(120)
-    signature = key.sign(message)
-    started = time.perf_counter()
-    for _ in range(2_000):
-        verify(key.public_key, message, signature)
-    middle = time.perf_counter()
-    for _ in range(2_000):
-        key.sign(message)
-    return (middle - started) / 2_000 * 1e6, (time.perf_counter() - middle) / 2_000 * 1e6
-
-
 def persist_ms(testnet: Testnet) -> float:
     """Mean synced write of the leader in this run, from its /metrics."""
     port = int(testnet.nodes[0].addr.rpartition(":")[2]) + 1
@@ -85,27 +58,6 @@ def persist_ms(testnet: Testnet) -> float:
         rows = dict(line.rsplit(" ", 1) for line in page.read().decode().splitlines())
     total, count = rows["vppd_persist_seconds_sum"], rows["vppd_persist_seconds_count"]
     return float(total) / float(count) * 1e3
-
-
-async def loopback_us(count: int = 500) -> float:
-    """Median round trip of 100 bytes over a loopback TCP connection, asyncio on both ends."""
-
-    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(100):
-            writer.write(data)
-        writer.close()
-
-    server = await asyncio.start_server(echo, "127.0.0.1", 0)
-    async with server:
-        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
-        samples = []
-        for _ in range(count):
-            started = time.perf_counter()
-            writer.write(bytes(100))
-            await reader.readexactly(100)
-            samples.append((time.perf_counter() - started) * 1e6)
-        writer.close()
-    return statistics.median(samples)
 
 
 def cpu_s(pid: int) -> float:
@@ -142,7 +94,7 @@ async def run(folder: Path, n: int, count: int, transport: str, rules: Consensus
                 samples.append((time.perf_counter() - started) * 1e3)
                 await asyncio.sleep(PAUSE_S)
             spent = [cpu_s(node.pid or 0) - b for node, b in zip(nodes, before, strict=True)]
-            rtt_us = await loopback_us()
+            rtt_us = await asyncio.to_thread(loopback_us)
             status = await client.view("status")
         written = await asyncio.to_thread(persist_ms, testnet)
     finally:

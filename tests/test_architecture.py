@@ -29,6 +29,7 @@ FLOORS: dict[str, int] = {
     "store": 3,
     "node": 4,
     "client": 4,
+    "bench": 5,
     "cli": 5,
     "simulate": 5,
     "day": 5,
@@ -36,6 +37,10 @@ FLOORS: dict[str, int] = {
 SIDEWAYS = {
     ("ledger", "consensus"),  # execution checks proofs of misbehaviour
     ("ledger", "market"),  # execution uses the auctions and the settlement arithmetic
+    ("bench", "cli"),  # it writes its plants with the same code as `vppd testnet`
+    ("bench", "day"),  # and starts them with that of `vppd dev`
+    ("bench", "simulate"),  # a link fails in the same heights as in the simulator
+    ("cli", "bench"),
     ("day", "client"),
     ("day", "cli"),  # the day writes its plant with the same code as `vppd testnet`
     ("cli", "day"),

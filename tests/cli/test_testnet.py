@@ -243,3 +243,23 @@ def test_market_slots_are_whole_minutes(vppd: Vppd) -> None:
     ran = vppd("testnet", "-n", 2, "--out", "plant", "--market-slot-seconds", 90)
     assert ran.code == 2
     assert ran.err.startswith("error[E117]")
+
+
+def test_further_accounts_are_funded_and_their_keys_are_beside_the_homes(vppd: Vppd) -> None:
+    ran = vppd("testnet", "-n", 2, "--out", "plant", "--seed", 7, "--accounts", 3)
+    assert ran.code == 0
+    keys = sorted(Path("plant/accounts").glob("*.key"))
+    assert [key.name for key in keys] == [f"account-{i}.key" for i in range(3)]
+    assert all(stat.S_IMODE(key.stat().st_mode) == 0o600 for key in keys)
+    accounts = {a.name: a for a in load_home(Path("plant/op-0")).genesis.accounts}
+    for key in keys:
+        assert accounts[key.stem].key == load_key(key).public_key
+        assert accounts[key.stem].balance == writer.OPENING_BALANCE
+    again = vppd("testnet", "-n", 2, "--out", "again", "--seed", 7, "--accounts", 3)
+    assert again.code == 0
+    assert load_key(Path("again/accounts/account-1.key")).public_key == accounts["account-1"].key
+
+
+def test_without_further_accounts_there_is_no_folder_for_them(vppd: Vppd) -> None:
+    assert vppd("testnet", "-n", 1, "--out", "plant").code == 0
+    assert not Path("plant/accounts").exists()

@@ -195,3 +195,30 @@ def test_how_many_votes_it_takes_follows_the_epoch() -> None:
     assert phases.executed(decision(), us(5)).votes_us is None, "one of four"
     phases.proposed(8, us(2))
     assert phases.executed(decision(height=8), us(5)).votes_us == 0, "one of one"
+
+
+def slow(phases: Phases, height: int) -> HeightTimes:
+    phases.heard(block(height=height), 0, 0)
+    return phases.executed(decision(CertificateKind.COMMIT, height=height), us(10), 77)
+
+
+def test_synced_writes_are_noted_with_the_height() -> None:
+    assert slow(Phases(Terms(GENESIS)), 7).persist_us == 77
+
+
+def test_a_fallback_is_of_the_slow_height_it_was_counted_with() -> None:
+    phases = Phases(Terms(GENESIS))
+    slow(phases, 7)
+    phases.fell_back("grace")
+    assert [times.fallback for times in phases.done] == ["grace"]
+    slow(phases, 8)
+    assert [times.fallback for times in phases.done] == ["grace", None]
+
+
+def test_a_fallback_counted_before_its_height_is_decided_waits_for_it() -> None:
+    phases = Phases(Terms(GENESIS))
+    phases.heard(block(height=7), 0, 0)
+    phases.executed(decision(height=7), us(10))
+    phases.fell_back("leader")
+    slow(phases, 8)
+    assert [times.fallback for times in phases.done] == [None, "leader"]

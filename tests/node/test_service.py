@@ -73,7 +73,7 @@ class Served:
         disk = Disk(folder, 0)
         self.driver = Driver(self.machine, store, lambda _: None, lambda *_: None, metrics, disk)
         replies = Replies(self.machine.gate, self.machine.terms)
-        views = Views(self.machine, metrics, dict, "der-1", folder, Trace(0))
+        views = Views(self.machine, metrics, dict, "der-1", folder / "chain.db", Trace(0))
         self.service = Service(self.machine, store, replies, views, self.driver)
 
     async def ask(self, ask: Ask) -> Result:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,14 @@ import pytest
 
 from tests.node.plant import GENESIS, KEYS, LEADER, METER, Host, N, payment, settle
 from tests.store.real_chain import Maker
+from vppd.consensus.messages import Type
 from vppd.consensus.terms import Terms
 from vppd.crypto import key_text, verify
+from vppd.net.directory import PeerState
+from vppd.net.link import Traffic
 from vppd.node.machine import Machine
-from vppd.node.metrics import Metrics
+from vppd.node.metrics import Metrics, Timing
+from vppd.node.phases import HeightTimes
 from vppd.node.trace import Trace
 from vppd.node.views import LAST_SLOT, UnknownView, Views
 
@@ -21,7 +26,7 @@ NETWORK: dict[str, Any] = {"disk_low": False, "peers": [{"name": "der-2"}], "ref
 
 def views_of(machine: Machine, home: Path) -> Views:
     metrics = Metrics(Terms(GENESIS))
-    return Views(machine, metrics, lambda: NETWORK, "der-1", home, Trace(8))
+    return Views(machine, metrics, lambda: NETWORK, "der-1", home / "chain.db", Trace(8))
 
 
 @pytest.fixture
@@ -133,3 +138,52 @@ async def test_the_open_slot_is_the_first_whose_gate_is_open(views: Views) -> No
     assert market["opens_ms"] <= unix_ms
     assert market["start_ms"] == rules.slot_start(market["open_slot"])
     assert (market["retail_price_micro"], market["feed_in_price_micro"]) == (570_000, 380_000)
+
+
+async def test_usage_is_of_this_process(tmp_path: Path, machine: Machine) -> None:
+    (tmp_path / "chain.db").write_bytes(bytes(1_000))
+    (tmp_path / "chain.db-wal").write_bytes(bytes(234))
+    traffic = Traffic()
+    traffic.frames_out[Type.PREPARE] = 3
+    traffic.bytes_out[Type.PREPARE] = 300
+    traffic.frames_in[Type.BLOCK] = 1
+    traffic.bytes_in[Type.BLOCK] = 70
+    traffic.dropped = 2
+    metrics = Metrics(machine.terms)
+    begun = time.monotonic_ns()
+    with metrics.persist():
+        while time.monotonic_ns() < begun + 2_000_000:
+            pass
+    peer = PeerState(2, "der-2", "h:1", True, 0, "", None, None, traffic)
+    views = Views(
+        machine, metrics, dict, "der-1", tmp_path / "chain.db", Trace(0), lambda: (peer, peer)
+    )
+    usage = await views.render("usage", "")
+    assert (usage["persists"], usage["store_bytes"], usage["dropped"]) == (1, 1_234, 4)
+    assert usage["persist_us"] >= 1_000
+    assert (usage["out"], usage["in"]) == ({"prepare": [6, 600]}, {"block": [2, 140]})
+    assert 0 < usage["rss_bytes"] <= 2 * usage["rss_max_bytes"]
+    assert usage["cpu_us"] > 0
+
+
+@pytest.mark.parametrize("view", ["heights", "timings"])
+async def test_heights_from_one_on(tmp_path: Path, view: str) -> None:
+    hosts = [Host(i) for i in range(N)]
+    for host in hosts:
+        host.start()
+    metrics = Metrics(hosts[0].machine.terms)
+    for height in (1, 2, 3):
+        metrics.timings.append(Timing(height, None, 7 * height))
+        metrics.heights.append(HeightTimes(height, 0, "", "learnt", None, None, None, None))
+    views = Views(hosts[0].machine, metrics, dict, "der-1", tmp_path / "chain.db", Trace(0))
+
+    async def seen(argument: str) -> list[int]:
+        rows = await views.render(view, argument)
+        return [row["height"] if view == "heights" else row[0] for row in rows]
+
+    assert await seen("") == await seen("0") == [1, 2, 3]
+    assert await seen("3") == [3]
+    assert await seen("4") == []
+    for wrong in ("-1", "x", "1.5"):
+        with pytest.raises(LookupError, match="is not a height"):
+            await seen(wrong)

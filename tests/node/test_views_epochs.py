@@ -20,7 +20,7 @@ from vppd.node.views import Views
 def views_of(council: Council, node: int, folder: Path, trace: Trace | None = None) -> Views:
     machine = Machine(council.genesis, NODES[node], verify, council.ledger)
     metrics = Metrics(machine.terms)
-    return Views(machine, metrics, dict, f"node-{node}", folder, trace or Trace(0))
+    return Views(machine, metrics, dict, f"node-{node}", folder / "chain.db", trace or Trace(0))
 
 
 async def names(views: Views) -> set[str]:

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import ipaddress
 import re
+import secrets
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -28,11 +29,11 @@ from vppd.config.genesis import (
     ValidatorEntry,
 )
 from vppd.config.genesis_file import parse_genesis, render_genesis
-from vppd.config.keys import create_key
+from vppd.config.keys import SEED_BYTES, create_key
 from vppd.config.node import Transport, default_node, is_loopback, render_node
 from vppd.config.peers import PORT_STEP, Peer, Peers, render_peers
 from vppd.config.values import format_address, parse_hours, parse_name
-from vppd.crypto import key_text
+from vppd.crypto import SigningKey, key_text
 from vppd.errors import ConfigError, Exit, UserError
 from vppd.types import Micro, PublicKey, Role
 
@@ -91,12 +92,19 @@ def run_testnet(
     market_slot_seconds: Annotated[
         int, typer.Option(min=60, help="Market time per slot, whole minutes.")
     ] = 900,
+    accounts: Annotated[
+        int, typer.Option(min=0, help="Further funded accounts, their keys in OUT/accounts.")
+    ] = 0,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Write a plant and say how to start it."""
     if market_slot_seconds % 60:
         raise _no_plant(f"--market-slot-seconds {market_slot_seconds} is not whole minutes")
     chosen = parse_engine(engine)
+    seeds = {
+        f"account-{i}": _seed(seed, f"account-{i}", "account") or secrets.token_bytes(SEED_BYTES)
+        for i in range(accounts)
+    }
     made = write_testnet(
         out,
         nodes,
@@ -107,7 +115,15 @@ def run_testnet(
         chain_name=chain_id,
         consensus=ConsensusRules(engine=chosen, path=parse_path(path, chosen)),
         market=scaled_market(slot_seconds * 1_000, market_slot_seconds // 60),
+        accounts=[
+            AccountEntry(name=name, key=SigningKey(secret).public_key, balance=OPENING_BALANCE)
+            for name, secret in seeds.items()
+        ],
     )
+    if seeds:
+        (out / "accounts").mkdir()
+    for name, secret in seeds.items():
+        create_key(out / "accounts" / f"{name}.key", secret)
     rows = [
         {"name": m.name, "role": str(m.role), "addr": m.addr, "id": key_text(m.key)}
         for m in made.nodes
@@ -181,6 +197,8 @@ def write_testnet(
     market: MarketRulesSection | None = None,
     balance: Micro = OPENING_BALANCE,
     transport: Transport = "tls",
+    accounts: Sequence[AccountEntry] = (),
+    meters: Sequence[MeterEntry] = (),
 ) -> Testnet:
     """Write keys, certificates, genesis.toml, peers.toml and an empty store for each node.
 
@@ -200,6 +218,8 @@ def write_testnet(
         market: ``None``: quarter-hour slots; without tariffs those of P3, Table 1.
         balance: opening balance of each account, micro-currency.
         transport: ``"plain"`` writes no certificates; loopback only.
+        accounts: further ones, whose keys somebody else holds.
+        meters: the same.
 
     Raises:
         UserError: E114, ``out`` holds something already; E117, numbers that make no plant; E120,
@@ -231,8 +251,14 @@ def write_testnet(
         consensus=consensus or ConsensusRules(),
         market=market,
         validators=[ValidatorEntry(name=m.name, role=m.role, key=m.key) for m in members],
-        accounts=[AccountEntry(name=m.name, key=m.key, balance=balance) for m in members],
-        meters=[MeterEntry(key=m.meter, account=m.name) for m in members if m.meter is not None],
+        accounts=[
+            *(AccountEntry(name=m.name, key=m.key, balance=balance) for m in members),
+            *accounts,
+        ],
+        meters=[
+            *(MeterEntry(key=m.meter, account=m.name) for m in members if m.meter is not None),
+            *meters,
+        ],
     )
     # Read back before it is written: a testnet never hands out a file that no node would start on.
     genesis = parse_genesis(genesis_text.encode(), out / "genesis.toml")

@@ -142,6 +142,25 @@ COMMANDS = (
         ),
     ),
     Entry(
+        "bench run",
+        "vppd.cli.bench:run",
+        "Load a plant of real daemons, and measure goodput and latency from outside.",
+        (
+            "vppd bench run -n 4 --rate 1000 --duration 30",
+            "vppd bench run -n 1 --closed 1 --clients 1 -o json",
+            "vppd bench run -n 5 --fail der-4=40% --delay 10ms --assert 'goodput_tx_s>=450'",
+        ),
+    ),
+    Entry(
+        "bench saturate",
+        "vppd.cli.bench:saturate",
+        "Find the highest rate that a plant keeps up with, and measure it there.",
+        (
+            "vppd bench saturate -n 4",
+            "vppd bench saturate -n 4 --engine pbft --rate 200 --limit 500 --runs 5 -o json",
+        ),
+    ),
+    Entry(
         "testnet",
         "vppd.cli.testnet:run_testnet",
         "Write keys, CA, genesis.toml and peers.toml for N nodes.",
@@ -375,6 +394,7 @@ COMMANDS = (
 )
 
 GROUPS = {
+    "bench": "How fast a plant is, measured on this machine.",
     "block": "Decided blocks.",
     "tx": "Signed transactions.",
     "config": "This node's files: what they say, and whether they hold.",

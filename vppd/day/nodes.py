@@ -26,13 +26,21 @@ class NodeProcess:
         name: of the node.
         home: its folder.
         say: where news for the person watching goes.
+        program: module and first arguments that start it, for ``python -m``.
     """
 
-    def __init__(self, name: str, home: Path, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        home: Path,
+        say: Callable[[str], None],
+        program: Sequence[str] = ("vppd", "start"),
+    ) -> None:
         self.name = name
         self.home = home
         self.restarts = 0
         self._say = say
+        self._program = program
         self._process: asyncio.subprocess.Process | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._stopping = False
@@ -61,7 +69,7 @@ class NodeProcess:
     async def _spawn(self) -> None:
         with self.log_file.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "vppd", "start", "--home", str(self.home),
+                sys.executable, "-m", *self._program, "--home", str(self.home),
                 stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
             )  # fmt: skip
@@ -109,6 +117,11 @@ class NodeProcess:
             self._keeper.cancel()
             await asyncio.wait({self._keeper})  # why it failed is :meth:`kept`'s to say
         return process.returncode
+
+    def kill(self) -> None:
+        """SIGKILL; it comes back."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
 
     def kept(self) -> asyncio.Task[None]:
         """Ends with E420 when the process does not stay alive; a process must have been started."""

@@ -9,7 +9,7 @@ one is no founder the keys decide who dials, which both compare alike.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -47,6 +47,14 @@ class PeerState(msgspec.Struct, frozen=True):
     """Version of the protocol spoken with it; ``None``: not connected."""
     traffic: Traffic
     """Since this node started."""
+
+
+def total_traffic(states: Iterable[PeerState]) -> Traffic:
+    """Frames to and from all of them so far."""
+    total = Traffic()
+    for state in states:
+        total.add(state.traffic)
+    return total
 
 
 class Slot:

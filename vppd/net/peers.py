@@ -75,6 +75,7 @@ class Network:
         deadlines: how long anything may take.
         backoff: waits between attempts to connect.
         chance: for their jitter.
+        link: between nodes; the bench has one with faults.
     """
 
     def __init__(
@@ -90,16 +91,17 @@ class Network:
         deadlines: Deadlines = DEADLINES,
         backoff: Backoff = BACKOFF,
         chance: random.Random | None = None,
+        link: type[Link] = Link,
     ) -> None:
         self._me = me
         self._listen = listen
         self._tls = tls
         self._client_socket = client_socket
         self._handler = handler
+        self._make_link = link
         self._deadlines = deadlines
-        loop = asyncio.get_running_loop()
-        self._now = loop.time
-        self._directory = Directory(me.signer.public_key, me.kind, validators, loop.time())
+        self._now = asyncio.get_running_loop().time
+        self._directory = Directory(me.signer.public_key, me.kind, validators, self._now())
         self._slots = self._directory.slots
         self._pending = Pending(self._peer_hosts())
         self._offences = Offences()
@@ -123,8 +125,7 @@ class Network:
         self._tasks: set[asyncio.Task[None]] = set()
         self._listeners: list[Listener] = []
         self._port: int | None = None
-        self._started = False
-        self._stopping = False
+        self._started = self._stopping = False
         self._refused: deque[Refused] = deque(maxlen=_REFUSALS_KEPT)
 
     # ------------------------------------------------------------ life
@@ -152,10 +153,9 @@ class Network:
             raise
         for sock in sockets:
             local = sock.family == socket.AF_UNIX
-            listener = Listener(sock, self._accepted_local if local else self._accepted)
-            self._listeners.append(listener)
-            if not local:
-                self._port = listener.port
+            accept = self._accepted_local if local else self._accepted
+            self._listeners.append(Listener(sock, accept))
+            self._port = self._port if local else self._listeners[-1].port
         self._started = True
         for slot in self._slots.values():
             self._dial(slot)
@@ -449,7 +449,7 @@ class Network:
             return Handshake(me, directory.numbers, nonce, channel, expected, directory.dismissed)
 
         own = self._tls.fingerprint if self._tls is not None else None
-        return Link(self, opening, own, remote, self._deadlines, self._shared)
+        return self._make_link(self, opening, own, remote, self._deadlines, self._shared)
 
     # ------------------------------------------------------------ books
 

@@ -77,8 +77,8 @@ REQUESTS_AHEAD_BYTES = 256 * 1024
 log = structlog.get_logger("vppd.node")
 
 
-async def run_node(home: Home) -> None:
-    """Run the node of ``home`` until SIGTERM or SIGINT.
+async def run_node(home: Home, link: type[Link] = Link) -> None:
+    """Run the node of ``home`` until SIGTERM or SIGINT; ``link``: as :class:`Network` has it.
 
     Raises:
         UserError: it cannot start: store, port, certificates.
@@ -99,7 +99,7 @@ async def run_node(home: Home) -> None:
                 joined = await join(home, store, instance, stop)
             if not stop.is_set():
                 await require_trusted(home, store)
-                again = await Daemon(home, store, instance, late=joined is None).run(stop)
+                again = await Daemon(home, store, instance, link, late=joined is None).run(stop)
     log.info("stopped")
 
 
@@ -110,14 +110,17 @@ class Daemon:
         home: its files.
         store: open.
         instance: of this process, for its hello.
+        link: as :class:`~vppd.net.peers.Network` has it.
         late: whether to go back, as long as there is no block, when the plant turns out to be far
             ahead: nobody was there to say so before.
     """
 
     def __init__(
-        self, home: Home, store: ChainStore, instance: bytes, *, late: bool = False
-    ) -> None:
+        self, home: Home, store: ChainStore, instance: bytes, link: type[Link] = Link, *,
+        late: bool = False,
+    ) -> None:  # fmt: skip
         self._home = home
+        self._link = link
         self._late = late
         self._behind: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._instance = instance
@@ -162,8 +165,8 @@ class Daemon:
         replies = Replies(self._machine.gate, self._machine.terms)
         self._replies = replies
         views = Views(
-            self._machine, self._metrics, self._network_rows, home.name, home.node.store.parent,
-            self._trace,
+            self._machine, self._metrics, self._network_rows, home.name, home.node.store,
+            self._trace, self._network.peer_states,
         )  # fmt: skip
         self._snapshots = Snapshots(self._machine.ledger, self._store)
         said, by_role = home.node.retention_blocks, RETENTION[home.role]
@@ -211,21 +214,18 @@ class Daemon:
         tls = None
         if node.transport == "tls":
             tls = load_tls(node.ca, node.cert, node.cert_key, node.crl)
+        me = Self(
+            kind, home.name, home.signer, home.genesis.digest, self._instance, node.wire,
+            node.oldest_wire,
+        )  # fmt: skip
         network = Network(
-            Self(
-                kind,
-                home.name,
-                home.signer,
-                home.genesis.digest,
-                self._instance,
-                node.wire,
-                node.oldest_wire,
-            ),
+            me,
             plan.entries,
             listen=home.listen,
             tls=tls,
             client_socket=node.socket,
             handler=self,
+            link=self._link,
         )
         network.expect(*self._voters())
         self._membership.follow(network, plan)

@@ -107,6 +107,12 @@ class Metrics:
             registry=self.registry,
         )
         self._counted: dict[tuple[Counter, str], int] = {}
+        self.persists = 0
+        """Synced transactions of the store."""
+        self.persist_ns = 0
+        """That they took in all."""
+        self._persist_ns_before = 0
+        """The same, as the last block was executed."""
         self._phases = Phases(terms)
         self.heights = self._phases.done
         """Phase times of the last heights."""
@@ -118,8 +124,12 @@ class Metrics:
     @contextmanager
     def persist(self) -> Iterator[None]:
         """Time one durable write."""
-        with self._persist.time():
-            yield
+        before_ns = time.monotonic_ns()
+        yield
+        spent_ns = time.monotonic_ns() - before_ns
+        self._persist.observe(spent_ns / 1e9)
+        self.persists += 1
+        self.persist_ns += spent_ns
 
     def proposal(self, height: Height, *, own: bool) -> None:
         """A proposal for ``height`` left this node (``own``) or reached it."""
@@ -156,6 +166,8 @@ class Metrics:
             for name, count in counts:
                 before = self._counted.get((counter, name), 0)
                 counter.labels(name).inc(count - before)
+                if counter is self._fallbacks and count > before:
+                    self._phases.fell_back(name)
                 self._counted[counter, name] = count
 
     def committed(self, block: Committed) -> None:
@@ -163,7 +175,9 @@ class Metrics:
         height = block.decision.height
         now_ns = time.monotonic_ns()
         self._height.set(height)
-        times = self._phases.executed(block.decision, now_ns)
+        spent_us = (self.persist_ns - self._persist_ns_before) // 1_000
+        self._persist_ns_before = self.persist_ns
+        times = self._phases.executed(block.decision, now_ns, spent_us)
         reached = (times.votes_us, times.all_votes_us, times.decided_us, times.executed_us)
         for phase, mark_us in zip(PHASES, reached, strict=True):
             if mark_us is not None:

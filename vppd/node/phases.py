@@ -19,7 +19,7 @@ from vppd.consensus.terms import Terms
 from vppd.net.gate import PeerMessage, decode_message
 from vppd.types import Digest, Epoch, Height, ReplicaIndex, View
 
-KEPT = 64
+KEPT = 1_024
 """Heights."""
 
 
@@ -40,6 +40,10 @@ class HeightTimes(NamedTuple):
     decided_us: int | None
     """The decision was on disk."""
     executed_us: int | None
+    persist_us: int | None = None
+    """Spent in synced writes since the height before."""
+    fallback: str | None = None
+    """Why it went the slow way, if this node gave up waiting for the fast one."""
 
 
 class _BlockHead(Message, frozen=True):
@@ -83,6 +87,8 @@ class Phases:
     def __init__(self, terms: Terms) -> None:
         self._terms = terms
         self._open: dict[Height, _Height] = {}
+        self._cause: str | None = None
+        """Of a fallback whose height is not decided."""
         self.done: deque[HeightTimes] = deque(maxlen=KEPT)
         """Oldest first."""
 
@@ -123,28 +129,57 @@ class Phases:
         if height in self._open:
             self._open[height].decided_ns = now_ns
 
-    def executed(self, decision: Decision, now_ns: int) -> HeightTimes:
-        """It is executed: done with."""
+    def executed(
+        self, decision: Decision, now_ns: int, persist_us: int | None = None
+    ) -> HeightTimes:
+        """It is executed: done with.
+
+        Args:
+            decision: that was.
+            now_ns: monotonic.
+            persist_us: see :class:`HeightTimes`.
+        """
         height, certificate = decision.height, decision.certificate
         known = self._open.get(height)
         seen_ns = None if known is None else known.seen_ns
         if known is None or seen_ns is None:
-            times = HeightTimes(height, certificate.view, "", "learnt", None, None, None, None)
+            marks = (None, None, None, None)
+            times = HeightTimes(height, certificate.view, "", "learnt", *marks, persist_us)
         else:
             at = (certificate.view, certificate.digest)
             path = known.paths.get(certificate.view)
-            marks = (known.quorum_ns.get(at), known.full_ns.get(at), known.decided_ns, now_ns)
+            reached = (known.quorum_ns.get(at), known.full_ns.get(at), known.decided_ns, now_ns)
+            votes, all_votes, decided, done = (
+                None if mark is None else (mark - seen_ns) // 1_000 for mark in reached
+            )
             times = HeightTimes(
                 height,
                 certificate.view,
                 "" if path is None else path.name.lower(),
                 _way(certificate.kind, path),
-                *(None if mark is None else (mark - seen_ns) // 1_000 for mark in marks),
+                votes,
+                all_votes,
+                decided,
+                done,
+                persist_us,
             )
         self.done.append(times)
+        self._explain()
         for past in [h for h in self._open if h <= height]:
             del self._open[past]
         return times
+
+    def fell_back(self, cause: str) -> None:
+        """The engine has counted a fallback: of the last height, or of the one in flight."""
+        self._cause = cause
+        self._explain()
+
+    def _explain(self) -> None:
+        if self._cause is not None and self.done:
+            last = self.done[-1]
+            if last.way == "slow" and last.fallback is None:
+                self.done[-1] = last._replace(fallback=self._cause)
+                self._cause = None
 
     def _proposal(
         self, epoch: Epoch, height: Height, view: View, digest: Digest, path: int,

@@ -6,23 +6,30 @@ digests are text.
 
 from __future__ import annotations
 
+import resource
 import shutil
-from collections.abc import Callable
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from vppd import __version__
 from vppd.codec import encode
+from vppd.consensus.messages import Type
 from vppd.crypto import key_text, parse_key
 from vppd.ledger.execution import Ledger
 from vppd.ledger.views import member_name
 from vppd.market.tariff import tariff_for
+from vppd.net.directory import PeerState, total_traffic
 from vppd.node.clock import now
 from vppd.node.machine import Machine
-from vppd.node.metrics import COSTS, Metrics
+from vppd.node.metrics import COSTS, Metrics, Timing
+from vppd.node.phases import HeightTimes
 from vppd.node.trace import Trace, Who
 from vppd.types import PeerNumber, PublicKey, Role, Slot
 
+H = TypeVar("H", HeightTimes, Timing)
 LAST_SLOT: Slot = 2**63 - 1
 """The largest number an order can name."""
 
@@ -39,8 +46,9 @@ class Views:
         metrics: timings.
         network: the part of ``status`` that the network and the disk know.
         name: of this node.
-        home: where its disk is.
+        store: its database.
         trace: what was said lately.
+        peers: what the network knows of every other node.
     """
 
     def __init__(
@@ -49,14 +57,16 @@ class Views:
         metrics: Metrics,
         network: Callable[[], dict[str, Any]],
         name: str,
-        home: Path,
+        store: Path,
         trace: Trace,
+        peers: Callable[[], Iterable[PeerState]] = tuple,
     ) -> None:
         self._machine = machine
         self._metrics = metrics
         self._network = network
         self._name = name
-        self._home = home
+        self._store = store
+        self._peers = peers
         self._trace = trace
         self._render: dict[str, Callable[[str], Any]] = {
             "status": lambda _: self.status(),
@@ -69,9 +79,10 @@ class Views:
             "book": lambda slot: self._ledger.book_view(_slot(slot)),
             "trades": lambda slot: self._ledger.trades_view(_slot(slot)),
             "settlement": self.settlement,
-            "heights": lambda _: [times._asdict() for times in metrics.heights],
+            "heights": lambda first: [t._asdict() for t in _since(first, metrics.heights)],
             "trace": self.trace,
-            "timings": lambda _: [list(timing) for timing in metrics.timings],
+            "timings": lambda first: [list(timing) for timing in _since(first, metrics.timings)],
+            "usage": lambda _: self.usage(),
         }
 
     @property
@@ -133,8 +144,26 @@ class Views:
             "mempool_txs": len(machine.mempool),
             "mempool_bytes": machine.mempool.size_bytes,
             "unix_ms": now().unix_ms,
-            "disk_free_bytes": shutil.disk_usage(self._home).free,
+            "disk_free_bytes": shutil.disk_usage(self._store.parent).free,
             **self._network(),
+        }
+
+    def usage(self) -> dict[str, Any]:
+        """What this process has used since it began."""
+        metrics, traffic = self._metrics, total_traffic(self._peers())
+        files = self._store.parent.glob(self._store.name + "*")
+        most_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return {
+            "name": self._name,
+            "cpu_us": time.process_time_ns() // 1_000,
+            "rss_bytes": _resident_bytes(),
+            "rss_max_bytes": most_kib * 1_024,
+            "persists": metrics.persists,
+            "persist_us": metrics.persist_ns // 1_000,
+            "store_bytes": sum(file.stat().st_size for file in files if file.is_file()),
+            "out": _by_type(traffic.frames_out, traffic.bytes_out),
+            "in": _by_type(traffic.frames_in, traffic.bytes_in),
+            "dropped": traffic.dropped,
         }
 
     def ready(self) -> dict[str, Any]:
@@ -245,6 +274,30 @@ class Views:
             "height": self._ledger.height,
             **view,
         }
+
+
+def _since(first: str, rows: Iterable[H]) -> list[H]:
+    """Those from height ``first`` on; all for nothing."""
+    if not first:
+        return list(rows)
+    if not first.isdecimal():
+        raise LookupError(f"{first!r} is not a height")
+    return [row for row in rows if row.height >= int(first)]
+
+
+def _by_type(frames: Counter[int], sizes: Counter[int]) -> dict[str, list[int]]:
+    """Frames and bytes, by the type's name."""
+    names = {int(type_): type_.name.lower() for type_ in Type}
+    return {names.get(t, str(t)): [count, sizes[t]] for t, count in sorted(frames.items())}
+
+
+def _resident_bytes() -> int | None:
+    """Resident memory now, where the system says so."""
+    try:
+        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+    except OSError:
+        return None
+    return int(pages) * resource.getpagesize()
 
 
 def _slot(text: str) -> Slot:
