@@ -1,0 +1,1 @@
+"""Measuring plants: load, faults, reports, comparisons, and the papers' experiments run again."""
