@@ -18,7 +18,7 @@ WIDTH = 7.4
 """Inches of a plot that takes the whole column."""
 BINS = 240
 """Most points along an axis of heights: more cannot be told apart."""
-SHOWN_SHARES = (0.0, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999)
+SHOWN_SHARES = (0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999)
 
 
 class Plot(NamedTuple):
@@ -83,7 +83,7 @@ def spectrum(run: RunFolder) -> Plot | None:
         for i, curve in enumerate(curves):
             axes.plot(
                 [1 / (1 - q) for q, _ in curve], [ms for _, ms in curve], lw=1.5, color=SERIES[0],
-                alpha=1 if len(curves) == 1 else 0.55, drawstyle="steps-pre",
+                alpha=1 if len(curves) == 1 else 0.55,
                 label=f"{len(curves)} runs" if i == 0 and len(curves) > 1 else None,
             )  # fmt: skip
         axes.set_xscale("log")
@@ -114,7 +114,7 @@ def _percentiles(text: str) -> list[tuple[float, float]]:
         return []
     shares, left = [0.0], 1.0
     while left * total > 1:
-        shares += [1 - left * (1 - step / 10) for step in range(1, 9)]
+        shares += [1 - left * (1 - step / 40) for step in range(1, 36)]
         left /= 10
         shares.append(1 - left)
     found = [(q, histogram.get_value_at_percentile(100 * q) / 1e3) for q in sorted(set(shares))]
@@ -142,7 +142,7 @@ def phases(run: RunFolder) -> Plot | None:
     def draw(figure: Any) -> None:
         axes = figure.subplots()
         labels = [said for _, said in PHASES]
-        hatches = ("", "///", "...", "xx")
+        hatches = ("", "///", "...", "")
         made = axes.stackplot(at, stacks, labels=labels, colors=SERIES, alpha=0.85, lw=0)
         for area, hatch in zip(made, hatches, strict=True):
             area.set_hatch(hatch)

@@ -261,7 +261,7 @@ p{margin:.3rem 0;color:var(--muted)}
 .invalid{border:3px solid var(--red);color:var(--red);padding:.6rem 1rem;margin:0 0 1rem}
 .invalid strong{font-size:1.6rem;letter-spacing:.15em}
 .invalid ul{margin:.2rem 0 0;padding-left:1.2rem}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(13rem,1fr));gap:.6rem}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(16rem,1fr));gap:.6rem}
 .tiles div{background:var(--card);padding:.6rem .8rem;border-radius:.4rem}
 .tiles span,.tiles small{display:block;color:var(--muted);font-size:.82rem}
 .tiles b{font-size:1.35rem;font-weight:600}

@@ -384,6 +384,16 @@ COMMANDS = (
         "Compare the runs of two folders, with confidence intervals.",
         ("vppd bench compare before after", "vppd bench compare bncm pbft --force -o json"),
     ),
+    Entry(
+        "bench paper",
+        "vppd.cli.bench_paper:paper",
+        "Run an experiment of the papers again: their numbers beside ours.",
+        (
+            "vppd bench paper fig12",
+            "vppd bench paper fig14 --sim --delay-ms 50 -o json",
+            "vppd bench paper day --profiles profiles.csv --out results",
+        ),
+    ),
 )
 
 GROUPS = {
