@@ -117,9 +117,10 @@ def write_run(
 
 def histogram(rng: Random) -> str:
     """Latencies of 20,000 transactions, in microseconds."""
-    from hdrh.histogram import HdrHistogram
+    from hdrh.histogram import HdrHistogram  # type: ignore[import-untyped]
 
     made = HdrHistogram(1, 120_000_000, 3)
     for _ in range(20_000):
         made.record_value(int(4_000 * rng.lognormvariate(0, 0.5)))
-    return made.encode().decode()
+    text: str = made.encode().decode()
+    return text

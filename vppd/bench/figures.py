@@ -1,6 +1,7 @@
 """The plots of a run's report, each from what the run's folder holds; none where it holds nothing.
 
-Every function takes a :class:`~vppd.bench.folder.RunFolder` and returns a :class:`Plot` or ``None``.
+Every function takes a :class:`~vppd.bench.folder.RunFolder`; one that has nothing to show returns
+``None``.
 """
 
 from __future__ import annotations
@@ -12,7 +13,17 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from vppd.bench.folder import Facts, RunFolder
-from vppd.bench.plots import FAINT, INK, MARKERS, MUTED, SERIES, inline, legend, missing_extra, plain
+from vppd.bench.plots import (
+    FAINT,
+    INK,
+    MARKERS,
+    MUTED,
+    SERIES,
+    inline,
+    legend,
+    missing_extra,
+    plain,
+)
 
 WIDTH = 7.4
 """Inches of a plot that takes the whole column."""
@@ -105,7 +116,7 @@ def spectrum(run: RunFolder) -> Plot | None:
 
 def _percentiles(text: str) -> list[tuple[float, float]]:
     try:
-        from hdrh.histogram import HdrHistogram
+        from hdrh.histogram import HdrHistogram  # type: ignore[import-untyped]
     except ImportError as err:
         raise missing_extra("hdrhistogram") from err
     histogram = HdrHistogram.decode(text)
@@ -356,7 +367,8 @@ def _series(run: RunFolder, names: Sequence[str]) -> dict[str, list[tuple[float,
 
 
 PLOTS: tuple[Callable[[RunFolder], Plot | None], ...] = (
-    knee, spectrum, over_time, goodput, phases, messages, block_bytes, resources, scaling, crossover,
+    knee, spectrum, over_time, goodput, phases, messages, block_bytes, resources, scaling,
+    crossover,
 )  # fmt: skip
 """In the order of the page."""
 

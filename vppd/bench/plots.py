@@ -37,6 +37,7 @@ CSS_VARIABLES: Final = {
 
 _NAMED = re.compile(r' id="[a-zA-Z.]+_\d+"')
 _HEADER = re.compile(r"^.*?(?=<svg)", re.DOTALL)
+_METADATA = re.compile(r"<metadata>.*?</metadata>\s*", re.DOTALL)
 
 
 def inline(draw: Draw, width: float, height: float, title: str) -> str:
@@ -51,7 +52,7 @@ def inline(draw: Draw, width: float, height: float, title: str) -> str:
     Raises:
         UserError: E430.
     """
-    text = _HEADER.sub("", _rendered(draw, width, height, "none"))
+    text = _METADATA.sub("", _HEADER.sub("", _rendered(draw, width, height, "none")))
     for colour, variable in _VARIABLES.items():
         text = text.replace(colour, variable)
     text = _NAMED.sub("", text)
@@ -107,7 +108,7 @@ def _rendered(draw: Draw, width: float, height: float, face: str) -> str:
         from matplotlib.figure import Figure
     except ImportError as err:
         raise missing_extra("matplotlib") from err
-    style: dict[str, Any] = {
+    style: Any = {
         "svg.hashsalt": "vppd", "svg.fonttype": "none", "font.size": 9, "font.family": "sans-serif",
         "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial", "sans-serif"],
         "text.color": INK, "axes.edgecolor": MUTED, "axes.labelcolor": INK, "xtick.color": INK,

@@ -1,4 +1,4 @@
-"""One HTML file that says what a run measured, on which machine, and how near it came to its limits.
+"""What a run measured, on which machine, and how near it came to its limits, in one HTML file.
 
 Nothing is loaded from anywhere: plots are SVG in the page. The figures are those of
 ``summary.json``; an INVALID run is stamped before anything else is shown.
@@ -19,6 +19,8 @@ from vppd.bench.folder import Facts, RunFolder, read_folder
 from vppd.bench.plots import CSS_VARIABLES
 
 REPORT = "report.html"
+LOST = ("dropped", "rejected", "timeouts")
+"""Figures that count transactions which were not committed."""
 
 
 class Share(NamedTuple):
@@ -150,7 +152,7 @@ def _stamp(run: RunFolder) -> str:
 def _tiles(summary: Facts) -> str:
     latency, commit = summary["latency_ms"], summary.get("commit_ms") or {}
     fast = summary.get("fast_share")
-    lost = [f"{number(summary.get(name))} {name}" for name in ("dropped", "rejected", "timeouts")]
+    lost = [f"{number(summary.get(name))} {name}" for name in LOST]
     tiles = (
         ("goodput", f"{number(summary['goodput_tx_s'])}/s",
          f"{number(summary.get('goodput_ops_s'))} operations/s"),
@@ -160,8 +162,7 @@ def _tiles(summary: Facts) -> str:
         ("commit p50", f"{number(commit.get('p50'))} ms", f"p99 {number(commit.get('p99'))}"),
         ("decided fast", "–" if fast is None else f"{100 * fast:.1f} %",
          f"{number(summary.get('messages_per_height'))} messages a height"),
-        ("not committed", str(sum(summary.get(k) or 0 for k in ("dropped", "rejected", "timeouts"))),
-         ", ".join(lost)),
+        ("not committed", number(sum(summary.get(name) or 0 for name in LOST)), ", ".join(lost)),
         ("Python outside libsodium", f"{number(summary.get('python_us_per_tx_replica'))} µs",
          "per transaction and replica"),
     )  # fmt: skip

@@ -155,7 +155,8 @@ def _draw(figure: Any, paper: dict[str, Any], ours: dict[str, Any]) -> None:
         for i, m in enumerate(printed):
             if i < len(mine) and mine[i]["price"] != m["price"]:
                 axes.annotate(f"{m['price']} / {mine[i]['price']}", (i, float(m["price"])),
-                              xytext=(0, 9), textcoords="offset points", ha="center", fontsize=8,
+                              xytext=(0, 9), textcoords="offset points", fontsize=8,
+                              ha="center" if i else "left",
                               color=MUTED)  # fmt: skip
         axes.margins(0.12, 0.2)
         plain(axes, x=f"{name}: seller-buyer", y="price, yuan/kWh")

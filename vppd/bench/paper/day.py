@@ -28,7 +28,9 @@ from vppd.types import Micro
 
 SELLERS: Final = 4
 BUYERS: Final = 3
-TARIFF: Final = Tariff(start_minute=0, end_minute=1_440, retail_price=670_000, feed_in_price=450_000)
+TARIFF: Final = Tariff(
+    start_minute=0, end_minute=1_440, retail_price=670_000, feed_in_price=450_000
+)
 PAPER: Final = {"seller_income_change_percent": 16.7, "buyer_cost_change_percent": -7.6}
 _CREDIT: Final = 800_000
 ASSUMED: Final = [
@@ -164,9 +166,9 @@ async def real(profiles: Profiles, say: Say, slots: int = HOURS_PER_DAY) -> Expe
         shutil.rmtree(folder, ignore_errors=True)
     if result.findings:
         raise did_not_run(f"the audit objects: {result.findings[0]}")
-    assumed = [*ASSUMED, "Real daemons: an operator and seven DERs with 200.00 each, two seconds of "
-               "chain time an hour. Forecasts stray from the profile by up to 10 %, deliveries by "
-               "up to 4 %, and imbalances settle with the grid."]  # fmt: skip
+    assumed = [*ASSUMED, "Real daemons: an operator and seven DERs with 200.00 each, two seconds "
+               "of chain time an hour. Forecasts stray from the profile by up to 10 %, deliveries "
+               "by up to 4 %, and imbalances settle with the grid."]  # fmt: skip
     ours = {"mode": "real", "slots": slots, "nodes": result.n, "blocks": result.blocks,
             "transactions": result.transactions}  # fmt: skip
     return _experiment(ours, [_of(result)], assumed)
@@ -182,9 +184,7 @@ def _of(result: DayResult) -> Economics:
     )  # fmt: skip
 
 
-def _experiment(
-    ours: dict[str, Any], days: Sequence[Economics], assumed: list[str]
-) -> Experiment:
+def _experiment(ours: dict[str, Any], days: Sequence[Economics], assumed: list[str]) -> Experiment:
     income = fmean(day.income_change for day in days)
     cost = fmean(day.cost_change for day in days)
     mean = Economics(*(round(fmean(values)) for values in zip(*days, strict=True)))
@@ -215,7 +215,8 @@ def _experiment(
         assumptions=assumed,
     )
     table = [(said, f"{PAPER[name]:+} %", f"{ours[name]:+} %") for name, said in names.items()]
-    table.append(("PV energy traded inside", "–", f"{100 * (ours['traded_share_of_pv'] or 0):.0f} %"))
+    inside = 100 * (ours["traded_share_of_pv"] or 0)
+    table.append(("PV energy traded inside", "–", f"{inside:.0f} %"))
     return Experiment(result, "P4: the members' trade against surplus to grid",
                       lambda figure: _draw(figure, paper, ours, days), (6.5, 3), table)  # fmt: skip
 

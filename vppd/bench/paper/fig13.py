@@ -76,9 +76,9 @@ def simulated(rounds: int, delay_ms: int, seeds: int) -> Experiment:
         reached[str(faulty)] = all(every)
     assumed = [
         LEFT_OPEN,
-        f"Simulated, {delay_ms} ms one way, {rounds} heights, {seeds} seeds. Faulty nodes are drawn "
-        "by the seed, the operator among them or not: silent, crashed from the start, or lying "
-        "(they vote for what nobody proposed, and as leaders propose two blocks).",
+        f"Simulated, {delay_ms} ms one way, {rounds} heights, {seeds} seeds. Faulty nodes are "
+        "drawn by the seed, the operator among them or not: silent, crashed from the start, or "
+        "lying (they vote for what nobody proposed, and as leaders propose two blocks).",
         "No decision in 20 view timeouts counts as none ever.",
     ]  # fmt: skip
     ours = {"mode": "sim", "nodes": NODES, "rounds": rounds, "seeds": seeds, "delay_ms": delay_ms,

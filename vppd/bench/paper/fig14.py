@@ -118,9 +118,7 @@ async def _failing(way: Way, share: int, rounds: int, seed: int, say: Say) -> Ro
         return await running.counted(taken, first)
 
 
-def simulated(
-    rounds: int, delay_ms: int, seeds: int, shares: Sequence[int] = SHARES
-) -> Experiment:
+def simulated(rounds: int, delay_ms: int, seeds: int, shares: Sequence[int] = SHARES) -> Experiment:
     """In the simulator, the same seeds for every way.
 
     Raises:
@@ -206,13 +204,18 @@ def _model(times: Times, pbft: Times) -> dict[str, float | None]:
     }
 
 
+_COLOURS: Final = ("auto", "pbft", "collect", "published")
+"""BNCM as shipped and PBFT have the colours they have in the other figures."""
+
+
 def _round(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
 
 
 def _draw(figure: Any, times: dict[str, dict[int, float]], label: str) -> None:
     left, right = figure.subplots(1, 2)
-    for i, (way, rows) in enumerate(times.items()):
+    for way, rows in times.items():
+        i = _COLOURS.index(way)
         how: dict[str, Any] = {"color": SERIES[i], "marker": MARKERS[i], "ms": 4.5, "lw": 1.6}
         left.plot(list(rows), list(rows.values()), label=way, **how)
         if way != "pbft":

@@ -38,9 +38,7 @@ async def real(rounds: int, say: Say, ders: tuple[int, ...] = DERS) -> Experimen
     return _experiment(ours, curves, assumed, ders, "round, mean ms")
 
 
-def simulated(
-    rounds: int, delay_ms: int, seeds: int, ders: tuple[int, ...] = DERS
-) -> Experiment:
+def simulated(rounds: int, delay_ms: int, seeds: int, ders: tuple[int, ...] = DERS) -> Experiment:
     """In the simulator.
 
     Raises:
@@ -124,6 +122,6 @@ def _draw(figure: Any, curves: dict[str, Curve], label: str) -> None:
     right.plot([8], [PAPER["bncm_s_at_8"] / PAPER["pbft_s_at_8"]], "*", ms=10, color=SERIES[1],
                label="paper, the one it prints", ls="none")  # fmt: skip
     right.axhline(1, color=MUTED, lw=1, ls="--")
-    right.set_ylim(0, 1.2)
+    right.set_ylim(0, 1.1 * max(1, *shares))
     plain(right, x="DERs", y="BNCM over PBFT")
     legend(right)

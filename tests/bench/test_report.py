@@ -1,0 +1,180 @@
+"""The report of a run's folder: all of it in one file, honest about what is missing or invalid."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from tests.bench.folders import write_lines, write_run
+from tests.e2e.plant import vppd
+from vppd.bench.folder import read_folder
+from vppd.bench.plots import INK, SERIES
+from vppd.bench.report import number, shares, write_report
+from vppd.errors import UserError
+
+ALL_PLOTS = [
+    "Latency and throughput", "Percentile spectrum", "Latency over time", "Sent and committed",
+    "Phases of a height", "Messages per height", "Bytes per height",
+    "CPU, memory, disk and network by daemon", "Scaling with the number of nodes", "Failing links",
+]  # fmt: skip
+
+
+def page_of(folder: Path) -> str:
+    return write_report(folder).read_text(encoding="utf-8")
+
+
+def svgs(page: str) -> list[str]:
+    return re.findall(r"<svg .*?</svg>", page, re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return page_of(write_run(tmp_path_factory.mktemp("run")))
+
+
+def test_a_full_folder_gives_every_plot(full: str) -> None:
+    heads = re.findall(r"<h2>(.*?)</h2>", full)
+    assert [head for head in heads if head in ALL_PLOTS] == ALL_PLOTS
+    assert len(svgs(full)) == len(ALL_PLOTS)
+
+
+def test_the_page_loads_nothing(full: str) -> None:
+    assert not re.findall(r"<(?:script|link|img|iframe|object|style[^>]+src)", full)
+    assert not re.findall(r"(?:src|href)=\"(?!#)|url\((?!#)|@import", full)
+
+
+def test_plots_are_well_formed_and_take_the_colours_of_the_page(full: str) -> None:
+    declared = set(re.findall(r"(--[a-z0-9]+):", full))
+    for text in svgs(full):
+        ET.fromstring(text.replace("<svg ", '<svg xmlns:xlink="http://www.w3.org/1999/xlink" ', 1)
+                      if "xmlns:xlink" not in text else text)  # fmt: skip
+        assert "currentColor" in text
+        assert INK not in text
+        assert not any(colour in text for colour in SERIES)
+        assert set(re.findall(r"var\((--[a-z0-9]+)\)", text)) <= declared
+        assert 'aria-label="' in text
+
+
+def test_both_colour_schemes_declare_the_same(full: str) -> None:
+    light, dark = re.findall(r":root\{(.*?)\}", full)
+    names = [set(re.findall(r"(--[a-z0-9]+):", part)) for part in (light, dark)]
+    assert names[0] == names[1]
+
+
+def test_the_page_says_what_was_run_where_and_how_to_run_it_again(full: str) -> None:
+    assert "vppd bench run --engine bncm -n 4 --rate 2000 --duration 20" in full
+    assert "a &lt;processor&gt; &amp; more" in full
+    assert "load.after" in full
+    assert "fail.der-3" in full
+
+
+def test_an_invalid_run_is_stamped_with_its_reasons(tmp_path: Path, full: str) -> None:
+    assert "INVALID" not in full
+    reasons = ["12 sends were dropped", "heads <differ>"]
+    page = page_of(write_run(tmp_path, valid=False, invalid_reasons=reasons, bare=True))
+    assert page.index("INVALID") < page.index("goodput")
+    assert "12 sends were dropped" in page
+    assert "heads &lt;differ&gt;" in page
+
+
+def test_a_folder_with_nothing_but_the_summary_has_a_report(tmp_path: Path) -> None:
+    page = page_of(write_run(tmp_path, bare=True, runs=1))
+    heads = re.findall(r"<h2>(.*?)</h2>", page)
+    assert heads == ["Near the limits", "Percentile spectrum", "Parameters", "Again"]
+
+
+def test_a_report_replaces_the_one_before(tmp_path: Path) -> None:
+    write_run(tmp_path, bare=True)
+    (tmp_path / "report.html").write_text("old", encoding="utf-8")
+    assert page_of(tmp_path) != "old"
+    assert [path.name for path in tmp_path.glob(".*")] == []
+
+
+def test_results_stand_beside_the_limits_of_the_same_run(tmp_path: Path) -> None:
+    write_run(tmp_path, bare=True, runs=1, goodput_tx_s=4_600.0, share_of_verify_limit=None,
+              limits={"verify_per_s_all_cores": 36_800, "fsync_ms": {"p50": 0.1, "p99": 0.2},
+                      "loopback_rtt_us": 50.0},
+              commit_ms={"p50": 1.5, "p99": 4.0}, latency_ms={"p50": 2.5})  # fmt: skip
+    said = [row.share for row in shares(read_folder(tmp_path).summary)]
+    assert said == ["50.0 %", "15.0 writes", "20.0 writes", "50 round trips"]
+
+
+def test_without_signatures_there_is_no_limit_of_signatures(tmp_path: Path) -> None:
+    write_run(tmp_path, bare=True, signed=False)
+    assert not [r for r in shares(read_folder(tmp_path).summary) if "signature" in r.limit]
+
+
+def test_one_height_and_one_second_can_be_drawn(tmp_path: Path) -> None:
+    write_run(tmp_path, bare=True)
+    row = {"height": 7, "t_s": 0.1, "txs": 1, "bytes": 300, "path": "fast", "view": 0,
+           "persist_ms": 5.0, "propose_to_decide_ms": 2.0, "collect_ms": None, "execute_ms": None,
+           "fallback": None}  # fmt: skip
+    write_lines(tmp_path / "heights.jsonl.gz", [row])
+    second = {"t_s": 0, "sent": 1, "committed": 1, "p50_ms": 2.0, "p99_ms": 2.0, "max_ms": 2.0}
+    write_lines(tmp_path / "samples.jsonl.gz", [second, {**second, "t_s": 1, "p50_ms": None}])
+    assert "Phases of a height" in page_of(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("summary.json", b"", "Expecting value"),
+        ("summary.json", b"[]", "list"),
+        ("summary.json", b'{"valid": true}', "it lacks goodput_tx_s, latency_ms"),
+        ("run.toml", b"engine = ", "Invalid value"),
+        ("run.toml", b"\xff", "decode"),
+        ("heights.jsonl.gz", b"no gzip", "gzip"),
+        ("samples.jsonl.gz", b"\x1f\x8b\x08\x00", "ended"),
+        ("nodes.json", b"{", "Expecting"),
+    ],
+)
+def test_a_damaged_folder_is_refused_by_file(
+    tmp_path: Path, name: str, content: bytes, said: str
+) -> None:
+    write_run(tmp_path, bare=True)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        write_report(tmp_path)
+    assert caught.value.code == "E444"
+    assert caught.value.facts["file"] == str(tmp_path / name)
+    assert said in caught.value.facts["why"]
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_no_folder_of_a_run_is_refused(tmp_path: Path) -> None:
+    ran = vppd("bench", "report", tmp_path / "nowhere")
+    assert ran.code == 2
+    assert "error[E444]" in ran.err
+
+
+def test_without_the_library_that_draws_the_error_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_run(tmp_path, bare=True)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(UserError) as caught:
+        write_report(tmp_path)
+    assert caught.value.code == "E430"
+    assert "vppd[bench]" in str(caught.value)
+
+
+def test_the_command_writes_the_file_and_says_where(tmp_path: Path) -> None:
+    write_run(tmp_path, bare=True)
+    ran = vppd("bench", "report", tmp_path, "-o", "json")
+    assert ran.code == 0, ran.err
+    assert json.loads(ran.out) == {"report": str(tmp_path / "report.html")}
+    assert (tmp_path / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(None, "–"), (True, "yes"), (0, "0"), (1234567, "1,234,567"), (0.12345, "0.123"),
+     (45.04, "45"), (123.4, "123"), (7831.5, "7,832"), ("full", "full")],
+)  # fmt: skip
+def test_numbers_are_for_people(value: object, said: str) -> None:
+    assert number(value) == said
