@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -69,22 +70,26 @@ def test_few_runs_give_no_verdict(tmp_path: Path, runs: int) -> None:
 
 def test_different_plans_are_refused_by_name_unless_forced(tmp_path: Path) -> None:
     left = write_run(tmp_path / "a", bare=True)
-    changed = PLAN.replace('"bncm"', '"pbft"').replace('"10%"', '"20%"').replace("bytes = 200", "")
+    changed = PLAN.replace('"bncm"', '"pbft"').replace("100000", "200000")
+    changed = changed.replace("bytes = 200", "")
     right = write_run(tmp_path / "b", bare=True, plan=changed)
     with pytest.raises(UserError) as caught:
         compare(left, right)
     assert caught.value.code == "E445"
     assert caught.value.facts == {
-        "engine": "bncm | pbft", "bytes": "200 | None", "fail.der-3": "10% | 20%",
+        "plan.engine": "bncm | pbft", "plan.bytes": "200 | None",
+        "plan.fail": "[[3, 100000]] | [[3, 200000]]",
     }  # fmt: skip
     forced = compare(left, right, force=True)
-    assert set(forced.differences) == {"engine", "bytes", "fail.der-3"}
+    assert set(forced.differences) == {"plan.engine", "plan.bytes", "plan.fail"}
 
 
 def test_where_and_how_often_is_no_part_of_the_plan() -> None:
-    a = {"command": "x", "out": "here", "runs": 5, "rate": 1}
-    assert plan_differences(a, {"command": "y", "out": "there", "runs": 3, "rate": 1}) == {}
-    assert plan_differences(a, {**a, "seed": 2}) == {"seed": (None, 2)}
+    a: dict[str, Any] = {"command": "x", "load": "opaque", "plan": {"runs": 5, "rate": 1}}
+    b = {"command": "y", "load": "opaque", "plan": {"runs": 3, "rate": 1}}
+    assert plan_differences(a, b) == {}
+    assert plan_differences(a, {**b, "load": "orders"}) == {"load": ("opaque", "orders")}
+    assert plan_differences(a, {**a, "plan": {**a["plan"], "seed": 2}}) == {"plan.seed": (None, 2)}
 
 
 def test_invalid_sides_are_named(tmp_path: Path) -> None:
@@ -143,7 +148,7 @@ def test_the_command_prints_tables_and_json(tmp_path: Path) -> None:
 
 def test_the_command_refuses_another_plan(tmp_path: Path) -> None:
     write_run(tmp_path / "a", bare=True)
-    write_run(tmp_path / "b", bare=True, plan=PLAN.replace("2000", "3000"))
+    write_run(tmp_path / "b", bare=True, plan=PLAN.replace("2000.0", "3000.0"))
     ran = vppd("bench", "compare", tmp_path / "a", tmp_path / "b")
     assert ran.code == 2
     assert "error[E445]" in ran.err

@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
-from vppd.bench.folder import Facts, RunFolder, read_folder
+from vppd.bench.readback import Facts, RunFolder, read_folder
 from vppd.bench.report import at
 from vppd.errors import Exit, UserError
 
@@ -23,8 +23,8 @@ Verdict: TypeAlias = Literal["faster", "slower", "less", "more", "no difference"
 DRAWS = 10_000
 LEAST_RUNS = 5
 """Per side, for a verdict: the range of fewer runs misses the median too often."""
-NOT_COMPARED = frozenset({"command", "out", "runs"})
-"""Of a plan: where it wrote, and how often it ran."""
+NOT_COMPARED = frozenset({"command", "plan.runs", "plan.keys"})
+"""Of run.toml: how often it ran, and where the keys of somebody's plant lay."""
 
 
 class Figure(NamedTuple):
@@ -119,7 +119,7 @@ def plan_differences(a: Facts, b: Facts) -> dict[str, tuple[Any, Any]]:
     return {
         name: (left.get(name), right.get(name))
         for name in [*left, *(name for name in right if name not in left)]
-        if name.partition(".")[0] not in NOT_COMPARED and left.get(name) != right.get(name)
+        if name not in NOT_COMPARED and left.get(name) != right.get(name)
     }
 
 

@@ -1,6 +1,6 @@
 """The plots of a run's report, each from what the run's folder holds; none where it holds nothing.
 
-Every function takes a :class:`~vppd.bench.folder.RunFolder`; one that has nothing to show returns
+Every function takes a :class:`~vppd.bench.readback.RunFolder`; one that has nothing to show returns
 ``None``.
 """
 
@@ -12,7 +12,6 @@ from itertools import pairwise
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from vppd.bench.folder import Facts, RunFolder
 from vppd.bench.plots import (
     FAINT,
     INK,
@@ -24,6 +23,7 @@ from vppd.bench.plots import (
     missing_extra,
     plain,
 )
+from vppd.bench.readback import Facts, RunFolder
 
 WIDTH = 7.4
 """Inches of a plot that takes the whole column."""
@@ -53,7 +53,7 @@ def knee(run: RunFolder) -> Plot | None:
     )
     if not points:
         return None
-    at = min(points, key=lambda point: abs(point[2] - (run.summary.get("rate") or 0)))
+    found = [goodput for goodput, _, rate in points if rate == run.knee]
 
     def draw(figure: Any) -> None:
         axes = figure.subplots()
@@ -62,11 +62,12 @@ def knee(run: RunFolder) -> Plot | None:
                 [p[0] for p in points], [p[1][name] for p in points], marker=MARKERS[i], ms=4.5,
                 lw=1.6, color=SERIES[i], label=said,
             )  # fmt: skip
-        axes.axvline(at[0], color=MUTED, lw=1, ls="--")
-        axes.annotate(
-            f"knee: {at[0]:,.0f}/s", (at[0], 1), xycoords=("data", "axes fraction"),
-            xytext=(-5, -12), textcoords="offset points", ha="right", fontsize=8,
-        )  # fmt: skip
+        for at in found[:1]:
+            axes.axvline(at, color=MUTED, lw=1, ls="--")
+            axes.annotate(
+                f"knee: {at:,.0f}/s", (at, 1), xycoords=("data", "axes fraction"),
+                xytext=(-5, -12), textcoords="offset points", ha="right", fontsize=8,
+            )  # fmt: skip
         axes.set_yscale("log")
         axes.set_xlim(left=0)
         plain_log(axes)
@@ -132,53 +133,55 @@ def _percentiles(text: str) -> list[tuple[float, float]]:
     return [(q, ms) for q, ms in found if (1 - q) * total >= 1]
 
 
-PHASES = (
-    ("collect_ms", "votes collected"),
-    ("persist_ms", "written and synced"),
-    ("other_ms", "rest until decided"),
-    ("execute_ms", "executed"),
-)
-
-
 def phases(run: RunFolder) -> Plot | None:
-    """What each height's time was made of, at the leader."""
+    """What each height's time was made of, at the node that proposed it."""
     rows = [row for row in run.heights if row.get("propose_to_decide_ms") is not None]
     if not rows:
         return None
-    parts = [_parts(row) for row in rows]
     bins = _binned(len(rows))
     at = [rows[b[0]]["height"] for b in bins]
-    stacks = [[fmean(parts[i][name] for i in b) for b in bins] for name, _ in PHASES]
+    stacks = [[fmean(part(rows[i]) for i in b) for b in bins] for _, part in PHASES]
+    written = [fmean(rows[i].get("persist_ms") or 0.0 for i in b) for b in bins]
 
     def draw(figure: Any) -> None:
         axes = figure.subplots()
-        labels = [said for _, said in PHASES]
-        hatches = ("", "///", "...", "")
+        labels = [said for said, _ in PHASES]
         made = axes.stackplot(at, stacks, labels=labels, colors=SERIES, alpha=0.85, lw=0)
-        for area, hatch in zip(made, hatches, strict=True):
+        for area, hatch in zip(made, ("", "///", "..."), strict=True):
             area.set_hatch(hatch)
             area.set_edgecolor(FAINT)
+        axes.plot(at, written, color=INK, lw=1.2, ls="--", label="of it in synced writes")
         axes.set_xlim(at[0], max(at[-1], at[0] + 1))
         axes.set_ylim(bottom=0)
-        plain(axes, x="height", y="ms, at the leader")
+        plain(axes, x="height", y="ms since the proposal")
         legend(axes, 4)
 
     title = "Phases of a height"
-    note = "" if len(bins) == len(rows) else f"Means of about {len(rows) // len(bins)} heights."
+    note = "At the node that proposed it." + (
+        "" if len(bins) == len(rows) else f" Means of about {len(rows) // len(bins)} heights."
+    )
     return Plot(title, note, inline(draw, WIDTH, 3.0, title))
 
 
-def _parts(row: Facts) -> dict[str, float]:
-    collect, persist = row.get("collect_ms") or 0.0, row.get("persist_ms") or 0.0
-    whole = row["propose_to_decide_ms"]
-    collect = min(collect, whole)
-    persist = min(persist, whole - collect)
-    return {
-        "collect_ms": collect,
-        "persist_ms": persist,
-        "other_ms": whole - collect - persist,
-        "execute_ms": row.get("execute_ms") or 0.0,
-    }
+def _votes_ms(row: Facts) -> float:
+    """Never beyond the decision: a node may decide on others' word before it has the votes."""
+    collected, decided = row.get("collect_ms"), row["propose_to_decide_ms"]
+    return float(decided if collected is None else min(collected, decided))
+
+
+def _rest_ms(row: Facts) -> float:
+    return float(row["propose_to_decide_ms"] - _votes_ms(row))
+
+
+def _execute_ms(row: Facts) -> float:
+    return float(row.get("execute_ms") or 0)
+
+
+PHASES: tuple[tuple[str, Callable[[Facts], float]], ...] = (
+    ("until q votes were there", _votes_ms),
+    ("until decided", _rest_ms),
+    ("until executed", _execute_ms),
+)
 
 
 def over_time(run: RunFolder) -> Plot | None:
@@ -237,7 +240,7 @@ def messages(run: RunFolder) -> Plot | None:
     """Frames of each type per height, all nodes together."""
     frames: Counter[str] = Counter()
     for node in run.nodes:
-        frames.update(node.get("frames") or {})
+        frames.update(node.get("frames_sent") or {})
     if not frames or not run.heights:
         return None
     count = len(run.heights)
@@ -283,8 +286,8 @@ RESOURCES: tuple[tuple[str, str, float], ...] = (
     ("cpu_s", "CPU, seconds", 1),
     ("rss_max_mib", "memory, MiB at most", 1),
     ("disk_bytes", "disk, MiB", 2**20),
-    ("bytes_sent", "sent, MiB", 2**20),
-    ("bytes_received", "received, MiB", 2**20),
+    ("sent_bytes", "sent, MiB", 2**20),
+    ("received_bytes", "received, MiB", 2**20),
 )
 
 

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 from vppd import __version__
 from vppd.bench.figures import PLOTS
-from vppd.bench.folder import Facts, RunFolder, read_folder
 from vppd.bench.plots import CSS_VARIABLES
+from vppd.bench.readback import Facts, RunFolder, read_folder
 
 REPORT = "report.html"
 LOST = ("dropped", "rejected", "timeouts")
@@ -60,7 +60,8 @@ def render(run: RunFolder) -> str:
         f"<h1>{escape(_headline(summary))}</h1>",
         _stamp(run),
         _tiles(summary),
-        _section("Near the limits", _shares_table(shares(summary), summary)),
+        _section("Near the limits", _shares_table(shares(summary), run)),
+        _of_run(run),
         *(
             f'<section><h2>{escape(p.title)}</h2><div class="plot">{p.svg}</div>'
             f"{f'<p>{escape(p.note)}</p>' if p.note else ''}</section>"
@@ -68,7 +69,7 @@ def render(run: RunFolder) -> str:
         ),
         _section("Runs", _runs_table(run.runs)) if len(run.runs) > 1 else "",
         _section("Daemons", _nodes_table(run.nodes)) if run.nodes else "",
-        _section("Parameters", _facts({k: v for k, v in run.plan.items() if k != "command"})),
+        _section("Parameters", _facts(_parameters(run.plan))),
         _section("Machine", _facts(run.env)) if run.env else "",
         _section("Again", f"<pre>{escape(run.command)}</pre>") if run.command else "",
         f"<footer>vppd {__version__}</footer>",
@@ -137,8 +138,30 @@ def _headline(summary: Facts) -> str:
     return (
         f"{summary.get('engine', '?')}{path}, {summary.get('n', '?')} nodes, "
         f"{summary.get('ledger', '?')} ledger, {summary.get('bytes', '?')}-byte {signed} "
-        f"transactions at {number(summary.get('rate'))}/s"
+        f"transactions, {_loop(summary)}"
     )
+
+
+def _loop(summary: Facts) -> str:
+    if summary.get("closed") is not None:
+        return f"closed loop with {summary['closed']} outstanding"
+    return f"open loop at {number(summary.get('rate'))}/s"
+
+
+def _of_run(run: RunFolder) -> str:
+    """Which run the plots by time, height and daemon are of."""
+    if len(run.runs) == 1:
+        return ""
+    return (
+        f"<p>Figures are medians of {len(run.runs)} runs; what is plotted by second, height and "
+        f"daemon is of run {run.shown}, the one of median goodput.</p>"
+    )
+
+
+def _parameters(plan: Facts) -> Facts:
+    inner = plan.get("plan")
+    outer = {name: value for name, value in plan.items() if name not in ("command", "plan")}
+    return {**outer, **(inner if isinstance(inner, dict) else {})}
 
 
 def _stamp(run: RunFolder) -> str:
@@ -184,11 +207,12 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>'
 
 
-def _shares_table(rows: Sequence[Share], summary: Facts) -> str:
+def _shares_table(rows: Sequence[Share], run: RunFolder) -> str:
     if not rows:
         return "<p>The limits of this machine were not measured in this run.</p>"
-    cores = summary.get("cpu_cores")
-    note = f"<p>{escape(f'On {number(cores)} cores.')}</p>" if cores else ""
+    busy, cores = run.summary.get("cpu_cores"), run.env.get("cores")
+    of = f" of {number(cores)}" if cores else ""
+    note = f"<p>The daemons kept {number(busy)}{of} cores busy.</p>" if busy else ""
     return _table(("result", "limit, measured in the same run", "result / limit"), rows) + note
 
 

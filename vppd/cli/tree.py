@@ -376,7 +376,10 @@ COMMANDS = (
         "bench report",
         "vppd.cli.bench_report:report",
         "Write a run's report: one HTML file with its figures, plots, limits and machine.",
-        ("vppd bench report bench-20260101-bncm-n4",),
+        (
+            "vppd bench report bench-20260101-bncm-n4",
+            "vppd bench report bench-20260101-bncm-n4 -o json",
+        ),
     ),
     Entry(
         "bench compare",

@@ -19,7 +19,7 @@ from vppd.market.money import amount_micro, parse_decimal_micro
 RULES: Final = ("paper003", "literal003")
 ASSUMED: Final = [
     "The paper states no order of arrival. S1, B6, B4, B3, B5, S2 for t = 2 and B4, S6, S2, S1, "
-    "S5, B3 for t = 13 give its tables; 52 and 12 of 720 orders do.",
+    "S5, B3 for t = 13 give its tables, row by row; 52 and 12 of 720 orders do.",
     "The book is continuous: an arriving order meets the best resting one. One sort of the whole "
     "queue, as the text has it, fits only one of the two tables.",
     "An offer may lie up to 0.002 above a bid: the table trades 2-3 and 2-5 at an offer of 0.320 "

@@ -152,7 +152,8 @@ async def real(profiles: Profiles, say: Say, slots: int = HOURS_PER_DAY) -> Expe
     """On eight daemons of this machine: an operator and seven members, an hour in two seconds.
 
     Raises:
-        UserError: E448, the books do not balance; E449; E420…E422 as of ``vppd dev``.
+        UserError: E448, a daemon died or the books do not balance; E449; E420…E422 as
+            of ``vppd dev``.
     """
     members = members_of(profiles)
     folder = Path(tempfile.mkdtemp(prefix="vppd-paper-"))
@@ -164,6 +165,8 @@ async def real(profiles: Profiles, say: Say, slots: int = HOURS_PER_DAY) -> Expe
         result = result_of(options, played)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+    if result.restarts:
+        raise did_not_run(f"daemons died {result.restarts} times")
     if result.findings:
         raise did_not_run(f"the audit objects: {result.findings[0]}")
     assumed = [*ASSUMED, "Real daemons: an operator and seven DERs with 200.00 each, two seconds "

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from vppd.bench.paper.figure import Say
 from vppd.cli.testnet import Testnet, write_testnet
-from vppd.client.client import Client, connect
+from vppd.client.client import Client, Disconnected, RequestFailed, connect
 from vppd.config.genesis import ConsensusRules, Engine, PathSetting
 from vppd.config.keys import load_key
 from vppd.crypto import key_text
@@ -83,18 +83,25 @@ class Plant:
         testnet: what was written.
         nodes: the processes that run.
         client: subscribed, at the operator's node.
+        nonce: the next one of the last node's account, which sends.
     """
 
-    def __init__(self, testnet: Testnet, nodes: Sequence[NodeProcess], client: Client) -> None:
+    def __init__(
+        self, testnet: Testnet, nodes: Sequence[NodeProcess], client: Client, nonce: int
+    ) -> None:
         self._testnet = testnet
         self._nodes = nodes
         self._client = client
         self._key = load_key(testnet.nodes[-1].home / "node.key")
-        self._nonce = 0
+        self._nonce = nonce
         self._decided = 0
 
     async def round(self) -> float | None:
-        """One round in ms; ``None`` if it was not decided in time."""
+        """One round in ms; ``None`` if it was not decided in time.
+
+        Raises:
+            UserError: E448, the operator's node refuses the transaction or is gone.
+        """
         transfer = Transfer(self._testnet.nodes[0].key, 1)
         chain_id = self._testnet.genesis.digest
         raw = make_transaction(self._key, chain_id, self._nonce, LIFETIME_BLOCKS, (transfer,))
@@ -109,6 +116,8 @@ class Plant:
                         break
         except TimeoutError:
             return None
+        except (RequestFailed, Disconnected) as err:
+            raise did_not_run(f"the operator's node: {err}", self._nodes) from err
         return (time.perf_counter() - started) * 1e3
 
     async def level(self) -> None:
@@ -178,7 +187,7 @@ async def plant(n: int, way: Way, say: Say, *, missing: int = 0) -> AsyncIterato
         missing: so many DERs, the last ones, are never started.
 
     Raises:
-        UserError: E448, a daemon does not come up; E421, no free ports.
+        UserError: E448, a daemon does not come up or stay up; E421, no free ports.
     """
     folder = Path(tempfile.mkdtemp(prefix="vppd-paper-"))
     nodes: list[NodeProcess] = []
@@ -193,10 +202,11 @@ async def plant(n: int, way: Way, say: Say, *, missing: int = 0) -> AsyncIterato
             raise did_not_run("not every daemon came up", nodes)
         async with connect(nodes[0].socket) as client:
             await client.subscribe()
-            key = load_key(testnet.nodes[-1].home / "node.key").public_key
-            running = Plant(testnet, nodes, client)
-            running._nonce = (await client.view("account", key_text(key)))["nonce"]
-            yield running
+            account = await client.view("account", key_text(testnet.nodes[-1].key))
+            yield Plant(testnet, nodes, client, account["nonce"])
+        died = [node.name for node in nodes if node.restarts]
+        if died:
+            raise did_not_run(f"{', '.join(died)} died on the way", nodes)
     finally:
         await asyncio.gather(*(node.stop() for node in nodes), return_exceptions=True)
         shutil.rmtree(folder, ignore_errors=True)

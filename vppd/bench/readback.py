@@ -32,15 +32,18 @@ class RunFolder(msgspec.Struct, kw_only=True):
     """Medians, if there were several runs."""
     runs: list[Facts]
     """The summary of each run."""
+    shown: int
+    """Which run, counted from 1, the rows below are of: the one of median goodput."""
     env: Facts
     seconds: list[Facts]
-    """Per second of the first run."""
     heights: list[Facts]
-    """Per height of the first run, at its leader."""
+    """Per decided height, at the node that proposed it."""
     nodes: list[Facts]
     """Per daemon."""
     search: list[Facts]
     """``{"rate", "summary"}`` along the search of the knee."""
+    knee: float | None
+    """The rate it found."""
     series: list[Facts]
     """``{"parameter", "value", "summary"}`` where plans differ in one parameter."""
     histograms: list[str]
@@ -54,36 +57,38 @@ class RunFolder(msgspec.Struct, kw_only=True):
 
 
 def read_folder(path: Path) -> RunFolder:
-    """Everything in a run's folder.
+    """Everything in a run's folder; of several runs each has one of its own in it, ``run-1`` ….
 
     Raises:
         UserError: E444, it is none, or something in it cannot be read.
     """
     plan = _toml(path / "run.toml")
-    summary = _json(path / "summary.json", dict)
+    summary: Facts = _json(path / "summary.json", dict)
     lacking = [name for name in BASIC_FIGURES if name not in summary]
     if lacking:
         raise _unreadable(path / "summary.json", f"it lacks {', '.join(lacking)}")
-    searched = _optional_json(path / "saturate.json")
-    held = _optional_json(path / "latency.hgrm.json")
+    runs: list[Facts] = summary.get("runs") or [summary]
+    by_goodput = sorted(range(len(runs)), key=lambda i: runs[i]["goodput_tx_s"])
+    shown = by_goodput[(len(runs) - 1) // 2] + 1
+    folders = [path] if len(runs) == 1 else [path / f"run-{i + 1}" for i in range(len(runs))]
+    inner = folders[shown - 1]
+    searched: Facts = _optional(path / "saturate.json", dict) or {}
+    histograms = [_optional(folder / "latency.hgrm.json", dict) for folder in folders]
     return RunFolder(
         path=path,
         plan=plan,
         summary=summary,
-        runs=summary.get("runs") or [summary],
-        env=_optional_json(path / "env.json") or {},
-        seconds=_first_run(_lines(path / "samples.jsonl.gz")),
-        heights=_first_run(_lines(path / "heights.jsonl.gz")),
-        nodes=_optional_json(path / "nodes.json") or [],
-        search=(searched.get("search") if isinstance(searched, dict) else searched) or [],
-        series=_optional_json(path / "series.json") or [],
-        histograms=(held.get("runs") if isinstance(held, dict) else held) or [],
+        runs=runs,
+        shown=shown,
+        env=_optional(path / "env.json", dict) or {},
+        seconds=_lines(inner / "samples.jsonl.gz"),
+        heights=_lines(inner / "heights.jsonl.gz"),
+        nodes=_optional(inner / "nodes.json", list) or [],
+        search=searched.get("search", []),
+        knee=searched.get("knee"),
+        series=_optional(path / "series.json", list) or [],
+        histograms=[held["latency"] for held in histograms if held],
     )
-
-
-def _first_run(rows: list[Facts]) -> list[Facts]:
-    first = min((row.get("run", 0) for row in rows), default=0)
-    return [row for row in rows if row.get("run", 0) == first]
 
 
 def _toml(path: Path) -> Facts:
@@ -107,8 +112,8 @@ def _json(path: Path, kind: type) -> Any:
     return value
 
 
-def _optional_json(path: Path) -> Any:
-    return _json(path, object) if path.exists() else None
+def _optional(path: Path, kind: type) -> Any:
+    return _json(path, kind) if path.exists() else None
 
 
 def _lines(path: Path) -> list[Facts]:
