@@ -18,7 +18,10 @@ path = "auto"
 nodes = 4
 rate = 2000.0
 bytes = 200
+duration_s = 50.0
+warm_up_s = 2.0
 runs = 5
+kill = []
 seed = 1
 fail = [[3, 100000]]
 """

@@ -71,6 +71,7 @@ def test_the_page_says_what_was_run_where_and_how_to_run_it_again(full: str) -> 
     assert "libraries.pynacl" in full
     assert re.search(r"<td>load_after</td><td>2.3, 1.0, 0.4</td>", full)
     assert re.search(r"<td>fail</td><td>\[3, 100000\]</td>", full)
+    assert "<td>kill</td><td>none</td>" in full
     assert "open loop at 2,000/s" in full
     assert "kept 1.7 of 2 cores busy" in full
 

@@ -29,6 +29,8 @@ WIDTH = 7.4
 """Inches of a plot that takes the whole column."""
 BINS = 240
 """Most points along an axis of heights: more cannot be told apart."""
+LEAST_SHOWN = 0.05
+"""Frames per height: a type with fewer would be a bar of nothing."""
 SHOWN_SHARES = (0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999)
 
 
@@ -150,16 +152,16 @@ def phases(run: RunFolder) -> Plot | None:
         for area, hatch in zip(made, ("", "///", "..."), strict=True):
             area.set_hatch(hatch)
             area.set_edgecolor(FAINT)
-        axes.plot(at, written, color=INK, lw=1.2, ls="--", label="of it in synced writes")
+        axes.plot(at, written, color=INK, lw=1.2, ls="--", label="in synced writes")
         axes.set_xlim(at[0], max(at[-1], at[0] + 1))
         axes.set_ylim(bottom=0)
         plain(axes, x="height", y="ms since the proposal")
         legend(axes, 4)
 
     title = "Phases of a height"
-    note = "At the node that proposed it." + (
-        "" if len(bins) == len(rows) else f" Means of about {len(rows) // len(bins)} heights."
-    )
+    note = "At the node that proposed it; the dashed line runs from the decision before."
+    if len(bins) < len(rows):
+        note += f" Each point is the mean of up to {max(map(len, bins))} heights."
     return Plot(title, note, inline(draw, WIDTH, 3.0, title))
 
 
@@ -200,6 +202,7 @@ def over_time(run: RunFolder) -> Plot | None:
                 seconds, [row[f"{name}_ms"] for row in rows], lw=1.4, color=SERIES[i],
                 marker=MARKERS[i], ms=3, markevery=max(1, len(rows) // 20), label=name,
             )  # fmt: skip
+        _shade(axes, run, rows)
         axes.set_yscale("log")
         plain_log(axes)
         plain(axes, y="latency, ms")
@@ -211,8 +214,22 @@ def over_time(run: RunFolder) -> Plot | None:
         plain(strip, x="seconds", grid="")
 
     title = "Latency over time"
-    note = "A fallback is a height that went the slow way; a view change replaces the leader."
+    note = (
+        "A fallback is a height that went the slow way; a view change replaces the leader. Shaded: "
+        "warm-up, and what was still under way afterwards; neither counts."
+    )
     return Plot(title, note, inline(draw, WIDTH, 3.6, title))
+
+
+def _shade(axes: Any, run: RunFolder, rows: Sequence[Facts]) -> None:
+    """What of the time was not measured."""
+    plan = run.plan.get("plan", {})
+    warm_s, measured_s = plan.get("warm_up_s"), plan.get("duration_s")
+    if warm_s is None or measured_s is None:
+        return
+    for first, last in ((0, warm_s), (warm_s + measured_s, rows[-1]["t_s"])):
+        if last > first:
+            axes.axvspan(first, last, color=FAINT, alpha=0.6, lw=0, zorder=0)
 
 
 def goodput(run: RunFolder) -> Plot | None:
@@ -228,6 +245,7 @@ def goodput(run: RunFolder) -> Plot | None:
                   label="sent")  # fmt: skip
         axes.plot(seconds, [row["committed"] for row in rows], lw=1.6, color=SERIES[0],
                   label="committed")  # fmt: skip
+        _shade(axes, run, rows)
         axes.set_ylim(bottom=0)
         plain(axes, x="seconds", y="transactions/s")
         legend(axes)
@@ -244,7 +262,8 @@ def messages(run: RunFolder) -> Plot | None:
     if not frames or not run.heights:
         return None
     count = len(run.heights)
-    rows = [(name, sent / count) for name, sent in reversed(frames.most_common(14))]
+    shown = [(name, sent / count) for name, sent in frames.most_common(14)]
+    rows = [(name, each) for name, each in reversed(shown) if each >= LEAST_SHOWN] or shown
 
     def draw(figure: Any) -> None:
         axes = figure.subplots()

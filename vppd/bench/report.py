@@ -262,7 +262,7 @@ def _flat(facts: Facts, before: str = "") -> Iterable[tuple[str, str]]:
             yield from _flat(value, f"{before}{name}.")
         else:
             said = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-            yield f"{before}{name}", said
+            yield f"{before}{name}", said or "none"
 
 
 def _css() -> str:
