@@ -114,8 +114,8 @@ def write_run(
     (folder / "saturate.json").write_text(json.dumps(searched), encoding="utf-8")
     series = [
         {"parameter": name, "value": value, "summary": summary(
-            rng, engine=engine, path="auto" if engine == "bncm" else None,
-            goodput_tx_s=30_000 / (value + 4), commit_ms={"p50": ms + value * slope})}
+            rng, engine=engine, goodput_tx_s=30_000 / (value + 4),
+            commit_ms={"p50": ms + value * slope})}
         for name, values, slope in (("n", (4, 7, 10), 0.4), ("fail", (0, 20, 40, 60), 0.05))
         for engine, ms in (("bncm", 2.0), ("pbft", 4.0))
         for value in values

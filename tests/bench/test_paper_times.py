@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from tests.e2e.plant import vppd
+from vppd.bench.crossover import model_crossover, seen_crossover, wait
 from vppd.bench.paper import fig12, fig13, fig14, fig15, live
 from vppd.bench.paper.figure import Experiment, write
 from vppd.bench.paper.live import BNCM, Rounds, plant
@@ -108,37 +109,37 @@ def test_the_papers_means_give_its_wait_and_its_crossover() -> None:
     fast = fig12.PAPER["bncm_s"]
     for share, tau in ((20, 2.332), (40, 2.378), (60, 2.305)):
         times = {0: fast, share: fig14.PAPER_BNCM_S[share]}
-        assert fig14.wait(times, fig14.PAPER_PBFT_S) == pytest.approx(tau, abs=5e-4)
-    every = fig14.wait({0: fast, **fig14.PAPER_BNCM_S}, fig14.PAPER_PBFT_S)
+        assert wait(times, fig14.PAPER_PBFT_S) == pytest.approx(tau, abs=5e-4)
+    every = wait({0: fast, **fig14.PAPER_BNCM_S}, fig14.PAPER_PBFT_S)
     assert every is not None
-    crossing = fig14.model_crossover(fast, fig14.PAPER_PBFT_S, every)
+    crossing = model_crossover(fast, fig14.PAPER_PBFT_S, every)
     assert crossing == pytest.approx(0.533, abs=2e-3)
 
 
 @pytest.mark.parametrize(("fast", "pbft", "tau"), [(2.0, 5.0, 3.0), (10.0, 11.0, 40.0)])
 def test_the_model_finds_what_made_the_times(fast: float, pbft: float, tau: float) -> None:
     times = {p: (1 - p / 100) * fast + p / 100 * (tau + pbft) for p in range(0, 101, 5)}
-    found = fig14.wait(times, pbft)
+    found = wait(times, pbft)
     assert found == pytest.approx(tau)
-    crossing = fig14.model_crossover(fast, pbft, tau)
+    crossing = model_crossover(fast, pbft, tau)
     assert crossing is not None
     at = (1 - crossing) * fast + crossing * (tau + pbft)
     assert at == pytest.approx(pbft)
     # what is measured crosses a little later: 2 % more than PBFT is what counts as slower
-    seen = fig14.seen_crossover(times, dict.fromkeys(times, pbft))
+    seen = seen_crossover(times, dict.fromkeys(times, pbft))
     assert seen is not None
     assert crossing < seen < crossing + 0.05
 
 
 def test_crossings_at_the_ends() -> None:
-    assert fig14.model_crossover(5.0, 5.0, 1.0) == 0.0
-    assert fig14.model_crossover(2.0, 5.0, -0.1) is None
-    assert fig14.wait({0: 2.0}, 5.0) is None
+    assert model_crossover(5.0, 5.0, 1.0) == 0.0
+    assert model_crossover(2.0, 5.0, -0.1) is None
+    assert wait({0: 2.0}, 5.0) is None
     flat = {0: 10.0, 100: 10.0}
-    assert fig14.seen_crossover({0: 8.0, 100: 10.1}, flat) is None
-    assert fig14.seen_crossover({0: 11.0, 100: 9.0}, flat) == 0.0
+    assert seen_crossover({0: 8.0, 100: 10.1}, flat) is None
+    assert seen_crossover({0: 11.0, 100: 9.0}, flat) == 0.0
     times = {0: 9.0, 50: 10.2, 100: 20.0}
-    assert fig14.seen_crossover(times, dict.fromkeys(times, 10.0)) == pytest.approx(0.5)
+    assert seen_crossover(times, dict.fromkeys(times, 10.0)) == pytest.approx(0.5)
 
 
 # ---------------------------------------------------------------- on real daemons

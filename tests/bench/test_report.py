@@ -10,11 +10,12 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from tests.bench.folders import write_lines, write_run
+from tests.bench.folders import PLAN, write_lines, write_run
 from tests.e2e.plant import vppd
 from vppd.bench.plots import INK, SERIES
 from vppd.bench.readback import read_folder
 from vppd.bench.report import number, shares, write_report
+from vppd.bench.series import write_series
 from vppd.errors import UserError
 
 ALL_PLOTS = [
@@ -136,6 +137,67 @@ def test_one_height_and_one_second_can_be_drawn(tmp_path: Path) -> None:
     second = {"t_s": 0, "sent": 1, "committed": 1, "p50_ms": 2.0, "p99_ms": 2.0, "max_ms": 2.0}
     write_lines(tmp_path / "samples.jsonl.gz", [second, {**second, "t_s": 1, "p50_ms": None}])
     assert "Phases of a height" in page_of(tmp_path)
+
+
+def plan_with(**changed: str) -> str:
+    text = PLAN
+    for name, value in changed.items():
+        text, count = re.subn(rf"^{name} = .*$", f"{name} = {value}", text, flags=re.MULTILINE)
+        assert count == 1, name
+    return text
+
+
+def test_runs_with_other_nodes_become_a_series(tmp_path: Path) -> None:
+    for engine in ("bncm", "pbft"):
+        for n in (4, 7):
+            write_run(tmp_path / f"{engine}{n}", bare=True, runs=2, engine=engine, n=n,
+                      plan=plan_with(engine=f'"{engine}"', nodes=str(n)))  # fmt: skip
+    others = [word for name in ("bncm7", "pbft4", "pbft7") for word in ("--with", tmp_path / name)]
+    ran = vppd("bench", "report", tmp_path / "bncm4", *others)
+    assert ran.code == 0, ran.err
+    rows = read_folder(tmp_path / "bncm4").series
+    found = [(row["parameter"], row["value"], row["summary"]["engine"]) for row in rows]
+    assert found == [("n", 4, "bncm"), ("n", 4, "pbft"), ("n", 7, "bncm"), ("n", 7, "pbft")]
+    assert "runs" not in rows[0]["summary"]
+    page = (tmp_path / "bncm4" / "report.html").read_text(encoding="utf-8")
+    assert "Scaling with the number of nodes" in page
+    assert "Failing links" not in page
+
+
+def test_runs_with_failing_links_show_where_they_cross(tmp_path: Path) -> None:
+    folders = []
+    for engine, slope, start in (("bncm", 0.2, 4.0), ("pbft", 0.0, 10.0)):
+        for share in (0, 20, 40, 60):
+            fail = f"[[3, {share * 10_000}]]" if share else "[]"
+            folders.append(write_run(
+                tmp_path / f"{engine}{share}", bare=True, runs=1, engine=engine,
+                commit_ms={"p50": start + slope * share},
+                plan=plan_with(engine=f'"{engine}"', fail=fail),
+            ))  # fmt: skip
+    write_series(folders[0], folders[1:])
+    assert [row["value"] for row in read_folder(folders[0]).series][::2] == [0, 20, 40, 60]
+    page = page_of(folders[0])
+    # 4 + 0.2·p = 1.02·10 at p = 31 %
+    assert ">31%<" in page
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({}, "differ in"),
+        ({"engine": '"pbft"'}, "plan.engine"),
+        ({"bytes": "300"}, "plan.bytes"),
+        ({"nodes": "7", "fail": "[]"}, "plan.fail"),
+    ],
+)
+def test_what_is_no_series_is_refused(tmp_path: Path, changed: dict[str, str], named: str) -> None:
+    a = write_run(tmp_path / "a", bare=True)
+    b = write_run(tmp_path / "b", bare=True, plan=plan_with(**changed))
+    with pytest.raises(UserError) as caught:
+        write_series(a, [b])
+    assert caught.value.code == "E445"
+    assert named in caught.value.facts
+    assert not (a / "series.json").exists()
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from itertools import pairwise
 from statistics import fmean
 from typing import Any, NamedTuple
 
+from vppd.bench.crossover import seen_crossover
 from vppd.bench.plots import (
     FAINT,
     INK,
@@ -336,7 +337,7 @@ def resources(run: RunFolder) -> Plot | None:
 
 def scaling(run: RunFolder) -> Plot | None:
     """Goodput and commit time over the number of nodes."""
-    curves = _series(run, ("n", "nodes"))
+    curves = _series(run, "n")
     if not curves:
         return None
 
@@ -358,9 +359,18 @@ def scaling(run: RunFolder) -> Plot | None:
 
 def crossover(run: RunFolder) -> Plot | None:
     """Commit time over the share of heights in which a link fails."""
-    curves = _series(run, ("fail", "failing_percent"))
+    curves = _series(run, "fail")
     if not curves:
         return None
+    times = {
+        name: {round(value): float(summary["commit_ms"]["p50"]) for value, summary in rows}
+        for name, rows in curves.items()
+    }
+    pbft = next((rows for name, rows in times.items() if name.split()[0] == "pbft"), {})
+    crossings = [
+        (name, at) for name, rows in times.items()
+        if rows is not pbft and (at := seen_crossover(rows, pbft)) is not None
+    ]  # fmt: skip
 
     def draw(figure: Any) -> None:
         axes = figure.subplots()
@@ -369,21 +379,30 @@ def crossover(run: RunFolder) -> Plot | None:
                 [value for value, _ in rows], [s["commit_ms"]["p50"] for _, s in rows], label=name,
                 color=SERIES[i % len(SERIES)], marker=MARKERS[i % len(MARKERS)], ms=4.5,
             )  # fmt: skip
+        for name, at in crossings:
+            colour = SERIES[list(curves).index(name) % len(SERIES)]
+            axes.axvline(100 * at, color=colour, lw=1, ls="--")
+            axes.annotate(
+                f"{at:.0%}", (100 * at, 0), xycoords=("data", "axes fraction"), xytext=(4, 4),
+                textcoords="offset points", fontsize=8,
+            )  # fmt: skip
         axes.set_ylim(bottom=0)
         plain(axes, x="heights in which the link fails, %", y="commit, p50 ms")
         legend(axes)
 
     title = "Failing links"
-    note = "Where two lines cross, the failures have used up what the fast way gains."
+    note = "Dashed: from there on a way is slower than PBFT, by two percent and more."
     return Plot(title, note, inline(draw, WIDTH, 2.9, title))
 
 
-def _series(run: RunFolder, names: Sequence[str]) -> dict[str, list[tuple[float, Facts]]]:
+def _series(run: RunFolder, parameter: str) -> dict[str, list[tuple[float, Facts]]]:
     curves: dict[str, list[tuple[float, Facts]]] = {}
     for entry in run.series:
-        if entry["parameter"] in names:
+        if entry["parameter"] == parameter:
             summary = entry["summary"]
-            label = " ".join(str(summary[k]) for k in ("engine", "path") if summary.get(k))
+            named = [summary["engine"]]
+            named += [summary["path"]] if summary["engine"] == "bncm" else []
+            label = " ".join(named)
             curves.setdefault(label, []).append((float(entry["value"]), summary))
     return {name: sorted(rows, key=lambda row: row[0]) for name, rows in curves.items()}
 

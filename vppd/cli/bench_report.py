@@ -14,15 +14,25 @@ from vppd.cli.output import Output, OutputOption, Row, print_json, print_rows
 
 def report(
     folder: Annotated[Path, typer.Argument(help="What vppd bench run or saturate wrote.")],
+    others: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--with", metavar="FOLDER", help="A run with other --nodes or --fail: plotted along."
+        ),
+    ] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Write the report of a run anew, from its folder.
 
     Raises:
-        UserError: E430, E444.
+        UserError: E430, E444, E445.
     """
     from vppd.bench.report import write_report
 
+    if others:
+        from vppd.bench.series import write_series
+
+        write_series(folder, others)
     written = write_report(folder)
     if output is Output.JSON:
         print_json({"report": str(written)})

@@ -378,7 +378,7 @@ COMMANDS = (
         "Write a run's report: one HTML file with its figures, plots, limits and machine.",
         (
             "vppd bench report bench-20260101-bncm-n4",
-            "vppd bench report bench-20260101-bncm-n4 -o json",
+            "vppd bench report bncm-n4 --with bncm-n7 --with pbft-n4 --with pbft-n7",
         ),
     ),
     Entry(

@@ -1,19 +1,17 @@
 """P0, Figure 14: one DER's link fails in a share of the rounds; from where on BNCM loses (§4.2.3).
 
-The model the paper's three means fit: a round is fast while the link holds, and otherwise a wait τ
-and a whole PBFT round, T(p) = (1−p)·T_fast + p·(τ + T_pbft). BNCM is as slow as PBFT at
-p* = (T_pbft − T_fast)/(τ + T_pbft − T_fast).
+The model behind both crossings is in :mod:`vppd.bench.crossover`.
 """
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 from random import Random
 from statistics import fmean
 from typing import Any, Final
 
+from vppd.bench.crossover import Times, model_crossover, seen_crossover, wait
 from vppd.bench.paper.fig12 import LEFT_OPEN, REAL, SIMULATED
 from vppd.bench.paper.fig12 import PAPER as FIG12
 from vppd.bench.paper.figure import Experiment, Result, Say, ratio
@@ -26,52 +24,11 @@ ROUNDS: Final = 50
 PAPER_BNCM_S: Final = {20: 3.598, 40: 4.615, 60: 5.579}
 PAPER_PBFT_S: Final = 5.261
 SHARES: Final = tuple(range(0, 101, 20))
-SLOWER: Final = 1.02
 WAYS: Final = ("pbft", "auto", "collect", "published")
 OPEN: Final = (
     "The paper does not say how long the operator waits for missing votes. The wait that its means "
     "imply, 2.3 s, is shorter than its own fast stage of 2.6 s."
 )
-
-Times = Mapping[int, float]
-"""Percent of the rounds in which the link fails, to the mean time."""
-
-
-def wait(times: Times, pbft: float) -> float | None:
-    """The model's τ, by least squares over all shares above zero; ``None`` without any.
-
-    Args:
-        times: the means of one way, in any unit; 0 must be among the shares.
-        pbft: mean of a PBFT round, same unit.
-    """
-    fast = times[0]
-    rest = [(p / 100, t - (1 - p / 100) * fast - p / 100 * pbft) for p, t in times.items() if p]
-    if not rest:
-        return None
-    return sum(p * left for p, left in rest) / sum(p * p for p, _ in rest)
-
-
-def model_crossover(fast: float, pbft: float, tau: float) -> float | None:
-    """p* of the model; ``None``: not slower even if the link always fails; 0: slower throughout."""
-    if fast >= pbft:
-        return 0.0
-    if tau <= 0:
-        return None
-    return (pbft - fast) / (tau + pbft - fast)
-
-
-def seen_crossover(times: Times, pbft: Times) -> float | None:
-    """Share from which a way is slower than PBFT, on straight lines between what was measured.
-
-    Only more than :data:`SLOWER` counts: less than that is chance. ``None``: it never is.
-    """
-    gaps = [(p / 100, times[p] - SLOWER * pbft[p]) for p in sorted(times)]
-    if gaps[0][1] > 0:
-        return 0.0
-    for (p, gap), (later, next_gap) in pairwise(gaps):
-        if next_gap > 0:
-            return p + (later - p) * -gap / (next_gap - gap)
-    return None
 
 
 async def real(rounds: int, say: Say, seed: int = 1, shares: Sequence[int] = SHARES) -> Experiment:
