@@ -11,8 +11,10 @@ import pytest
 from tests.bench.test_paper_times import KEYS, checked, quiet
 from tests.e2e.plant import vppd
 from tests.market.golden import CASES
+from vppd.bench import plots
 from vppd.bench.paper import cda, day, dpos
 from vppd.bench.paper.catalogue import CATALOGUE, folder_of, wanted_of
+from vppd.bench.paper.figure import prepare
 from vppd.day.profiles import load_profiles, parse_profiles
 from vppd.errors import UserError
 from vppd.market.clearing_file import clear_file
@@ -199,11 +201,24 @@ def test_what_there_is_not_is_refused(tmp_path: Path, words: tuple[str, ...], sa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_results_that_cannot_be_kept_are_an_error(tmp_path: Path) -> None:
+def test_results_that_cannot_be_kept_are_an_error_before_anything_is_measured(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "file").write_text("in the way")
-    ran = vppd("bench", "paper", "cda", "--out", tmp_path / "file")
+    ran = vppd("bench", "paper", "fig15", "--out", tmp_path / "file")
     assert ran.code == 1
     assert "error[E446]" in ran.err
+    assert "…" not in ran.err
+
+
+def test_without_the_library_that_draws_nothing_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plots, "find_spec", lambda _: None)
+    with pytest.raises(UserError) as caught:
+        prepare(tmp_path / "out")
+    assert caught.value.code == "E430"
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_command_of_a_result_asks_for_the_same_again() -> None:

@@ -15,7 +15,7 @@ import pytest
 from tests.e2e.plant import vppd
 from vppd.bench.crossover import model_crossover, seen_crossover, wait
 from vppd.bench.paper import fig12, fig13, fig14, fig15, live
-from vppd.bench.paper.figure import Experiment, write
+from vppd.bench.paper.figure import Experiment, prepare, write
 from vppd.bench.paper.live import BNCM, Rounds, plant
 from vppd.bench.paper.simulated import run_way
 from vppd.config.genesis import ConsensusRules
@@ -25,6 +25,7 @@ KEYS = ["figure", "paper", "ours", "ratios", "assumptions"]
 
 def checked(made: Experiment, tmp_path: Path) -> dict[str, Any]:
     """The JSON of a result, once everything else of it has been written and is sound."""
+    prepare(tmp_path / "out")
     write(made, tmp_path / "out", "vppd bench paper …")
     said: dict[str, Any] = json.loads((tmp_path / "out" / "results.json").read_text())
     assert list(said) == KEYS
@@ -47,7 +48,7 @@ def quiet(_: str) -> None:
 
 
 def test_figure_12_in_the_simulator(tmp_path: Path) -> None:
-    said = checked(fig12.simulated(rounds=10, delay_ms=10, seeds=2), tmp_path)
+    said = checked(fig12.simulated(rounds=10, delay_ms=10, seeds=2, say=quiet), tmp_path)
     assert said["figure"] == "fig12"
     assert said["paper"]["bncm_s"] == 2.5992
     assert said["ratios"]["paper_bncm_over_pbft"] == 0.4959
@@ -60,7 +61,7 @@ def test_figure_12_in_the_simulator(tmp_path: Path) -> None:
 
 def test_figure_13_in_the_simulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fig13, "FAULTS", ("crashed",))
-    said = checked(fig13.simulated(rounds=2, delay_ms=10, seeds=1), tmp_path)
+    said = checked(fig13.simulated(rounds=2, delay_ms=10, seeds=1, say=quiet), tmp_path)
     reached = said["ours"]["reaches_consensus"]
     assert reached == said["paper"]["reaches_consensus"]
     assert [reached[str(faulty)] for faulty in range(6)] == [True] * 4 + [False] * 2
@@ -69,7 +70,7 @@ def test_figure_13_in_the_simulator(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_figure_14_in_the_simulator(tmp_path: Path) -> None:
-    made = fig14.simulated(rounds=30, delay_ms=10, seeds=1, shares=(0, 40, 60))
+    made = fig14.simulated(rounds=30, delay_ms=10, seeds=1, say=quiet, shares=(0, 40, 60))
     said = checked(made, tmp_path)
     assert set(said["ours"]["models"]) == {"auto", "collect", "published"}
     assert said["ours"]["models"]["auto"]["crossover_measured"] is None
@@ -80,14 +81,16 @@ def test_figure_14_in_the_simulator(tmp_path: Path) -> None:
 
 
 def test_figure_15_in_the_simulator(tmp_path: Path) -> None:
-    said = checked(fig15.simulated(rounds=5, delay_ms=10, seeds=1, ders=(3, 8)), tmp_path)
+    said = checked(
+        fig15.simulated(rounds=5, delay_ms=10, seeds=1, say=quiet, ders=(3, 8)), tmp_path
+    )
     assert said["ratios"]["paper_bncm_over_pbft_at_8"] == 0.325
     assert 0.6 < said["ratios"]["ours_bncm_over_pbft_at_8"] < 0.9
     assert said["ratios"]["ours_bncm_growth_over_pbft_growth"] is not None
 
 
 def test_figure_15_of_one_size_has_no_growth(tmp_path: Path) -> None:
-    said = checked(fig15.simulated(rounds=3, delay_ms=10, seeds=1, ders=(3,)), tmp_path)
+    said = checked(fig15.simulated(rounds=3, delay_ms=10, seeds=1, say=quiet, ders=(3,)), tmp_path)
     assert "growth_ms_per_der" not in said["ours"]
     assert set(said["ratios"]) == {"paper_bncm_over_pbft_at_8", "ours_bncm_over_pbft_at_3"}
 

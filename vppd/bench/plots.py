@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from importlib.util import find_spec
 from io import StringIO
 from typing import Any, Final, TypeAlias
 
@@ -100,6 +101,16 @@ def legend(axes: Any, columns: int = 3) -> None:
         frameon=False, ncols=columns, loc="lower left", bbox_to_anchor=(0, 1), fontsize=8,
         borderaxespad=0.2, handlelength=1.6,
     )  # fmt: skip
+
+
+def require() -> None:
+    """That there is something to draw with, before anything takes long.
+
+    Raises:
+        UserError: E430.
+    """
+    if find_spec("matplotlib") is None:
+        raise missing_extra("matplotlib")
 
 
 def _rendered(draw: Draw, width: float, height: float, face: str) -> str:

@@ -46,15 +46,16 @@ def paper(
         UserError: E430, E445…E449; E401…E405 for the profiles.
     """
     from vppd.bench.paper.catalogue import Wanted, folder_of, run, wanted_of
-    from vppd.bench.paper.figure import write
+    from vppd.bench.paper.figure import prepare, write
 
     wanted: Wanted = wanted_of(
         figure, sim=sim, real=real, rounds=rounds, seeds=seeds, delay_ms=delay_ms,
         profiles=profiles,
     )  # fmt: skip
     print(wanted.line(), file=sys.stderr)
-    made = run(wanted, _say)
     folder = out or folder_of(wanted)
+    prepare(folder)
+    made = run(wanted, _say)
     write(made, folder, shlex.join(wanted.command()))
     if output is Output.JSON:
         print_json(msgspec.to_builtins(made.result))

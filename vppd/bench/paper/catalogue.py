@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
@@ -112,9 +113,9 @@ def run(wanted: Wanted, say: Say) -> Experiment:
         options["profiles"] = load_profiles(options["profiles"])
     if wanted.mode == "sim":
         simulated: Any = {
-            "fig12": fig12.simulated, "fig13": fig13.simulated, "fig14": fig14.simulated,
-            "fig15": fig15.simulated, "dpos": dpos.simulated, "cda": cda.simulated,
-            "day": day.simulated,
+            "fig12": partial(fig12.simulated, say=say), "fig13": partial(fig13.simulated, say=say),
+            "fig14": partial(fig14.simulated, say=say), "fig15": partial(fig15.simulated, say=say),
+            "dpos": dpos.simulated, "cda": cda.simulated, "day": day.simulated,
         }[wanted.figure]  # fmt: skip
         made: Experiment = simulated(**options)
         return made

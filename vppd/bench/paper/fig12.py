@@ -61,17 +61,17 @@ async def real(rounds: int, say: Say) -> Experiment:
     return _experiment(ours, ratios, [*LEFT_OPEN, *REAL], series, "round, ms")
 
 
-def simulated(rounds: int, delay_ms: int, seeds: int) -> Experiment:
+def simulated(rounds: int, delay_ms: int, seeds: int, say: Say) -> Experiment:
     """In the simulator: ``rounds`` heights of each seed.
 
     Raises:
         UserError: E448, an invariant was violated.
     """
     ways = ("pbft", "auto", "broadcast", "collect")
-    runs = {
-        way: [run_way(NODES, delay_ms, 0, way, rounds, seed) for seed in range(1, seeds + 1)]
-        for way in ways
-    }
+    runs = {}
+    for way in ways:
+        say(f"{way}: {seeds} seeds of {rounds} rounds")
+        runs[way] = [run_way(NODES, delay_ms, 0, way, rounds, s) for s in range(1, seeds + 1)]
     sums = {way: summary(runs[way]) for way in ways}
     ours = {"mode": "sim", "nodes": NODES, "rounds": rounds, "seeds": seeds, "delay_ms": delay_ms,
             "bncm": sums["auto"], "pbft": sums["pbft"], "bncm_broadcast": sums["broadcast"],

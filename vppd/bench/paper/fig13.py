@@ -53,7 +53,7 @@ async def real(rounds: int, say: Say) -> Experiment:
     return _experiment(ours, assumed, {"not started": means}, "round, ms")
 
 
-def simulated(rounds: int, delay_ms: int, seeds: int) -> Experiment:
+def simulated(rounds: int, delay_ms: int, seeds: int, say: Say) -> Experiment:
     """In the simulator, three kinds of faulty nodes, drawn anew with each seed.
 
     Raises:
@@ -63,6 +63,7 @@ def simulated(rounds: int, delay_ms: int, seeds: int) -> Experiment:
     means: dict[str, dict[str, float | None]] = {fault: {} for fault in FAULTS}
     reached = {}
     for faulty in range(MOST_FAULTY + 1):
+        say(f"{faulty} of {NODES} nodes faulty: {seeds} seeds of each kind")
         every = []
         for fault in FAULTS:
             runs = [bear(setup, faulty, fault, seed) for seed in range(1, seeds + 1)]

@@ -38,22 +38,22 @@ async def real(rounds: int, say: Say, ders: tuple[int, ...] = DERS) -> Experimen
     return _experiment(ours, curves, assumed, ders, "round, mean ms")
 
 
-def simulated(rounds: int, delay_ms: int, seeds: int, ders: tuple[int, ...] = DERS) -> Experiment:
+def simulated(
+    rounds: int, delay_ms: int, seeds: int, say: Say, ders: tuple[int, ...] = DERS
+) -> Experiment:
     """In the simulator.
 
     Raises:
         UserError: E448, an invariant was violated.
     """
     named = {"bncm": "auto", "pbft": "pbft", "bncm_collect": "collect"}
-    curves: dict[str, Curve] = {
-        name: {
-            str(count): summary(
+    curves: dict[str, Curve] = {name: {} for name in named}
+    for name, way in named.items():
+        for count in ders:
+            say(f"{way}: {count} DERs, {seeds} seeds of {rounds} rounds")
+            curves[name][str(count)] = summary(
                 run_way(1 + count, delay_ms, 0, way, rounds, seed) for seed in range(1, seeds + 1)
             )
-            for count in ders
-        }
-        for name, way in named.items()
-    }
     ours = {"mode": "sim", "ders": list(ders), "rounds": rounds, "seeds": seeds,
             "delay_ms": delay_ms, **curves}  # fmt: skip
     assumed = [NOT_PRINTED, *LEFT_OPEN, SIMULATED]

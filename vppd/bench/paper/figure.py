@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 import msgspec
 
 from vppd import __version__
-from vppd.bench.plots import Draw, standalone
+from vppd.bench.plots import Draw, require, standalone
 from vppd.errors import UserError
 
 Say: TypeAlias = Callable[[str], None]
@@ -51,12 +52,27 @@ def ratio(ours: float | None, other: float | None, digits: int = 4) -> float | N
     return None if ours is None or not other else round(ours / other, digits)
 
 
+def prepare(folder: Path) -> None:
+    """Make the folder of the results, before anything takes long.
+
+    Raises:
+        UserError: E446, it cannot be made or written; E430, nothing to draw with.
+    """
+    require()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as err:
+        raise _unwritable(folder, err) from err
+
+
 def write(experiment: Experiment, folder: Path, command: str) -> None:
     """Write ``results.json``, the picture and a README that says how they were made.
 
     Args:
         experiment: what was measured.
-        folder: made if it is not there; files of an earlier run are replaced.
+        folder: from :func:`prepare`; files of an earlier run are replaced.
         command: what makes it again.
 
     Raises:
@@ -66,17 +82,20 @@ def write(experiment: Experiment, folder: Path, command: str) -> None:
     picture = standalone(experiment.draw, *experiment.size)
     held = json.dumps(msgspec.to_builtins(result), indent=1, ensure_ascii=False)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         (folder / "results.json").write_text(held + "\n", encoding="utf-8")
         (folder / PICTURE).write_text(picture, encoding="utf-8")
         (folder / "README.md").write_text(_page(experiment, command), encoding="utf-8")
     except OSError as err:
-        raise UserError(
-            "E446",
-            "the results cannot be written",
-            facts={"folder": str(folder), "why": err.strerror or str(err)},
-            hint="--out names a folder that can be written",
-        ) from err
+        raise _unwritable(folder, err) from err
+
+
+def _unwritable(folder: Path, err: OSError) -> UserError:
+    return UserError(
+        "E446",
+        "the results cannot be written",
+        facts={"folder": str(folder), "why": err.strerror or str(err)},
+        hint="--out names a folder that can be written",
+    )
 
 
 def _page(experiment: Experiment, command: str) -> str:
