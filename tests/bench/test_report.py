@@ -128,6 +128,19 @@ def test_without_signatures_there_is_no_limit_of_signatures(tmp_path: Path) -> N
     assert not [r for r in shares(read_folder(tmp_path).summary) if "signature" in r.limit]
 
 
+def test_what_lies_beyond_the_knee_is_told_apart(full: str, tmp_path: Path) -> None:
+    knee = full[full.index("<h2>Latency and throughput") :]
+    knee = knee[: knee.index("</section>")]
+    assert "knee: 7,000/s" in knee
+    # of the fixture's eight rates two lie beyond 7,000: two hollow markers for each percentile
+    hollow = [use for use in re.findall(r"<use [^>]*>", knee) if "fill-opacity: 0" in use]
+    assert len(hollow) == 4
+    write_run(tmp_path, runs=1)
+    searched = json.loads((tmp_path / "saturate.json").read_text())
+    (tmp_path / "saturate.json").write_text(json.dumps({**searched, "knee": None}))
+    assert "knee:" not in page_of(tmp_path)
+
+
 def test_one_height_and_one_second_can_be_drawn(tmp_path: Path) -> None:
     write_run(tmp_path, bare=True, runs=1)
     row = {"height": 7, "t_s": 0.1, "txs": 1, "bytes": 300, "path": "fast", "view": 0,

@@ -57,14 +57,16 @@ def knee(run: RunFolder) -> Plot | None:
     if not points:
         return None
     found = [goodput for goodput, _, rate in points if rate == run.knee]
+    kept = [point for point in points if run.knee is None or point[2] <= run.knee]
+    beyond = points[len(kept) :]
 
     def draw(figure: Any) -> None:
         axes = figure.subplots()
         for i, (name, said) in enumerate((("p50", "p50"), ("p99", "p99"))):
-            axes.plot(
-                [p[0] for p in points], [p[1][name] for p in points], marker=MARKERS[i], ms=4.5,
-                lw=1.6, color=SERIES[i], label=said,
-            )  # fmt: skip
+            how: dict[str, Any] = {"marker": MARKERS[i], "ms": 5, "color": SERIES[i]}
+            axes.plot([p[0] for p in kept], [p[1][name] for p in kept], lw=1.6, label=said, **how)
+            axes.plot([p[0] for p in beyond], [p[1][name] for p in beyond], ls="none", mfc="none",
+                      **how)  # fmt: skip
         for at in found[:1]:
             axes.axvline(at, color=MUTED, lw=1, ls="--")
             axes.annotate(
@@ -78,7 +80,10 @@ def knee(run: RunFolder) -> Plot | None:
         legend(axes)
 
     title = "Latency and throughput"
-    note = "Each point is one offered rate. Past the knee more load brings waiting, not work."
+    note = (
+        "Each point is one offered rate; hollow ones are beyond the knee, where more load brings "
+        "waiting, not work."
+    )
     return Plot(title, note, inline(draw, WIDTH, 3.2, title))
 
 

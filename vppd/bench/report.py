@@ -90,8 +90,8 @@ def shares(summary: Facts) -> list[Share]:
         found.append(
             Share(
                 f"goodput {number(summary['goodput_tx_s'])} transactions/s",
-                f"{number(verifies)} signature checks/s on all cores, {n} replicas check each: "
-                f"{number(ceiling)} transactions/s",
+                f"{number(verifies)} signature checks/s on all cores ÷ {n} replicas = "
+                f"{number(ceiling)}/s",
                 f"{100 * share:.1f} %",
             )
         )
