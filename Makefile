@@ -7,7 +7,7 @@ PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -q
 # Whoever is measured takes three times as long: only the tests of the pure packages' own rooms are.
 PURE   := consensus ledger market
 
-.PHONY: help demo test check fmt lock nightly model simulate mutants link-failure p4-consensus clean setup
+.PHONY: help demo test check fmt lock nightly model simulate mutants papers link-failure p4-consensus clean setup
 .DEFAULT_GOAL := help
 
 help:  ## Show this help
@@ -52,6 +52,10 @@ simulate: $(VENV)/.ready  ## 300 seeded clusters of 1 to 10 nodes with all fault
 
 mutants: $(VENV)/.ready  ## Break the consensus core and the gate in a hundred places: a test must notice each (writes docs/mutants.md)
 	@$(BIN)/python -m tests.mutants --write
+
+papers: $(VENV)/.ready  ## The papers' experiments again, on daemons and in the simulator (writes bench/results)
+	@for e in fig12 fig13 fig14 fig15 day; do $(BIN)/vppd bench paper $$e --real && $(BIN)/vppd bench paper $$e --sim || exit 1; done
+	@for e in dpos cda; do $(BIN)/vppd bench paper $$e || exit 1; done
 
 link-failure: $(VENV)/.ready  ## One DER's link failing in 0 to 100 % of heights, BNCM against PBFT (about an hour)
 	@$(BIN)/python bench/link_failure.py

@@ -18,28 +18,20 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from functools import partial
 from itertools import pairwise, product
 from math import log
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from vppd.config.genesis import Engine, PathSetting
-from vppd.simulate.cluster import Cluster
-from vppd.simulate.faults import parse_sets
+from vppd.bench.paper.simulated import WAYS, mean_ms, run_way
 from vppd.simulate.outcome import Outcome, Setup
-from vppd.simulate.paper import TimedAsPublished
 from vppd.simulate.tolerance import FAULTS, bear
 
 FOLDER = Path(__file__).parent / "results" / "link_failure"
 SIZES = (4, 5, 7, 10)
 DELAYS_MS = (1, 10, 50)
 SHARES = (0, 20, 40, 60, 80, 100)
-WAYS = ("pbft", "broadcast", "auto", "collect", "published")
-PATH_OF: dict[str, PathSetting] = {
-    "broadcast": "broadcast", "auto": "auto", "collect": "collect", "published": "collect",
-}  # fmt: skip
 HEIGHTS = 200
 """Per seed."""
 BATCH = 20
@@ -50,34 +42,9 @@ LEAST_SEEDS = 2
 LIMIT, BEST = 1.02, 0.70
 
 
-def setup_of(n: int, delay_ms: int, share: int, way: str) -> Setup:
-    """What one seed of a cell runs."""
-    fail = ((n - 1, share * 10_000),) if share else ()
-    common: dict[str, Any] = {
-        "n": n, "heights": HEIGHTS, "delay_us": delay_ms * 1_000, "faults": parse_sets("none"),
-        "fail": fail,
-    }  # fmt: skip
-    if way == "pbft":
-        return Setup(engine=Engine("pbft"), **common)
-    return Setup(engine=Engine("bncm"), path=PATH_OF[way], **common)
-
-
 def run(n: int, delay_ms: int, share: int, way: str, seed: int) -> Outcome:
     """One seed; a violated invariant ends the whole measurement."""
-    setup = setup_of(n, delay_ms, share, way)
-    engines = {}
-    if way == "published":
-        waits = partial(TimedAsPublished, wait_ms=2 * delay_ms + 10)
-        engines = dict.fromkeys(range(n), waits)
-    outcome = Cluster(setup, seed, engines).run()
-    if outcome.violation is not None:
-        sys.exit(f"{way}, n={n}, {delay_ms} ms, {share} %, seed {seed}: {outcome.violation}")
-    return outcome
-
-
-def mean_ms(outcome: Outcome) -> float:
-    """``commit_ms`` of one seed, mean."""
-    return round(fmean(outcome.commit_us) / 1_000, 3)
+    return run_way(n, delay_ms, share, way, HEIGHTS, seed)
 
 
 def holds(key: tuple[int, int, int, str], held: dict[str, Any] | None, most_seeds: int) -> bool:

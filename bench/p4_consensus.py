@@ -1,8 +1,9 @@
 """P4's consensus experiment: malicious agents under votes by stake and under the composite score.
 
 150 nodes elect 50 agents, 24 rounds, each normal node turns malicious with 10 % a round (P4, §4.2,
-Figure 3). The elections are the ledger's own; what the paper leaves open is stated and varied, one
-thing at a time. The figures depend on the seeds alone, the same on every machine::
+Figure 3), with what the paper leaves open varied, one thing at a time. The experiment itself is
+``vppd bench paper dpos`` (vppd/bench/paper/dpos.py); this writes the table and the picture of its
+variations. The figures depend on the seeds alone, the same on every machine::
 
     python bench/p4_consensus.py             # three minutes; writes bench/results/p4_consensus
     python bench/p4_consensus.py --render    # table and picture from the figures that are there
@@ -13,94 +14,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from itertools import pairwise
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import msgspec
 
-from vppd.simulate.delegates import SCHEMES, Curve, Plant, Scheme, run_experiment
+from vppd.bench.paper.dpos import HALF, SEEDS, Row, missed, vary
+from vppd.simulate.delegates import SCHEMES, Curve, Plant, Scheme
 
 FOLDER = Path(__file__).parent / "results" / "p4_consensus"
-SEEDS = 400
-HALF = 0.5
-TWICE = (1.5, 2.5)
-"""DPoS starts so many times as high: "about twice"."""
-
-VARIED: tuple[tuple[str, tuple[tuple[str, dict[str, Any]], ...]], ...] = (
-    ("as assumed", (("α = .7, 10 % malicious at the start", {}),)),
-    (
-        "α, the weight of reliability",
-        (("α = .5", {"alpha": 500_000}), ("α = .6", {"alpha": 600_000}),
-         ("α = .9", {"alpha": 900_000}), ("α = 1", {"alpha": 1_000_000})),
-    ),
-    (
-        "malicious at the start",
-        (("none", {"initial": 0}), ("20 %", {"initial": 200_000}),
-         ("none, α = .5", {"initial": 0, "alpha": 500_000}),
-         ("none, α = .9", {"initial": 0, "alpha": 900_000}),
-         ("20 %, α = .5", {"initial": 200_000, "alpha": 500_000}),
-         ("20 %, α = .9", {"initial": 200_000, "alpha": 900_000})),
-    ),
-    ("who may turn", (("all 150 nodes", {"who_turns": "all"}),)),
-    ("election", (("when Q_block is empty", {"election": "queue empty"}),)),
-    (
-        "how far malicious nodes deliver off",
-        (("not at all", {"off": (0, 0)}), ("5 to 20 %", {"off": (50_000, 200_000)}),
-         ("half to all", {"off": (500_000, 1_000_000)})),
-    ),
-    (
-        "how far honest nodes deliver off",
-        (("up to 5 %", {"noise": 50_000}), ("up to 20 %", {"noise": 200_000})),
-    ),
-    (
-        "what a score looks at",
-        (("all rounds so far", {"scored": "all rounds"}),
-         ("energies drawn anew each round", {"energy": "drawn anew"}),
-         ("nothing at the first election", {"history": False})),
-    ),
-    (
-        "nodes that vote, at random",
-        (("half", {"voters": 500_000}), ("all", {"voters": 1_000_000})),
-    ),
-    ("whom plain DPoS elects", (("anybody, each round anew", {"dpos": "random"}),)),
-    ("rounds", (("48", {"rounds": 48}),)),
-)  # fmt: skip
-"""What is varied, and how; everything else stays as assumed."""
-
-
-class Row(NamedTuple):
-    """One set of assumptions, and what came out."""
-
-    group: str
-    name: str
-    changed: dict[str, Any]
-    curves: dict[Scheme, Curve]
-
-
-def measure(seeds: int) -> list[Row]:
-    """All variations on the same seeds, 1 to ``seeds``."""
-    rows = []
-    for group, variants in VARIED:
-        for name, changed in variants:
-            curves = run_experiment(Plant(**changed), range(1, seeds + 1))
-            rows.append(Row(group, name, changed, curves))
-            ends = ", ".join(f"{scheme} {curves[scheme].mean[-1]:.3f}" for scheme in SCHEMES)
-            print(f"{group}: {name}: {ends}", flush=True)
-    return rows
-
-
-def missed(curves: dict[Scheme, Curve]) -> list[str]:
-    """What the paper says of its Figure 3 and these curves do not show."""
-    dpos, ours = curves["dpos"].mean, curves["composite"].mean
-    found = []
-    if max(ours) >= HALF:
-        found.append(f"composite reaches {max(ours):.3f}")
-    if not TWICE[0] <= dpos[0] / ours[0] <= TWICE[1]:
-        found.append(f"DPoS starts {dpos[0] / ours[0]:.2f} times as high")
-    if any(later <= earlier for earlier, later in pairwise(dpos)):
-        found.append("DPoS does not rise throughout")
-    return found
 
 
 # ---------------------------------------------------------------- what is written
@@ -355,7 +277,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=SEEDS, help="of each variation")
     chosen = parser.parse_args()
     if not chosen.render:
-        save(measure(chosen.seeds), chosen.seeds)
+        save(vary(chosen.seeds, partial(print, flush=True)), chosen.seeds)
     rows, seeds = load()
     (FOLDER / "README.md").write_text(page(rows, seeds), encoding="utf-8")
     (FOLDER / "p4_consensus.svg").write_text(picture(rows, seeds), encoding="utf-8")

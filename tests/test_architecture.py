@@ -33,6 +33,7 @@ FLOORS: dict[str, int] = {
     "cli": 5,
     "simulate": 5,
     "day": 5,
+    "bench": 5,
 }
 SIDEWAYS = {
     ("ledger", "consensus"),  # execution checks proofs of misbehaviour
@@ -45,6 +46,10 @@ SIDEWAYS = {
     ("day", "cli"),  # the day writes its plant with the same code as `vppd testnet`
     ("cli", "day"),
     ("cli", "simulate"),
+    ("cli", "bench"),
+    ("bench", "cli"),  # plants are written with the same code as `vppd testnet`
+    ("bench", "day"),  # its daemons, profiles and agents
+    ("bench", "simulate"),
 }
 """Imports allowed on one floor; everything else must point down."""
 

@@ -1,1 +1,1 @@
-"""The bench: real daemons under a load that is made beforehand, measured from the outside."""
+"""The bench: real daemons under load, measured from outside; the papers' experiments run again."""

@@ -391,6 +391,31 @@ COMMANDS = (
         "Clear a book of orders from a file and print trades and remainders.",
         ("vppd market clear book.json", "vppd market clear book.json --rules paper003 -o json"),
     ),
+    Entry(
+        "bench report",
+        "vppd.cli.bench_report:report",
+        "Write a run's report: one HTML file with its figures, plots, limits and machine.",
+        (
+            "vppd bench report bench-20260101-bncm-n4",
+            "vppd bench report bncm-n4 --with bncm-n7 --with pbft-n4 --with pbft-n7",
+        ),
+    ),
+    Entry(
+        "bench compare",
+        "vppd.cli.bench_report:compare",
+        "Compare the runs of two folders, with confidence intervals.",
+        ("vppd bench compare before after", "vppd bench compare bncm pbft --force -o json"),
+    ),
+    Entry(
+        "bench paper",
+        "vppd.cli.bench_paper:paper",
+        "Run an experiment of the papers again: their numbers beside ours.",
+        (
+            "vppd bench paper fig12",
+            "vppd bench paper fig14 --sim --delay-ms 50 -o json",
+            "vppd bench paper day --profiles profiles.csv --out results",
+        ),
+    ),
 )
 
 GROUPS = {
@@ -404,6 +429,7 @@ GROUPS = {
     "meter": "Meters and their readings.",
     "peers": "Addresses of the plant's nodes.",
     "validator": "Who votes, and how that changes while the plant runs.",
+    "bench": "Load, measurements and the papers' experiments.",
     "pki": "Certificate authority and transport certificates.",
 }
 

@@ -54,6 +54,8 @@ class DayOptions(msgspec.Struct, frozen=True, kw_only=True):
     slots: int = 24
     slot_ms: int = 2_000
     seed: int = 1
+    tariffs: tuple[Tariff, ...] = table_1_tariffs()
+    """The grid's prices over the day; those of P3 unless told otherwise."""
     stay: bool = False
     """Leave the plant running after the day, until interrupted."""
 
@@ -103,7 +105,7 @@ def market_of_the_day(options: DayOptions, origin_ms: TimeMs) -> MarketRulesSect
         gate_lead_ms=slot_ms // 4,
         metering_ms=slot_ms,
         dispute_slots=24,
-        tariffs=table_1_tariffs(),
+        tariffs=options.tariffs,
     )
 
 
@@ -253,7 +255,7 @@ async def _play(
             group.create_task(der.live(options.slots))
     watcher.standing("settling the last slot")
     statuses = await _settled(options, testnet, nodes)
-    commits = await _commits(nodes)
+    commits = await commits_of(nodes)
     restarts = sum(node.restarts for node in nodes)
     if options.stay:
         watcher.stay(testnet)
@@ -352,7 +354,7 @@ async def _settled_at(slot: Slot, client: Client) -> Height:
         await anext(pushes)
 
 
-async def _commits(nodes: Sequence[NodeProcess]) -> tuple[Commit, ...]:
+async def commits_of(nodes: Sequence[NodeProcess]) -> tuple[Commit, ...]:
     """Proposal sent → decision durable at q replicas, from every node's own marks."""
     proposed: dict[int, int] = {}
     decided: dict[int, list[int]] = {}

@@ -2,7 +2,7 @@
 
 A model of nodes and rounds, not of messages; the elections are the ledger's own
 (:mod:`vppd.ledger.election`). The paper leaves most of the experiment open; every choice is a field
-of :class:`Plant`, and ``bench/p4_consensus.py`` varies them.
+of :class:`Plant`, and ``vppd/bench/paper/dpos.py`` varies them.
 """
 
 from __future__ import annotations

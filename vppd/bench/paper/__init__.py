@@ -1,0 +1,1 @@
+"""The papers' experiments, run again: their printed numbers beside ours, and what was assumed."""
