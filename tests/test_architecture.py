@@ -32,6 +32,7 @@ FLOORS: dict[str, int] = {
     "cli": 5,
     "simulate": 5,
     "day": 5,
+    "bench": 5,
 }
 SIDEWAYS = {
     ("ledger", "consensus"),  # execution checks proofs of misbehaviour
@@ -40,6 +41,9 @@ SIDEWAYS = {
     ("day", "cli"),  # the day writes its plant with the same code as `vppd testnet`
     ("cli", "day"),
     ("cli", "simulate"),
+    ("bench", "cli"),  # a measured plant is written and watched with the same code as any other
+    ("bench", "simulate"),
+    ("cli", "bench"),
 }
 """Imports allowed on one floor; everything else must point down."""
 

@@ -1,0 +1,1 @@
+"""Measuring vppd: loads, experiments and reports; nothing here runs in a plant."""
