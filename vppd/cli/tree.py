@@ -372,9 +372,20 @@ COMMANDS = (
         "Clear a book of orders from a file and print trades and remainders.",
         ("vppd market clear book.json", "vppd market clear book.json --rules paper003 -o json"),
     ),
+    Entry(
+        "bench scale",
+        "vppd.cli.bench_scale:scale",
+        "Simulate larger plants with costs measured here.",
+        (
+            "vppd bench scale --sizes 4,10,31 --sites lan,country",
+            "vppd bench scale --ways broadcast,dpos --slower 6 --out slow-cores",
+            "vppd bench scale --calibrate costs.json",
+        ),
+    ),
 )
 
 GROUPS = {
+    "bench": "Measure plants.",
     "block": "Decided blocks.",
     "tx": "Signed transactions.",
     "config": "This node's files: what they say, and whether they hold.",
