@@ -373,6 +373,15 @@ COMMANDS = (
         ("vppd market clear book.json", "vppd market clear book.json --rules paper003 -o json"),
     ),
     Entry(
+        "bench remote",
+        "vppd.cli.bench_remote:remote",
+        "Measure a plant on other machines, by SSH.",
+        (
+            "vppd bench remote pis.toml --rate 20 --seconds 60",
+            "vppd bench remote pis.toml --engine pbft --out pis-pbft -o json",
+        ),
+    ),
+    Entry(
         "bench scale",
         "vppd.cli.bench_scale:scale",
         "Simulate larger plants with costs measured here.",

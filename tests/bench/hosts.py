@@ -1,0 +1,175 @@
+"""Machines to measure on: real sshd's, each in a network namespace of its own where that can be.
+
+Host keys and user keys are made here, for one test run. Without the right to make namespaces the
+hosts are loopback addresses of this machine; :attr:`Hosts.how` says which it is.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/sbin:/usr/bin")
+BRIDGE = "vppdbr0"
+NETWORK = "10.231.77"
+PORT = 22022
+UP_S = 20.0
+
+
+class Machine(NamedTuple):
+    """One of them."""
+
+    name: str
+    address: str
+    namespace: str | None
+    sshd: subprocess.Popen[bytes]
+
+
+class Hosts(NamedTuple):
+    """All of them."""
+
+    how: str
+    """``namespaces`` or ``loopback``."""
+    machines: tuple[Machine, ...]
+    folder: Path
+    """Keys, and where each host keeps its temporary files."""
+
+    def inventory(self, **changes: str) -> str:
+        """A file that lists them."""
+        lines = ["schema = 1"]
+        for machine in self.machines:
+            host = {
+                "name": machine.name,
+                "address": machine.address,
+                "user": getpass.getuser(),
+                "key": str(self.folder / "user"),
+                "known_hosts": str(self.folder / "known_hosts"),
+                "python": self.python(machine.name),
+            } | changes
+            lines += ["[[host]]", f"port = {PORT}"]
+            lines += [f'{key} = "{value}"' for key, value in host.items()]
+        return "\n".join(lines) + "\n"
+
+    def python(self, name: str) -> str:
+        """An interpreter without any packages, that keeps its temporary files apart."""
+        return str(self.folder / name / "python")
+
+    def scraps(self, name: str) -> list[str]:
+        """What lies in a host's folder for temporary files."""
+        return sorted(path.name for path in (self.folder / name / "tmp").iterdir())
+
+    def cut(self, machine: Machine) -> None:
+        """Take its cable out: packets vanish, nothing is closed."""
+        ip("link", "set", f"v{machine.name}", "down")
+
+
+def ip(*words: str, check: bool = True) -> None:
+    """``ip`` of iproute2."""
+    subprocess.run(["ip", *words], check=check, capture_output=True)
+
+
+def _may_namespaces() -> bool:
+    if os.geteuid() != 0 or shutil.which("ip") is None:
+        return False
+    tried = subprocess.run(["ip", "netns", "add", "vppdprobe"], check=False, capture_output=True)
+    subprocess.run(["ip", "netns", "del", "vppdprobe"], check=False, capture_output=True)
+    return tried.returncode == 0
+
+
+@contextmanager
+def running(folder: Path, count: int) -> Iterator[Hosts]:
+    """So many machines with an sshd each, until the end of the block."""
+    if SSHD is None:
+        raise RuntimeError("there is no sshd here: apt-get install openssh-server")
+    for name in ("host", "user"):
+        subprocess.run(
+            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True
+        )
+    shutil.copy(folder / "user.pub", folder / "authorized_keys")
+    spaces = _may_namespaces()
+    Path("/run/sshd").mkdir(exist_ok=True) if os.geteuid() == 0 else None
+    if spaces:
+        _bridge()
+    machines: list[Machine] = []
+    public = (folder / "host.pub").read_text().strip()
+    try:
+        for i in range(count):
+            name = f"h{i}"
+            address = f"{NETWORK}.{i + 2}" if spaces else f"127.0.0.{i + 2}"
+            namespace = f"vppd{name}" if spaces else None
+            if namespace is not None:
+                _namespace(namespace, name, address)
+            _interpreter(folder / name)
+            machines.append(Machine(name, address, namespace, _sshd(folder, address, namespace)))
+        known = (f"[{m.address}]:{PORT} {public}" for m in machines)
+        (folder / "known_hosts").write_text("\n".join(known) + "\n")
+        for machine in machines:
+            _wait_for(machine)
+        yield Hosts("namespaces" if spaces else "loopback", tuple(machines), folder)
+    finally:
+        for machine in machines:
+            machine.sshd.terminate()
+            machine.sshd.wait()
+            if machine.namespace is not None:
+                ip("netns", "del", machine.namespace, check=False)
+        if spaces:
+            ip("link", "del", BRIDGE, check=False)
+
+
+def _bridge() -> None:
+    ip("link", "add", BRIDGE, "type", "bridge")
+    ip("addr", "add", f"{NETWORK}.1/24", "dev", BRIDGE)
+    ip("link", "set", BRIDGE, "up")
+
+
+def _namespace(namespace: str, name: str, address: str) -> None:
+    ip("netns", "add", namespace)
+    ip("link", "add", f"v{name}", "type", "veth", "peer", "name", "eth0", "netns", namespace)
+    ip("link", "set", f"v{name}", "master", BRIDGE, "up")
+    ip("-n", namespace, "addr", "add", f"{address}/24", "dev", "eth0")
+    ip("-n", namespace, "link", "set", "eth0", "up")
+    ip("-n", namespace, "link", "set", "lo", "up")
+
+
+def _interpreter(home: Path) -> None:
+    """This Python, but without the packages of this environment."""
+    (home / "tmp").mkdir(parents=True)
+    base = Path(sys.base_prefix) / "bin" / "python3"
+    python = home / "python"
+    lines = ["#!/bin/sh", f"TMPDIR={home / 'tmp'}", "export TMPDIR", f'exec {base} -s "$@"']
+    python.write_text("\n".join(lines) + "\n")
+    python.chmod(0o755)
+
+
+def _sshd(folder: Path, address: str, namespace: str | None) -> subprocess.Popen[bytes]:
+    options = {
+        "ListenAddress": address, "Port": str(PORT), "HostKey": str(folder / "host"),
+        "AuthorizedKeysFile": str(folder / "authorized_keys"), "PidFile": "none",
+        "StrictModes": "no", "UsePAM": "no", "PasswordAuthentication": "no",
+        "PermitRootLogin": "prohibit-password",
+    }  # fmt: skip
+    words = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
+    inside = ["ip", "netns", "exec", namespace] if namespace is not None else []
+    log = (folder / f"sshd-{address}.log").open("wb")
+    return subprocess.Popen(
+        [*inside, str(SSHD), "-D", "-e", "-f", "/dev/null", *words], stdout=log, stderr=log
+    )
+
+
+def _wait_for(machine: Machine) -> None:
+    end = time.monotonic() + UP_S
+    while time.monotonic() < end:
+        with suppress(OSError), socket.create_connection((machine.address, PORT), timeout=1) as s:
+            if s.recv(3) == b"SSH":
+                return
+        time.sleep(0.05)
+    raise RuntimeError(f"sshd at {machine.address} does not come up")
