@@ -1,7 +1,8 @@
 """Machines to measure on: real sshd's, each in a network namespace of its own where that can be.
 
 Host keys and user keys are made here, for one test run. Without the right to make namespaces the
-hosts are loopback addresses of this machine; :attr:`Hosts.how` says which it is.
+hosts are loopback addresses of this machine; without an sshd, :mod:`tests.bench.stand_in` serves.
+:attr:`Hosts.how` and :attr:`Hosts.server` say which it is.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ BRIDGE = "vppdbr0"
 NETWORK = "10.231.77"
 PORT = 22022
 UP_S = 20.0
+ROOT = Path(__file__).parents[2]
 
 
 class Machine(NamedTuple):
@@ -39,6 +41,8 @@ class Hosts(NamedTuple):
 
     how: str
     """``namespaces`` or ``loopback``."""
+    server: str
+    """``sshd`` or ``stand-in``."""
     machines: tuple[Machine, ...]
     folder: Path
     """Keys, and where each host keeps its temporary files."""
@@ -86,17 +90,12 @@ def _may_namespaces() -> bool:
 
 
 @contextmanager
-def running(folder: Path, count: int) -> Iterator[Hosts]:
-    """So many machines with an sshd each, until the end of the block."""
-    if SSHD is None:
-        raise RuntimeError("there is no sshd here: apt-get install openssh-server")
-    for name in ("host", "user"):
-        subprocess.run(
-            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True
-        )
-    shutil.copy(folder / "user.pub", folder / "authorized_keys")
+def running(folder: Path, count: int, sshd: str | None = SSHD) -> Iterator[Hosts]:
+    """So many machines with a server each, until the end of the block."""
+    make_keys(folder)
     spaces = _may_namespaces()
-    Path("/run/sshd").mkdir(exist_ok=True) if os.geteuid() == 0 else None
+    if sshd is not None and os.geteuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)
     if spaces:
         _bridge()
     machines: list[Machine] = []
@@ -109,12 +108,15 @@ def running(folder: Path, count: int) -> Iterator[Hosts]:
             if namespace is not None:
                 _namespace(namespace, name, address)
             _interpreter(folder / name)
-            machines.append(Machine(name, address, namespace, _sshd(folder, address, namespace)))
+            machines.append(
+                Machine(name, address, namespace, _serve(folder, address, namespace, sshd))
+            )
         known = (f"[{m.address}]:{PORT} {public}" for m in machines)
         (folder / "known_hosts").write_text("\n".join(known) + "\n")
         for machine in machines:
-            _wait_for(machine)
-        yield Hosts("namespaces" if spaces else "loopback", tuple(machines), folder)
+            wait_for(machine.address)
+        how, server = ("namespaces" if spaces else "loopback"), ("sshd" if sshd else "stand-in")
+        yield Hosts(how, server, tuple(machines), folder)
     finally:
         for machine in machines:
             machine.sshd.terminate()
@@ -123,6 +125,18 @@ def running(folder: Path, count: int) -> Iterator[Hosts]:
                 ip("netns", "del", machine.namespace, check=False)
         if spaces:
             ip("link", "del", BRIDGE, check=False)
+
+
+def make_keys(folder: Path) -> None:
+    """Of the hosts, all the same one, and of the user."""
+    import asyncssh
+
+    for name in ("host", "user"):
+        key = asyncssh.generate_private_key("ssh-ed25519")
+        (folder / name).touch(0o600)
+        key.write_private_key(str(folder / name))
+        key.write_public_key(str(folder / f"{name}.pub"))
+    shutil.copy(folder / "user.pub", folder / "authorized_keys")
 
 
 def _bridge() -> None:
@@ -150,7 +164,9 @@ def _interpreter(home: Path) -> None:
     python.chmod(0o755)
 
 
-def _sshd(folder: Path, address: str, namespace: str | None) -> subprocess.Popen[bytes]:
+def _serve(
+    folder: Path, address: str, namespace: str | None, sshd: str | None
+) -> subprocess.Popen[bytes]:
     options = {
         "ListenAddress": address, "Port": str(PORT), "HostKey": str(folder / "host"),
         "AuthorizedKeysFile": str(folder / "authorized_keys"), "PidFile": "none",
@@ -158,18 +174,20 @@ def _sshd(folder: Path, address: str, namespace: str | None) -> subprocess.Popen
         "PermitRootLogin": "prohibit-password",
     }  # fmt: skip
     words = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
+    command = [str(sshd), "-D", "-e", "-f", "/dev/null", *words]
+    if sshd is None:
+        command = [sys.executable, "-m", "tests.bench.stand_in", str(folder), address, str(PORT)]
     inside = ["ip", "netns", "exec", namespace] if namespace is not None else []
-    log = (folder / f"sshd-{address}.log").open("wb")
-    return subprocess.Popen(
-        [*inside, str(SSHD), "-D", "-e", "-f", "/dev/null", *words], stdout=log, stderr=log
-    )
+    with (folder / f"server-{address}.log").open("wb") as log:
+        return subprocess.Popen([*inside, *command], cwd=ROOT, stdout=log, stderr=log)
 
 
-def _wait_for(machine: Machine) -> None:
+def wait_for(address: str, port: int = PORT) -> None:
+    """Until an SSH server answers there."""
     end = time.monotonic() + UP_S
     while time.monotonic() < end:
-        with suppress(OSError), socket.create_connection((machine.address, PORT), timeout=1) as s:
-            if s.recv(3) == b"SSH":
+        with suppress(OSError), socket.create_connection((address, port), timeout=1) as talk:
+            if talk.recv(3) == b"SSH":
                 return
         time.sleep(0.05)
-    raise RuntimeError(f"sshd at {machine.address} does not come up")
+    raise RuntimeError(f"no SSH server comes up at {address}")

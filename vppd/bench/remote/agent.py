@@ -126,7 +126,6 @@ class Agent:
     def do_start(self, name: str, argv: list[str]) -> dict[str, Any]:
         """A process in the folder, with the pushed packages; its output goes to two files."""
         environment = {**os.environ, "PYTHONPATH": str(self.folder / "site")}
-        environment["PYTHONDONTWRITEBYTECODE"] = "1"
         with self._file(name, "out") as out, self._file(name, "err") as err:
             process = subprocess.Popen(  # noqa: S603  # what the controller asks for
                 [sys.executable, *argv],
@@ -234,6 +233,8 @@ def main(silence_s: float) -> None:
         agent.run()
     finally:
         clean(agent.folder)
+        for process in agent.processes.values():
+            process.wait(KILL_WAIT_S)
     with contextlib.suppress(OSError):
         say({"removed": not agent.folder.exists()})
 

@@ -49,7 +49,7 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """The file."""
 
     schema: int
-    host: list[Host]
+    host: tuple[Host, ...]
 
 
 def read_inventory(path: Path) -> Inventory:
