@@ -20,9 +20,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/sbin:/usr/bin")
-BRIDGE = "vppdbr0"
-NETWORK = "10.231.77"
-PORT = 22022
+MARK = os.getpid()
+"""Several test runs may be under way on one machine: each has its own names, network and port."""
+BRIDGE = f"vb{MARK}"
+NETWORK = f"10.231.{MARK % 250}"
+PORT = 20_000 + MARK % 10_000
 UP_S = 20.0
 ROOT = Path(__file__).parents[2]
 
@@ -73,7 +75,16 @@ class Hosts(NamedTuple):
 
     def cut(self, machine: Machine) -> None:
         """Take its cable out: packets vanish, nothing is closed."""
-        ip("link", "set", f"v{machine.name}", "down")
+        ip("link", "set", cable(machine.name), "down")
+
+    def mend(self, machine: Machine) -> None:
+        """Put it back in."""
+        ip("link", "set", cable(machine.name), "up")
+
+
+def cable(name: str) -> str:
+    """This side's end of what connects a machine."""
+    return f"v{MARK}{name}"
 
 
 def ip(*words: str, check: bool = True) -> None:
@@ -84,8 +95,8 @@ def ip(*words: str, check: bool = True) -> None:
 def _may_namespaces() -> bool:
     if os.geteuid() != 0 or shutil.which("ip") is None:
         return False
-    tried = subprocess.run(["ip", "netns", "add", "vppdprobe"], check=False, capture_output=True)
-    subprocess.run(["ip", "netns", "del", "vppdprobe"], check=False, capture_output=True)
+    tried = subprocess.run(["ip", "netns", "add", f"probe{MARK}"], check=False, capture_output=True)
+    subprocess.run(["ip", "netns", "del", f"probe{MARK}"], check=False, capture_output=True)
     return tried.returncode == 0
 
 
@@ -104,7 +115,7 @@ def running(folder: Path, count: int, sshd: str | None = SSHD) -> Iterator[Hosts
         for i in range(count):
             name = f"h{i}"
             address = f"{NETWORK}.{i + 2}" if spaces else f"127.0.0.{i + 2}"
-            namespace = f"vppd{name}" if spaces else None
+            namespace = f"vppd{MARK}{name}" if spaces else None
             if namespace is not None:
                 _namespace(namespace, name, address)
             _interpreter(folder / name)
@@ -147,8 +158,8 @@ def _bridge() -> None:
 
 def _namespace(namespace: str, name: str, address: str) -> None:
     ip("netns", "add", namespace)
-    ip("link", "add", f"v{name}", "type", "veth", "peer", "name", "eth0", "netns", namespace)
-    ip("link", "set", f"v{name}", "master", BRIDGE, "up")
+    ip("link", "add", cable(name), "type", "veth", "peer", "name", "eth0", "netns", namespace)
+    ip("link", "set", cable(name), "master", BRIDGE, "up")
     ip("-n", namespace, "addr", "add", f"{address}/24", "dev", "eth0")
     ip("-n", namespace, "link", "set", "eth0", "up")
     ip("-n", namespace, "link", "set", "lo", "up")

@@ -26,12 +26,13 @@ from vppd.bench.remote.inventory import Host, read_inventory
 from vppd.bench.remote.load import LoadResult
 from vppd.bench.remote.run import Plan, _summary
 from vppd.config.genesis import Engine
+from vppd.day.run import free_base_port
 from vppd.errors import ConfigError, UserError
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 30.0
 """Beyond this something hangs."""
-STAND_IN = ("127.0.0.1", "22023")
+STAND_IN = ("127.0.0.1", str(hosts.PORT + 10_000))
 SLEEPER = ["-c", "import time; time.sleep(600)"]
 
 
@@ -74,7 +75,7 @@ def bench(made: Hosts, folder: Path, *words: str, inventory: str = "") -> subpro
     (folder / "hosts.toml").write_text(inventory or made.inventory())
     return subprocess.Popen(
         [sys.executable, "-m", "vppd", "bench", "remote", str(folder / "hosts.toml"),
-         "--out", str(folder / "out"), *words],
+         "--out", str(folder / "out"), "--base-port", str(free_base_port(4)), *words],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
@@ -182,7 +183,7 @@ async def test_a_controller_that_falls_silent(machines: Hosts) -> None:
         machines.cut(machine)  # no packet says that anything has ended
     await gone(machines, machine, pid)
     if machines.how == "namespaces":
-        hosts.ip("link", "set", f"v{machine.name}", "up")
+        machines.mend(machine)
     remote._connection.abort()
 
 

@@ -18,7 +18,8 @@ from vppd.bench.scale.model import Curve, fit
 from vppd.bench.scale.sweep import Cell, Point, run_cell
 from vppd.cli.tree import COMMANDS
 from vppd.cli.tree import load as load_command
-from vppd.consensus.messages import Agree, Commit, NewView
+from vppd.codec import Decoder, Malformed, encode
+from vppd.consensus.messages import Agree, Certificate, Commit, NewView
 from vppd.consensus.quorum import quorums
 from vppd.errors import UserError
 from vppd.simulate.cluster import simulate
@@ -202,6 +203,16 @@ def test_the_model_says_how_far_it_misses_and_needs_enough_sizes() -> None:
     bent = [*points[:-1], shown(100, 420.0)]
     assert model.extend(bent, (1_000,))[0].off == pytest.approx(-0.5, abs=0.01)
     assert model.extend(points[:3]) == []
+
+
+def test_a_certificate_has_room_for_as_many_voters_as_the_pages_say() -> None:
+    def certificate(voters: int) -> bytes:
+        return encode(Certificate(0, 0, 0, 1, bytes(32), bytes((voters + 7) // 8), ()))
+
+    decode = Decoder(Certificate)
+    assert decode(certificate(model.MOST_VOTERS)).height == 1
+    with pytest.raises(Malformed):
+        decode(certificate(model.MOST_VOTERS + 1))
 
 
 def test_delegates_count_from_where_they_are_fewer_than_nodes() -> None:

@@ -6,7 +6,8 @@ for each pair, but each replica handles only its own; where one collects, there 
 as replicas, but each carries a certificate that grows with them, and all leave through one uplink.
 The model is ``a + b·n + c·n²`` with those parts, none below zero, fitted to least relative squares.
 How far it would have been off at the largest simulated plant, had that one not been simulated, is
-stated with every figure.
+stated with every figure. A certificate names at most 256 voters: of more the model says what they
+would cost, not that this release lets them vote.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import msgspec
 from vppd.bench.scale.sweep import WAYS, Point
 
 LARGE = (500, 1_000, 2_000, 5_000, 10_000)
+MOST_VOTERS = 256
+"""Bits in a certificate."""
 LEAST_POINTS = 4
 """Fewer sizes tell no curve from another."""
 PARTS: dict[str, tuple[int, int]] = {

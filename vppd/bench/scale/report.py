@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from vppd.bench.scale.costs import Costs
-from vppd.bench.scale.model import Modelled
+from vppd.bench.scale.model import MOST_VOTERS, Modelled
 from vppd.bench.scale.sites import SITES
 from vppd.bench.scale.sweep import MOST_NODES, WAYS, Point
 from vppd.errors import UserError
@@ -116,7 +116,9 @@ def page(report: Report) -> str:
         "nodes, with measured costs per message; rows from the *model* are a curve fitted to them,",
         "which nobody has run: *off* says how far the same fit without the largest simulated plant",
         "misses that one's commit time. What is assumed, and what it means for large plants, is in",
-        "[docs/scale.md](../../../docs/scale.md).",
+        "[docs/scale.md](../../../docs/scale.md). A certificate names at most",
+        f"{MOST_VOTERS} voters: larger plants in which all vote are what they would cost, not what",
+        "this release does.",
         "",
         f"![commit time, messages and bytes by size]({PICTURE})",
         "",
