@@ -15,6 +15,7 @@ from vppd.bench.scale.sweep import MOST_NODES, WAYS, Point
 from vppd.errors import UserError
 
 RESULTS, PAGE, PICTURE = "scale.json", "README.md", "scale.svg"
+OVERVIEW = (4, 10, 31, 100, 200, 1_000, 10_000)
 SHOWN = ("country", "mixed", "continent", "city", "lan")
 """The picture shows the first of these that was simulated."""
 
@@ -146,6 +147,27 @@ def page(report: Report) -> str:
         ),
     ]
     return "\n".join(lines) + "\n"
+
+
+def overview(report: Report, place: str) -> str:
+    """Commit times and messages of a few sizes as a table in Markdown, for docs/scale.md."""
+    entries = {(e.way, e.n): e for e in _ordered(report) if e.sites == place}
+    sizes = [n for n in OVERVIEW if any(size == n for _, size in entries)]
+    titles = [f"{n:,}" if n <= MOST_NODES else f"{n:,} (model)" for n in sizes]
+    lines = [
+        f"| {place}: ms to commit / messages per height | " + " | ".join(titles) + " |",
+        "|---|" + "---:|" * len(sizes),
+    ]
+    for way in dict.fromkeys(way for way, _ in entries):
+        cells = [_brief(entries.get((way, n))) for n in sizes]
+        lines.append(f"| {way} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _brief(entry: Point | Modelled | None) -> str:
+    if entry is None:
+        return "–"
+    return f"{_short(entry.commit_ms)} / {_short(entry.messages)}"
 
 
 def draw(path: Path, report: Report) -> None:
