@@ -416,6 +416,25 @@ COMMANDS = (
             "vppd bench paper day --profiles profiles.csv --out results",
         ),
     ),
+    Entry(
+        "bench remote",
+        "vppd.cli.bench_remote:remote",
+        "Measure a plant on other machines, by SSH.",
+        (
+            "vppd bench remote pis.toml --rate 20 --seconds 60",
+            "vppd bench remote pis.toml --engine pbft --out pis-pbft -o json",
+        ),
+    ),
+    Entry(
+        "bench scale",
+        "vppd.cli.bench_scale:scale",
+        "Simulate larger plants with costs measured here.",
+        (
+            "vppd bench scale --sizes 4,10,31 --sites lan,country",
+            "vppd bench scale --ways broadcast,dpos --slower 6 --out slow-cores",
+            "vppd bench scale --calibrate costs.json",
+        ),
+    ),
 )
 
 GROUPS = {

@@ -90,6 +90,7 @@ class Cluster:
 
     make_gate: ClassVar[type[Gate]] = Gate
     make_checkers: ClassVar[type[Checkers]] = Checkers
+    make_node: ClassVar[type[Node]] = Node
 
     def __init__(
         self,
@@ -133,7 +134,7 @@ class Cluster:
         self._sequence = 0
         self._trace = hashlib.sha256()
         ledger = Ledger.from_genesis(self.genesis, verify=sim_verify)
-        self.nodes = [Node(i, self) for i in range(self.total)]
+        self.nodes = [self.make_node(i, self) for i in range(self.total)]
         self.quorum = sizes
         self.checkers = self.make_checkers(self.genesis, sim_verify, ledger.total_micro())
         quiet = setup.faults <= {"none"}

@@ -95,7 +95,15 @@ class Node:
         """Something has arrived: take a turn soon, unless one is under way."""
         if not self.busy and self.machine is not None and self.machine.has_work:
             self.busy = True
-            self._cluster.after(TURN_US, self._mine(self._turn))
+            self._soon(self._mine(self._turn))
+
+    def _soon(self, turn: Action) -> None:
+        """Take the turn a little later."""
+        self._cluster.after(TURN_US, turn)
+
+    def _write_us(self) -> int:
+        """How long this write takes to be durable."""
+        return self._cluster.rng.randint(100, 3_000)
 
     def _mine(self, action: Action) -> Action:
         life = self.life
@@ -126,7 +134,7 @@ class Node:
             self.disk.sync()
             self._release(turn)
 
-        self._cluster.after(self._cluster.rng.randint(100, 3_000), self._mine(synced))
+        self._cluster.after(self._write_us(), self._mine(synced))
 
     def _release(self, turn: Turn) -> None:
         cluster, machine = self._cluster, self.machine

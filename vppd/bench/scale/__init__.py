@@ -1,0 +1,1 @@
+"""Scale by simulation: the shipped machine with measured costs, in plants larger than a bench."""
