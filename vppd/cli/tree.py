@@ -438,7 +438,6 @@ COMMANDS = (
 )
 
 GROUPS = {
-    "bench": "How fast a plant is, measured on this machine.",
     "block": "Decided blocks.",
     "tx": "Signed transactions.",
     "config": "This node's files: what they say, and whether they hold.",
