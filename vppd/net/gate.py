@@ -7,7 +7,8 @@ are statelessly valid. Nothing here depends on chain state, so it may run on any
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import TypeAlias, assert_never
 
@@ -56,7 +57,13 @@ from vppd.crypto import Verify
 from vppd.errors import PeerFault
 from vppd.header import Header, decode_header
 from vppd.ledger.block import check_body
-from vppd.ledger.transaction import NO_SIGNATURE, Transaction, precheck, signature_holds
+from vppd.ledger.transaction import (
+    NO_SIGNATURE,
+    Transaction,
+    check_fits,
+    precheck,
+    signature_holds,
+)
 from vppd.types import (
     ZERO_DIGEST,
     Digest,
@@ -91,6 +98,8 @@ _DECODE: dict[int, Callable[[bytes], PeerMessage]] = {
 }
 
 
+OPENED_BLOCKS = 4
+"""Blocks whose transactions are kept decoded: those that may yet be decided."""
 STANDING_BYTES = 107
 """The least that a signed view change takes in a statement, which may hold many."""
 
@@ -163,16 +172,22 @@ class Gate:
         chain_id: in every signature.
         terms: the epochs this node knows: who may sign what in each.
         verify: the one verifier.
-        seen: whether exactly these transaction bytes were checked before (the mempool knows).
+        known: the transaction in exactly these bytes, if it was checked before (the mempool's).
     """
 
     def __init__(
-        self, chain_id: Digest, terms: Terms, verify: Verify, seen: Callable[[bytes], bool]
+        self,
+        chain_id: Digest,
+        terms: Terms,
+        verify: Verify,
+        known: Callable[[bytes], Transaction | None],
     ) -> None:
         self._chain_id = chain_id
         self._terms = terms
         self._verify = verify
-        self._seen = seen
+        self._known = known
+        self._opened: OrderedDict[Digest, tuple[Transaction, ...]] = OrderedDict()
+        """Transactions of the last blocks that passed, by the block's digest."""
 
     def check(self, message: PeerMessage) -> None:
         """Check everything a message claims.
@@ -230,9 +245,28 @@ class Gate:
         tx = precheck(raw, height, self._terms.at(height).rules)
         if admit is not None:
             admit(tx)
-        if not self._seen(raw) and not signature_holds(tx, self._chain_id, self._verify):
-            raise BadSignature(f"transaction {tx.id.hex()[:16]}: signature does not hold")
+        if self._known(raw) is None:
+            self.check_sender(tx)
         return tx
+
+    def check_sender(self, tx: Transaction) -> None:
+        """Check who signed; safe on any thread.
+
+        Raises:
+            BadSignature: not its sender.
+        """
+        if not signature_holds(tx, self._chain_id, self._verify):
+            raise BadSignature(f"transaction {tx.id.hex()[:16]}: signature does not hold")
+
+    def opened(self, digest: Digest) -> tuple[Transaction, ...] | None:
+        """The transactions of a block that has passed lately, so that nobody decodes them again."""
+        return self._opened.get(digest)
+
+    def keep_opened(self, digest: Digest, txs: tuple[Transaction, ...]) -> None:
+        """Remember what is in a block: one that has passed, or that this node has built."""
+        self._opened[digest] = txs
+        while len(self._opened) > OPENED_BLOCKS:
+            self._opened.popitem(last=False)
 
     def cost(self, message: PeerMessage) -> int:
         """How many signatures :meth:`check` verifies at most, or ``check_transaction`` for a Tx.
@@ -241,9 +275,9 @@ class Gate:
         """
         match message:
             case Block(txs=txs) | BlockBody(txs=txs):
-                return 2 + sum(not self._seen(raw) for raw in txs)
+                return 2 + sum(self._known(raw) is None for raw in txs)
             case Tx(raw):
-                if self._seen(raw):
+                if self._known(raw) is not None:
                     return 0
                 # Of statements admission checks all signatures; these end without one of their own.
                 statement = raw.endswith(NO_SIGNATURE)
@@ -320,13 +354,30 @@ class Gate:
             raise Malformed(f"height {header.height} is not in epoch {header.epoch}")
         leader = term.leader(message.view, header.height)
         self._check_signature(message, TAG_PROPOSAL, leader, message.proposal_sig)
-        self._check_txs(header, message.txs)
+        self._check_txs(header, message.digest, message.txs)
         return header
 
-    def _check_txs(self, header: Header, txs: tuple[bytes, ...]) -> None:
-        check_body(header, txs, self._term(header.epoch).rules)
-        for raw in txs:
-            self.check_transaction(raw, header.height)
+    def _check_txs(self, header: Header, digest: Digest, raws: tuple[bytes, ...]) -> None:
+        """Shapes before signatures, and of those only what did not wait here."""
+        rules, height = self._term(header.epoch).rules, header.height
+        txs: list[Transaction] = []
+        fresh: list[Transaction] = []
+
+        def ids() -> Iterator[Digest]:
+            for raw in raws:
+                tx = self._known(raw)
+                if tx is None:
+                    tx = precheck(raw, height, rules)
+                    fresh.append(tx)
+                else:
+                    check_fits(tx, height, rules)
+                txs.append(tx)
+                yield tx.id
+
+        check_body(header, raws, rules, ids())
+        for tx in fresh:
+            self.check_sender(tx)
+        self.keep_opened(digest, tuple(txs))
 
     def _check_decided(self, block: DecidedBlock) -> None:
         header = decode_header(block.header)

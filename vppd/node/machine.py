@@ -163,7 +163,7 @@ class Machine:
         self.roster = Roster((*founders, *known), self.terms.at(ledger.height + 1))
         self._make_engine = make_engine
         self.engine = self._engine()
-        self.gate = make_gate(genesis.digest, self.terms, verify, self.mempool.holds)
+        self.gate = make_gate(genesis.digest, self.terms, verify, self.mempool.known)
         self._early = Early()
         self._inbox: list[Input] = []
         self._queued: Counter[PeerNumber | None] = Counter()
@@ -492,6 +492,8 @@ class Machine:
             receipts_root=self.ledger.receipts_root,
             next_validators=self.terms.at(height + 1).validators.digest,
         )
+        waiting = tuple(map(self.mempool.known, txs))
+        self.gate.keep_opened(header.digest(), tuple(tx for tx in waiting if tx is not None))
         return Offered(header.encode(), txs)
 
     def _execute(self, decision: Decision) -> Execution:
@@ -509,7 +511,8 @@ class Machine:
                 f"{header.state_root.hex()[:16]}/{header.receipts_root.hex()[:16]} after height "
                 f"{decision.height - 1}, this ledger has {own[0].hex()[:16]}/{own[1].hex()[:16]}"
             )
-        execution = self.ledger.execute(header, decision.txs)
+        opened = self.gate.opened(decision.digest)
+        execution = self.ledger.execute(header, decision.txs, opened)
         self.terms.note(self.ledger.eras)
         if execution.era is not None:
             self._recall()

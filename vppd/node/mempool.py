@@ -108,7 +108,7 @@ class Mempool:
         """What each waiting statement would change, oldest first."""
         self._entries: dict[Digest, Entry] = {}
         self._accounts: dict[PublicKey, Account] = {}
-        self._raw: set[bytes] = set()
+        self._by_raw: dict[bytes, Transaction] = {}
         self._bytes = 0
         self._places = 0
         self._holders: defaultdict[int, dict[PublicKey, Account]] = defaultdict(dict)
@@ -135,9 +135,9 @@ class Mempool:
         """Sum of the transactions' lengths."""
         return self._bytes
 
-    def holds(self, raw: bytes) -> bool:
-        """Whether exactly these bytes wait here, so that they need not be checked again."""
-        return raw in self._raw
+    def known(self, raw: bytes) -> Transaction | None:
+        """The transaction in exactly these bytes, if it waits here: it was checked before."""
+        return self._by_raw.get(raw)
 
     def waiting(self, key: PublicKey) -> int:
         """How many transactions of an account wait without a gap before them.
@@ -269,7 +269,7 @@ class Mempool:
         self._expiring[tx.expiry_height][tx.id] = entry
         if entry.own:
             self._own[tx.id] = entry
-        self._raw.add(tx.raw)
+        self._by_raw[tx.raw] = tx
         self._bytes += len(tx.raw)
 
     def _make_room(self, wanted: int) -> None:
@@ -399,7 +399,7 @@ class Mempool:
         """Forget a transaction; those of its account behind it are no longer ready."""
         tx = entry.tx
         del self._entries[tx.id]
-        self._raw.discard(tx.raw)
+        del self._by_raw[tx.raw]
         self._own.pop(tx.id, None)
         expiring = self._expiring[tx.expiry_height]
         del expiring[tx.id]
