@@ -40,6 +40,7 @@ from vppd.consensus.messages import (
     Standing,
     Status,
     Tx,
+    Txs,
     Type,
     ViewChange,
 )
@@ -75,7 +76,7 @@ from vppd.types import (
     View,
 )
 
-PeerMessage: TypeAlias = ConsensusMessage | Tx | Ping
+PeerMessage: TypeAlias = ConsensusMessage | Tx | Txs | Ping
 
 _DECODE: dict[int, Callable[[bytes], PeerMessage]] = {
     Type.BLOCK: Decoder(Block),
@@ -93,6 +94,7 @@ _DECODE: dict[int, Callable[[bytes], PeerMessage]] = {
     Type.GET_BLOCKS: Decoder(GetBlocks),
     Type.BLOCKS: Decoder(Blocks),
     Type.TX: Decoder(Tx),
+    Type.TXS: Decoder(Txs),
     Type.EVIDENCE: Decoder(Evidence),
     Type.PING: Decoder(Ping),
 }
@@ -155,7 +157,7 @@ def header_of(
         case Evidence(proof):
             who, kind, epoch, view, height = charge_of(proof)
             return MessageHeader(Type.EVIDENCE, epoch, view, height, ZERO_DIGEST, who, kind)
-        case Status() | GetBlock() | GetBlocks() | Reply() | Tx() | Ping():
+        case Status() | GetBlock() | GetBlocks() | Reply() | Tx() | Txs() | Ping():
             return None
         case _:  # pragma: no cover
             assert_never(message)
@@ -223,7 +225,7 @@ class Gate:
                 self._check_new_view(message)
             case Evidence(proof):
                 self._check_proof(proof)
-            case Status() | GetBlock() | GetBlocks() | Tx() | Ping():
+            case Status() | GetBlock() | GetBlocks() | Tx() | Txs() | Ping():
                 pass  # nothing signed; a transaction goes through check_transaction
             case _:  # pragma: no cover
                 assert_never(message)
@@ -242,12 +244,20 @@ class Gate:
             InvalidTransaction: says why.
             BadSignature: not its sender's.
         """
-        tx = precheck(raw, height, self._terms.at(height).rules)
+        tx = self.open_transaction(raw, height)
         if admit is not None:
             admit(tx)
         if self._known(raw) is None:
             self.check_sender(tx)
         return tx
+
+    def open_transaction(self, raw: bytes, height: Height) -> Transaction:
+        """Everything about a transaction for the block at ``height`` but who signed it.
+
+        Raises:
+            InvalidTransaction: says why.
+        """
+        return precheck(raw, height, self._terms.at(height).rules)
 
     def check_sender(self, tx: Transaction) -> None:
         """Check who signed; safe on any thread.
@@ -277,11 +287,9 @@ class Gate:
             case Block(txs=txs) | BlockBody(txs=txs):
                 return 2 + sum(self._known(raw) is None for raw in txs)
             case Tx(raw):
-                if self._known(raw) is not None:
-                    return 0
-                # Of statements admission checks all signatures; these end without one of their own.
-                statement = raw.endswith(NO_SIGNATURE)
-                return max(1, len(raw) // STANDING_BYTES) if statement else 1
+                return self._cost_of(raw)
+            case Txs(raws):
+                return sum(map(self._cost_of, raws))
             case Prepare() | Collected() | Commit():
                 return 1
             case PrePrepared(prepared=prepared):
@@ -300,6 +308,12 @@ class Gate:
                 return 0  # a reply is only checked when somebody asks for a proof
             case _:  # pragma: no cover
                 assert_never(message)
+
+    def _cost_of(self, raw: bytes) -> int:
+        if self._known(raw) is not None:
+            return 0
+        # Of statements admission checks all signatures; these end without one of their own.
+        return max(1, len(raw) // STANDING_BYTES) if raw.endswith(NO_SIGNATURE) else 1
 
     def _term(self, epoch: Epoch) -> Term:
         term = self._terms.of(epoch)

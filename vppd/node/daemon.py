@@ -29,11 +29,11 @@ from vppd.consensus.messages import (
     Reply,
     Status,
     Tx,
+    Txs,
     Type,
 )
 from vppd.errors import LocalFault, PeerFault
 from vppd.ledger.execution import Execution
-from vppd.ledger.transaction import InvalidTransaction
 from vppd.net.frames import ANSWER_CAPS, NEWEST_WIRE, PUSH, REQUEST, RESPONSE, encode_frame
 from vppd.net.gate import BadSignature, PeerMessage, decode_message
 from vppd.net.hello import Kind, Self
@@ -46,10 +46,10 @@ from vppd.node.clock import now
 from vppd.node.clocks import Clocks
 from vppd.node.driver import Disk, Driver
 from vppd.node.http import Health, serve_http
+from vppd.node.intake import Intake, Verifier
 from vppd.node.join import check_trust, is_far, join, require_trusted
 from vppd.node.machine import Committed, Frame
 from vppd.node.membership import Membership, Plan
-from vppd.node.mempool import Refused
 from vppd.node.metrics import Metrics
 from vppd.node.notify import notify, watchdog
 from vppd.node.replies import Replies
@@ -130,6 +130,7 @@ class Daemon:
         self._requests: dict[Link, deque[bytes]] = {}
         """Of clients that wait for an answer, in the order they came."""
         self._busy: Counter[Link] = Counter()
+        self._verifier = Verifier()
         self._checking = 0
         """Bytes of blocks being checked on threads."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -170,8 +171,12 @@ class Daemon:
         self._retention = Retention(
             self._store, by_role if said is None else said, rules.checkpoint_blocks
         )
-        self._service = Service(self._machine, self._store, replies, views, self._driver)
+        self._intake = Intake(self._machine, self._verifier, self._driver.wake)
+        self._service = Service(
+            self._machine, self._store, replies, views, self._driver, self._intake
+        )
         async with AsyncExitStack() as stack:
+            stack.callback(self._verifier.close)
             if home.http_listen:
                 health = Health(lambda: True, self._is_ready)
                 http = serve_http(home.http_listen, self._metrics.registry, health)
@@ -351,7 +356,10 @@ class Daemon:
                 self._answer(link, lambda: self._blocks_from(first))
             case Tx(raw):
                 link.charge(verifications=self._machine.gate.cost(message))
-                self._take_transaction(raw)
+                self._intake.hear(raw)
+            case Txs(raws):
+                link.charge(verifications=self._machine.gate.cost(message))
+                self._spawn(link, self._hear_transactions(link, raws))
             case Reply():
                 signer = self._machine.index_in(message.epoch, peer)
                 self._replies.add(signer, message, self._machine.ledger.height)
@@ -422,13 +430,9 @@ class Daemon:
             say = log.warning if wrong else log.info
             say("clock_wrong" if wrong else "clock_right_again", node=name, offset_ms=offset_ms)
 
-    def _take_transaction(self, raw: bytes) -> None:
-        try:
-            self._machine.submit(raw, now().monotonic_ms, own=False)
-        except (Refused, InvalidTransaction) as err:
-            log.debug("gossip_refused", why=str(err))
-        else:
-            self._driver.wake()
+    async def _hear_transactions(self, link: Link, raws: tuple[bytes, ...]) -> None:
+        for _ in range(await self._intake.hear_many(raws)):
+            self._network.blame(link)
 
     def _take_block(
         self, peer: ReplicaIndex | None, link: Link, message: Block | BlockBody | Blocks

@@ -13,7 +13,7 @@ Between the two beats new inputs may arrive; they wait for the next turn.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -38,6 +38,7 @@ from vppd.consensus.boundary import (
 )
 from vppd.consensus.chain import Settings
 from vppd.consensus.messages import (
+    TXS_BYTES,
     TYPE_OF,
     Agree,
     Block,
@@ -52,6 +53,7 @@ from vppd.consensus.messages import (
     Reply,
     Status,
     Tx,
+    Txs,
     Type,
     ViewChange,
 )
@@ -92,10 +94,13 @@ SHOWN_BYTES = 8 * 1024
 """More for messages that show certificates of many replicas."""
 
 
+Receivers: TypeAlias = tuple[PeerNumber, ...] | Literal["all"]
+
+
 class Frame(NamedTuple):
     """A frame to send."""
 
-    to: tuple[PeerNumber, ...] | Literal["all"]
+    to: Receivers
     type: Type
     payload: bytes
 
@@ -324,6 +329,45 @@ class Machine:
             self._pool_changed = True
         return tx
 
+    def consider(self, raw: bytes, ahead: Mapping[PublicKey, int]) -> Transaction:
+        """A transaction that :meth:`take` would take, but for its signature.
+
+        Args:
+            raw: as received.
+            ahead: how many of each sender were considered and are not taken yet.
+
+        Raises:
+            InvalidTransaction: it can never be executed.
+            Refused: not now; the text says why.
+        """
+        known = self.mempool.known(raw)
+        if known is not None:
+            return known
+        tx = self.gate.open_transaction(raw, self.ledger.height + 1)
+        self.mempool.admit(tx, ahead.get(tx.sender, 0))
+        return tx
+
+    def take(self, txs: Iterable[Transaction], now_ms: int, *, own: bool) -> list[Refused | None]:
+        """Take transactions that were considered and whose signatures hold.
+
+        Returns:
+            For each why it was not taken after all; ``None``: it was.
+        """
+        outcomes: list[Refused | None] = []
+        new: list[Transaction] = []
+        for tx in txs:
+            try:
+                if self.mempool.add(tx, now_ms, own=own):
+                    new.append(tx)
+            except Refused as err:
+                outcomes.append(err)
+            else:
+                outcomes.append(None)
+        self._pool_changed |= bool(new)
+        if own:
+            self._forward_all(self._packers(), new)
+        return outcomes
+
     def keep_readable(self, wanted: bool) -> None:
         """See :meth:`~vppd.node.mempool.Mempool.keep_readable`."""
         self._pool_changed |= self.mempool.keep_readable(wanted)
@@ -371,17 +415,30 @@ class Machine:
             for tx in self.mempool.own():
                 self._forward((peer,), tx)
 
-    def _packers(self) -> tuple[PeerNumber, ...] | Literal["all"]:
+    def _packers(self) -> Receivers:
         """Who can put a transaction of this node into a block soon."""
         if self.term.profile.moves:
             return ALL  # by the time it arrives the next one leads
         leader = self.engine.status().leader
         return () if leader == self.own else self.roster.numbers((leader,))
 
-    def _forward(self, to: tuple[PeerNumber, ...] | Literal["all"], tx: Transaction) -> None:
+    def _forward(self, to: Receivers, tx: Transaction) -> None:
         if not to:
             return
         self._frames.append(Frame(to, Type.TX, encode(Tx(tx.raw))))
+
+    def _forward_all(self, to: Receivers, txs: Sequence[Transaction]) -> None:
+        """In as few frames as take them."""
+        if not to:
+            return
+        raws: list[bytes] = []
+        size = 0
+        for tx in txs:
+            raws.append(tx.raw)
+            size += len(tx.raw)
+            if size >= TXS_BYTES or tx is txs[-1]:
+                self._frames.append(Frame(to, Type.TXS, encode(Txs(tuple(raws)))))
+                raws, size = [], 0
 
     # ------------------------------------------------------------ the two beats
 

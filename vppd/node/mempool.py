@@ -154,10 +154,14 @@ class Mempool:
 
     # ------------------------------------------------------------ in
 
-    def admit(self, tx: Transaction) -> None:
+    def admit(self, tx: Transaction, ahead: int = 0) -> None:
         """Whether :meth:`add` would take this transaction; cheap, so ask before verifying it.
 
         Of a statement this checks all its signatures: only the state knows whose they are.
+
+        Args:
+            tx: well formed, not expired.
+            ahead: transactions of the same sender that will be added before it.
 
         Raises:
             Refused: replayed or unusable nonce, unknown account, another transaction with that
@@ -182,10 +186,10 @@ class Mempool:
         if account is not None:
             if tx.nonce in account.by_nonce:
                 raise Refused(f"another transaction with nonce {tx.nonce} is waiting")
-            if len(account.by_nonce) >= MAX_PER_ACCOUNT:
+            if len(account.by_nonce) + ahead >= MAX_PER_ACCOUNT:
                 raise Refused(f"{MAX_PER_ACCOUNT} transactions of this account are waiting")
             following = account.free
-        if tx.nonce > following + MAX_GAP:
+        if tx.nonce > following + ahead + MAX_GAP:
             raise Refused(f"nonce {tx.nonce} is too far ahead, the account's next is {following}")
         if self._places + places(tx) > MAX_TXS:
             would_hold = places(tx) + (account.places if account is not None else 0)

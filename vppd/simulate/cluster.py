@@ -33,6 +33,7 @@ from vppd.consensus.messages import (
     PrePrepared,
     Reply,
     Tx,
+    Txs,
     Type,
     ViewChange,
 )
@@ -541,6 +542,9 @@ class Cluster:
                 self._answer(to, sender, node.disk.blocks_from(first))
             case Tx(raw):
                 self._submit(machine, raw, self.now(to).monotonic_ms, own=False)
+            case Txs(raws):
+                for raw in raws:
+                    self._submit(machine, raw, self.now(to).monotonic_ms, own=False)
             case Ping():
                 pass
             case _:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from vppd.config.genesis import Genesis
 from vppd.consensus.boundary import Now, Record
-from vppd.consensus.messages import Block, BlockBody, Blocks, GetBlock, Ping, Reply, Tx
+from vppd.consensus.messages import Block, BlockBody, Blocks, GetBlock, Ping, Reply, Tx, Txs
 from vppd.crypto import SigningKey, Verify, parse_key, sha256
 from vppd.errors import PeerFault, UserError
 from vppd.header import Header, decode_header
@@ -225,7 +225,7 @@ class _Follower:
             self._bodies.setdefault(message.digest, _body_of(message))
         elif isinstance(message, BlockBody):
             self._bodies.setdefault(message.digest, message)
-        if not isinstance(message, Tx | Ping) and machine.wants(sender, message):
+        if not isinstance(message, Tx | Txs | Ping) and machine.wants(sender, message):
             machine.receive(sender, message)
         self._settle()
 
