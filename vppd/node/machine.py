@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Literal, NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from vppd.codec import encode
 from vppd.config.genesis import Genesis
@@ -33,12 +33,10 @@ from vppd.consensus.boundary import (
     Pending,
     Received,
     Record,
-    Step,
     Timer,
 )
 from vppd.consensus.chain import Settings
 from vppd.consensus.messages import (
-    TXS_BYTES,
     TYPE_OF,
     Agree,
     Block,
@@ -49,11 +47,9 @@ from vppd.consensus.messages import (
     NewView,
     Prepare,
     PrePrepared,
-    Proof,
     Reply,
     Status,
     Tx,
-    Txs,
     Type,
     ViewChange,
 )
@@ -69,6 +65,7 @@ from vppd.ledger.execution import Execution, Ledger
 from vppd.ledger.proofs import Ready
 from vppd.ledger.transaction import Transaction
 from vppd.net.gate import Gate, PeerMessage, header_of
+from vppd.node.beats import Committed, Effects, Frame, Receivers, Turn, in_frames
 from vppd.node.early import Early
 from vppd.node.hand import Hand
 from vppd.node.mempool import Mempool, Refused
@@ -92,42 +89,6 @@ TOKEN_BYTES = 512
 """What a message counts beside its transactions."""
 SHOWN_BYTES = 8 * 1024
 """More for messages that show certificates of many replicas."""
-
-
-Receivers: TypeAlias = tuple[PeerNumber, ...] | Literal["all"]
-
-
-class Frame(NamedTuple):
-    """A frame to send."""
-
-    to: Receivers
-    type: Type
-    payload: bytes
-
-
-class Turn(NamedTuple):
-    """First beat: what must be durable before anything of it may be seen outside."""
-
-    records: tuple[Record, ...]
-    step: Step
-
-
-class Committed(NamedTuple):
-    """A decided block and what executing it did."""
-
-    decision: Decision
-    execution: Execution
-
-
-class Effects(NamedTuple):
-    """Second beat: what the host does now, in this order."""
-
-    frames: tuple[Frame, ...]
-    committed: tuple[Committed, ...]
-    timers: tuple[tuple[Timer, int | None], ...]
-    dropped: tuple[Transaction, ...]
-    """Transactions that wait here no more: they can never be decided, or they made room."""
-    faults: tuple[Proof, ...]
 
 
 MakeEngine: TypeAlias = Callable[
@@ -428,17 +389,8 @@ class Machine:
         self._frames.append(Frame(to, Type.TX, encode(Tx(tx.raw))))
 
     def _forward_all(self, to: Receivers, txs: Sequence[Transaction]) -> None:
-        """In as few frames as take them."""
-        if not to:
-            return
-        raws: list[bytes] = []
-        size = 0
-        for tx in txs:
-            raws.append(tx.raw)
-            size += len(tx.raw)
-            if size >= TXS_BYTES or tx is txs[-1]:
-                self._frames.append(Frame(to, Type.TXS, encode(Txs(tuple(raws)))))
-                raws, size = [], 0
+        if to:
+            self._frames += in_frames(to, [tx.raw for tx in txs])
 
     # ------------------------------------------------------------ the two beats
 

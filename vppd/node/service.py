@@ -46,7 +46,7 @@ from vppd.net.requests import (
     View,
     decode_request,
 )
-from vppd.node import machine as executed
+from vppd.node import beats
 from vppd.node.clock import now
 from vppd.node.driver import Driver
 from vppd.node.intake import Intake
@@ -238,7 +238,7 @@ class Service:
 
 
 def committed_push(
-    block: executed.Committed, dropped: tuple[Digest, ...], *, receipts: bool = True
+    block: beats.Committed, dropped: tuple[Digest, ...], *, receipts: bool = True
 ) -> bytes:
     """The payload that subscribers get for a block and what it made impossible.
 

@@ -44,7 +44,8 @@ from vppd.errors import PeerFault
 from vppd.ledger.execution import Ledger
 from vppd.ledger.transaction import InvalidTransaction
 from vppd.net.gate import Gate, decode_message
-from vppd.node.machine import Effects, Frame, Machine, MakeEngine
+from vppd.node.beats import Effects, Frame
+from vppd.node.machine import Machine, MakeEngine
 from vppd.node.mempool import Refused
 from vppd.simulate.byzantine import Shameless, draw_liars
 from vppd.simulate.checkers import Checkers, Fork, Violation

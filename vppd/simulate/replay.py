@@ -20,7 +20,8 @@ from vppd.errors import PeerFault, UserError
 from vppd.header import Header, decode_header
 from vppd.ledger.execution import Ledger
 from vppd.net.gate import PeerMessage, decode_message, header_of
-from vppd.node.machine import Effects, Frame, Machine, Turn
+from vppd.node.beats import Effects, Frame, Turn
+from vppd.node.machine import Machine
 from vppd.node.trace import frame_of
 from vppd.simulate.plant import sim_genesis
 from vppd.store.verify import stored_blocks
