@@ -33,7 +33,6 @@ FLOORS: dict[str, int] = {
     "cli": 5,
     "simulate": 5,
     "day": 5,
-    "bench": 5,
 }
 SIDEWAYS = {
     ("ledger", "consensus"),  # execution checks proofs of misbehaviour

@@ -47,6 +47,7 @@ from vppd.consensus.messages import (
     Standing,
     Status,
     Tx,
+    Txs,
     ViewChange,
 )
 from vppd.consensus.signing import (
@@ -117,8 +118,11 @@ from vppd.net.requests import (
     Response,
     Result,
     Submit,
+    SubmitMany,
     Subscribe,
     Subscribed,
+    Taken,
+    Turned,
     TxProof,
     TxStage,
     TxState,
@@ -172,6 +176,7 @@ SAMPLES: tuple[Message, ...] = (
     GetBlocks(8),
     Blocks((DecidedBlock(HEADER.encode(), TXS, CERTIFICATE),)),
     Tx(b"\x01\x02\x03"),
+    Txs((b"\x01\x02\x03", b"\x04")),
     Evidence(PROOFS[0]),
     Ping(1_767_225_600_000),
 )
@@ -201,6 +206,7 @@ ASKS: tuple[Ask, ...] = (
     Subscribe(),
     View("trades", "30"),
     GetLinks(1),
+    SubmitMany((b"\x01\x02\x03", b"\x04")),
 )
 
 RESULTS: tuple[Result, ...] = (
@@ -219,6 +225,7 @@ RESULTS: tuple[Result, ...] = (
     Subscribed(7),
     Document(b"[]"),
     Links((LINK,)),
+    Taken((D,), (Turned(1, FailureCode.INVALID, "not a transaction"),)),
 )
 
 PUSH = Committed(7, D, HEADER.encode(), (D,), (b"\x04", b"\x04"), (SIG[:32],))

@@ -46,7 +46,7 @@ from vppd.consensus.messages import (
 from vppd.consensus.replica import Replica
 from vppd.consensus.signing import TAG_VOTE
 from vppd.net.gate import header_of
-from vppd.node.machine import Frame
+from vppd.node.beats import Frame
 from vppd.types import Mode
 
 PROMISES = (Block, Prepare, Commit, ViewChange, NewView)

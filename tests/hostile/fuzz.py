@@ -20,6 +20,7 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from tests.hostile.mutations import Mutator, Sample, apart, sample_of
@@ -34,6 +35,7 @@ from vppd.consensus.messages import (
     Ping,
     Reply,
     Tx,
+    Txs,
     Type,
 )
 from vppd.errors import PeerFault
@@ -42,7 +44,7 @@ from vppd.net.gate import decode_message
 from vppd.net.hello import Channel, Handshake, Kind, Refuse, Self
 from vppd.net.requests import Request, Submit, decode_request
 from vppd.net.sync import SYNC_TYPES
-from vppd.node.machine import Frame
+from vppd.node.beats import Frame
 from vppd.node.mempool import Refused
 from vppd.node.replies import Replies
 
@@ -169,6 +171,11 @@ class Fuzzer:
             case Tx(raw):
                 machine.gate.cost(message)
                 machine.submit(raw, self._victim.ms, own=False)
+            case Txs(raws):
+                machine.gate.cost(message)
+                for raw in raws:
+                    with suppress(PeerFault, Refused):  # each by itself
+                        machine.submit(raw, self._victim.ms, own=False)
             case Reply():
                 self._replies.add(sender, message, machine.ledger.height)
                 self._replies.proving(message.height)

@@ -57,7 +57,7 @@ from vppd.header import Header, decode_header
 from vppd.ledger.transaction import Envelope, open_envelope
 from vppd.ledger.transaction import sign_bytes as transaction_bytes
 from vppd.net.gate import decode_message
-from vppd.node.machine import Frame
+from vppd.node.beats import Frame
 
 Tree: TypeAlias = Any
 """What msgpack makes of a payload: nested lists of int, bytes and so on."""

@@ -22,12 +22,13 @@ from tests.hostile.picture import picture
 from tests.hostile.scene import LIARS, VICTIM, Actor, Heard, play, victim
 from tests.node.plant import GENESIS, KEYS
 from vppd.codec import encode
-from vppd.consensus.messages import Ping, Status, Tx, Type
+from vppd.consensus.messages import Ping, Status, Tx, Txs, Type
 from vppd.crypto import sha256, verify
 from vppd.errors import PeerFault
 from vppd.ledger.execution import Ledger
 from vppd.net.gate import decode_message
-from vppd.node.machine import Frame, Machine
+from vppd.node.beats import Frame
+from vppd.node.machine import Machine
 from vppd.node.mempool import Refused
 
 SENDERS = (0, 1, 3, None)
@@ -82,6 +83,9 @@ def hand(actor: Actor, sender: int | None, frame: Frame) -> None:
     message = decode_message(frame.type, frame.payload)
     if isinstance(message, Tx):
         machine.submit(message.raw, actor.ms, own=False)
+    elif isinstance(message, Txs):
+        for raw in message.raws:
+            machine.submit(raw, actor.ms, own=False)
     elif not isinstance(message, Ping) and machine.wants(sender, message):
         machine.gate.check(message)
         machine.receive(sender, message)

@@ -32,12 +32,13 @@ from vppd.consensus.messages import (
     Ping,
     Round,
     Standing,
+    Txs,
     Type,
 )
 from vppd.consensus.signing import TAG_VOTE, sign_bytes, standing_bytes
 from vppd.crypto import sha256
 from vppd.net.gate import decode_message
-from vppd.node.machine import Effects, Frame
+from vppd.node.beats import Effects, Frame
 
 VICTIM = 2
 LIARS = (0, 3)
@@ -266,6 +267,7 @@ def _others(teller: Actor) -> Iterator[Frame]:
     yield from (framed(Agree(block.certificate)) for block in blocks)
     yield from (framed(GetBlock(blocks[0].certificate.digest)), framed(GetBlocks(1)))
     yield framed(Ping(1_767_225_600_000))
+    yield framed(Txs(tuple(raw for block in blocks for raw in block.txs)))
     for height in (1, 4):
         yield from (framed(Evidence(proof)) for proof in proofs(LIARS[1], height))
 

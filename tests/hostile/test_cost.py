@@ -6,7 +6,7 @@ from tests.hostile.scene import Actor, play
 from tests.ledger.council import NODES, Crimes
 from tests.ledger.test_producers import Republic, dpos
 from tests.node.plant import GENESIS
-from vppd.consensus.messages import Reply, Tx, Type
+from vppd.consensus.messages import Reply, Tx, Txs, Type
 from vppd.consensus.terms import Terms
 from vppd.crypto import verify
 from vppd.ledger.proofs import Accuse
@@ -25,13 +25,16 @@ def test_every_type_is_charged_what_it_costs() -> None:
         return verify(key, message, signature)
 
     machine = Actor(2).machine
-    gate = Gate(GENESIS.digest, machine.terms, counting, lambda _: False)
+    gate = Gate(GENESIS.digest, machine.terms, counting, lambda _: None)
     charged: dict[Type, int] = {}
     for _, frame in play().said:
         message = decode_message(frame.type, frame.payload)
         count = 0
         if isinstance(message, Tx):
             gate.check_transaction(message.raw, 1)
+        elif isinstance(message, Txs):
+            for raw in message.raws:
+                gate.check_transaction(raw, 1)
         elif not isinstance(message, Reply):  # only checked for who wants a proof, later
             gate.check(message)
         cost = gate.cost(message)
@@ -60,7 +63,7 @@ def test_a_statement_is_charged_for_all_the_signatures_in_it() -> None:
     council.idle(3)
     crimes = Crimes(council)
     skip = crimes.skip(1, 3, NODES[:7])
-    gate = Gate(council.genesis.digest, Terms(council.genesis), verify, lambda _: False)
+    gate = Gate(council.genesis.digest, Terms(council.genesis), verify, lambda _: None)
     for op, signatures in (
         (skip, 7),
         (Accuse(crimes.twice(NODES[1])), 2),

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from tests.store.real_chain import GENESIS, KEYS, METER, START_MS, N
 from vppd.config.genesis import Genesis
 from vppd.consensus.boundary import Now, Record, Timer, TimerKind
-from vppd.consensus.messages import Ping, Tx
+from vppd.consensus.messages import Ping, Tx, Txs
 from vppd.consensus.signing import TAG_COMMIT, TAG_PROPOSAL, TAG_VOTE, sign_bytes
 from vppd.crypto import Signer, SigningKey, verify
 from vppd.ledger.execution import Ledger
 from vppd.ledger.transaction import Op, Transaction, Transfer, decode_transaction, make_transaction
 from vppd.net.gate import decode_message
-from vppd.node.machine import Committed, Effects, Frame, Machine
+from vppd.node.beats import Committed, Effects, Frame
+from vppd.node.machine import Machine
 
 __all__ = ["GENESIS", "KEYS", "METER", "START_MS", "N"]
 
@@ -93,6 +94,9 @@ class Host:
         message = decode_message(frame.type, frame.payload)
         if isinstance(message, Tx):
             self.machine.submit(message.raw, self.ms, own=False)
+        elif isinstance(message, Txs):
+            for raw in message.raws:
+                self.machine.submit(raw, self.ms, own=False)
         elif not isinstance(message, Ping) and self.machine.wants(sender, message):
             self.machine.gate.check(message)
             self.machine.receive(sender, message)

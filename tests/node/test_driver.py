@@ -20,9 +20,10 @@ from vppd.crypto import verify
 from vppd.errors import LocalFault
 from vppd.ledger.execution import Ledger
 from vppd.net.gate import decode_message
+from vppd.node.beats import Committed, Frame
 from vppd.node.clock import now
 from vppd.node.driver import Disk, Driver
-from vppd.node.machine import Committed, Frame, Machine
+from vppd.node.machine import Machine
 from vppd.node.metrics import Metrics
 from vppd.store.chain import ChainStore
 from vppd.types import Digest

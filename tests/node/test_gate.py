@@ -33,6 +33,7 @@ from vppd.consensus.messages import (
     Reply,
     Status,
     Tx,
+    Txs,
     Type,
     ViewChange,
 )
@@ -41,7 +42,12 @@ from vppd.consensus.terms import Terms
 from vppd.crypto import sha256, verify
 from vppd.era import Era, EraMember
 from vppd.errors import PeerFault
-from vppd.ledger.transaction import InvalidTransaction, Transfer
+from vppd.ledger.transaction import (
+    InvalidTransaction,
+    Transaction,
+    Transfer,
+    decode_transaction,
+)
 from vppd.merkle import merkle_root
 from vppd.net.gate import BadSignature, Gate, PeerMessage, decode_message, header_of
 from vppd.net.sync import SYNC_TYPES
@@ -70,9 +76,9 @@ def terms(engine: str) -> Terms:
 class Checked:
     """A gate that counts the signatures it has verified."""
 
-    def __init__(self, seen: Callable[[bytes], bool] = lambda _: False) -> None:
+    def __init__(self, known: Callable[[bytes], Transaction | None] = lambda _: None) -> None:
         self.count = 0
-        self.gate = Gate(GENESIS.digest, terms("pbft"), self.verify, seen)
+        self.gate = Gate(GENESIS.digest, terms("pbft"), self.verify, known)
 
     def verify(self, key: PublicKey, message: bytes, signature: bytes) -> bool:
         self.count += 1
@@ -189,7 +195,7 @@ def test_a_proposal_passes(checked: Checked, block: Block) -> None:
 
 
 def test_transactions_seen_before_are_not_verified_again(block: Block) -> None:
-    known = Checked(lambda raw: raw == block.txs[0])
+    known = Checked({block.txs[0]: decode_transaction(block.txs[0])}.get)
     known.gate.check(block)
     assert known.count == 2 + len(block.txs) - 1
 
@@ -386,7 +392,7 @@ def test_a_transaction_is_verified_once(checked: Checked) -> None:
     raw = payment()
     checked.gate.check_transaction(raw, 1)
     assert checked.count == 1
-    known = Checked(lambda seen: seen == raw)
+    known = Checked({raw: decode_transaction(raw)}.get)
     known.gate.check_transaction(raw, 1)
     assert known.count == 0
 
@@ -398,7 +404,7 @@ def test_what_is_wrong_with_a_transaction_is_found_before_its_signature(checked:
 
 
 @pytest.mark.parametrize(
-    "message", [Status(0, 1, 0, 0), GetBlock(OTHER), GetBlocks(1), Ping(1), Tx(b"x")]
+    "message", [Status(0, 1, 0, 0), GetBlock(OTHER), GetBlocks(1), Ping(1), Tx(b"x"), Txs((b"x",))]
 )
 def test_what_claims_nothing_passes(checked: Checked, message: PeerMessage) -> None:
     checked.gate.check(message)
@@ -414,7 +420,7 @@ def test_every_message_survives_its_frame(maker: Maker, block: Block) -> None:
     messages = (
         block, Agree(maker.blocks[0].certificate), Prepare(0, 0, 1, OTHER, 2, vote),
         Commit(0, 0, 1, OTHER, 2, vote), reply(), Status(0, 1, 0, 0), GetBlock(OTHER),
-        body_of(block), GetBlocks(1), Blocks(decided(maker)), Tx(b"x"), Ping(1),
+        body_of(block), GetBlocks(1), Blocks(decided(maker)), Tx(b"x"), Txs((b"x",)), Ping(1),
         *(m for m in SAMPLES if isinstance(m, Collected | PrePrepared)),
         *(m for m in SAMPLES if isinstance(m, ViewChange | NewView | Evidence)),
     )  # fmt: skip

@@ -157,7 +157,7 @@ def fast(size: int, kind: int = CertificateKind.FAST) -> Certificate:
 
 
 def gate_with_exit(checked: Checked) -> Gate:
-    return Gate(GENESIS.digest, terms("bncm"), checked.verify, lambda _: False)
+    return Gate(GENESIS.digest, terms("bncm"), checked.verify, lambda _: None)
 
 
 def test_f_votes_decide_where_the_engine_has_a_fast_exit(checked: Checked) -> None:

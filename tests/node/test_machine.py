@@ -51,7 +51,8 @@ from vppd.ledger.changes import Configure, SetNumber
 from vppd.ledger.execution import Ledger
 from vppd.ledger.transaction import InvalidTransaction, make_transaction
 from vppd.net.gate import BadSignature, PeerMessage, decode_message
-from vppd.node.machine import INBOX_BYTES, TOKEN_BYTES, Effects, Frame, Machine
+from vppd.node.beats import Effects, Frame
+from vppd.node.machine import INBOX_BYTES, TOKEN_BYTES, Machine
 from vppd.node.mempool import BROADCAST_AFTER_MS, REMIND_AFTER_MS, Refused
 
 

@@ -74,8 +74,8 @@ def test_what_waits_is_counted_and_found(box: Pool) -> None:
     assert first.id in pool
     assert pool.get(first.id) == first
     assert pool.get(bytes(32)) is None
-    assert pool.holds(first.raw)
-    assert not pool.holds(first.raw + b"x")
+    assert pool.known(first.raw) is not None
+    assert pool.known(first.raw + b"x") is None
 
 
 def test_the_same_transaction_waits_once(box: Pool) -> None:
@@ -317,7 +317,7 @@ def test_what_was_decided_is_gone(box: Pool) -> None:
     assert box.decide(tx(1)) == []
     assert box.take() == [tx(1, 1)]
     assert box.pool.size_bytes == len(tx(1, 1).raw)
-    assert not box.pool.holds(tx(1).raw)
+    assert box.pool.known(tx(1).raw) is None
 
 
 def test_what_was_overtaken_is_gone_and_said(box: Pool) -> None:
@@ -548,7 +548,7 @@ def test_statements_go_first_and_go_when_they_are_executed() -> None:
     assert forum.decide(*said, paid) == []
     assert (len(forum.pool), forum.pool.size_bytes) == (0, 0)
     assert forum.pool.pending_since_ms() is None
-    assert not forum.pool.holds(said[0].raw)
+    assert forum.pool.known(said[0].raw) is None
 
 
 def test_junk_never_waits() -> None:

@@ -168,7 +168,7 @@ def test_phases_are_observed() -> None:
         metrics.heard(vote(signer), 0)
     metrics.decided(7)
     execution: Any = None
-    from vppd.node.machine import Committed
+    from vppd.node.beats import Committed
 
     metrics.committed(Committed(decision(), execution))
     said = exposed(metrics)

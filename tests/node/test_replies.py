@@ -37,7 +37,7 @@ def reply(signer: int, height: int = 5, **changes: Any) -> Reply:
 @pytest.fixture
 def replies() -> Replies:
     known = Terms(GENESIS)
-    return Replies(Gate(GENESIS.digest, known, verify, lambda _: False), known)
+    return Replies(Gate(GENESIS.digest, known, verify, lambda _: None), known)
 
 
 def test_so_many_equal_ones_prove_a_height(replies: Replies) -> None:
@@ -116,7 +116,7 @@ def test_how_many_prove_a_height_follows_its_epoch() -> None:
         *(EraMember(sha256(b"%d" % i), operator=False, name=str(i)) for i in range(3)),
     )
     known.note([Era(1, 10, "pbft", None, None, more)])
-    grown = Replies(Gate(GENESIS.digest, known, verify, lambda _: False), known)
+    grown = Replies(Gate(GENESIS.digest, known, verify, lambda _: None), known)
     for signer in (0, 1):
         grown.add(signer, reply(signer, 9), decided=9)
         grown.add(signer, reply(signer, 10, epoch=1), decided=9)
@@ -131,7 +131,7 @@ def test_heights_of_epochs_that_are_forgotten_prove_nothing() -> None:
     known = Terms(GENESIS)
     members = founding_era(GENESIS).members
     known.note(Era(i, 8 * i, "pbft", None, None, members) for i in range(1, 40))
-    replies = Replies(Gate(GENESIS.digest, known, verify, lambda _: False), known)
+    replies = Replies(Gate(GENESIS.digest, known, verify, lambda _: None), known)
     for epoch in (0, 39):
         for signer in (1, 2):
             replies.add(signer, reply(signer, 5, epoch=epoch), decided=312)

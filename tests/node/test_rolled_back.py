@@ -31,7 +31,7 @@ from vppd.header import decode_header
 from vppd.ledger.changes import Change, Configure, Remove, SetNumber
 from vppd.ledger.transaction import Op, Transfer, make_transaction
 from vppd.net.gate import decode_message
-from vppd.node.machine import Frame
+from vppd.node.beats import Frame
 
 
 class Parted:

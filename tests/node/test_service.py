@@ -41,8 +41,10 @@ from vppd.net.requests import (
     View,
     decode_push,
 )
+from vppd.node.beats import Committed
 from vppd.node.driver import Disk, Driver
-from vppd.node.machine import Committed, Machine
+from vppd.node.intake import Intake, Verifier
+from vppd.node.machine import Machine
 from vppd.node.metrics import Metrics
 from vppd.node.replies import Replies
 from vppd.node.service import Service, committed_push
@@ -74,7 +76,9 @@ class Served:
         self.driver = Driver(self.machine, store, lambda _: None, lambda *_: None, metrics, disk)
         replies = Replies(self.machine.gate, self.machine.terms)
         views = Views(self.machine, metrics, dict, "der-1", folder / "chain.db", Trace(0))
-        self.service = Service(self.machine, store, replies, views, self.driver)
+        self.verifier = Verifier()
+        intake = Intake(self.machine, self.verifier, self.driver.wake)
+        self.service = Service(self.machine, store, replies, views, self.driver, intake)
 
     async def ask(self, ask: Ask) -> Result:
         response, _ = await self.service.answer(encode(Request(7, ask)))

@@ -28,7 +28,8 @@ from vppd.consensus.replica import Replica
 from vppd.crypto import sha256
 from vppd.header import decode_header
 from vppd.net.gate import PeerMessage, decode_message
-from vppd.node.machine import Frame, MakeEngine
+from vppd.node.beats import Frame
+from vppd.node.machine import MakeEngine
 from vppd.simulate.byzantine import unashamed
 from vppd.simulate.cluster import Cluster
 from vppd.simulate.faults import parse_sets

@@ -16,7 +16,7 @@ from vppd.consensus.messages import Block, Collected, Commit, Prepare, Status, V
 from vppd.crypto import sha256
 from vppd.header import decode_header
 from vppd.net.gate import decode_message
-from vppd.node.machine import Frame
+from vppd.node.beats import Frame
 from vppd.simulate.byzantine import Shameless, draw_liars
 from vppd.simulate.cluster import Cluster
 from vppd.simulate.faults import parse_sets

@@ -13,7 +13,7 @@ from vppd.config.genesis import Engine
 from vppd.consensus.boundary import ProposalRecord, Record, VoteRecord
 from vppd.consensus.core import Core
 from vppd.ledger.execution import Execution, Ledger
-from vppd.node.machine import Turn
+from vppd.node.beats import Turn
 from vppd.simulate import node as node_module
 from vppd.simulate.cluster import Cluster, simulate
 from vppd.simulate.disk import SimDisk, promises_of

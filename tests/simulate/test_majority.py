@@ -10,7 +10,7 @@ import pytest
 from vppd.config.genesis import Engine
 from vppd.consensus.messages import Collected, Commit, Prepare
 from vppd.net.gate import decode_message
-from vppd.node.machine import Frame
+from vppd.node.beats import Frame
 from vppd.simulate.cluster import Cluster, simulate
 from vppd.simulate.faults import parse_sets
 from vppd.simulate.majority import MajorityCluster, Unheard, half, simulate_majority

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -38,8 +38,10 @@ from vppd.net.requests import (
     Request,
     Result,
     Submit,
+    SubmitMany,
     Subscribe,
     Subscribed,
+    Taken,
     TxStage,
     TxState,
     View,
@@ -108,6 +110,15 @@ class Client:
             Disconnected: the node went away; it may or may not have taken the transaction.
         """
         return (await self._ask(Submit(raw), Accepted)).id
+
+    async def submit_many(self, raws: Sequence[bytes]) -> Taken:
+        """Hand over signed transactions, each taken or turned away by itself.
+
+        Raises:
+            RequestFailed: the node takes none now.
+            Disconnected: the node went away; it may or may not have taken them.
+        """
+        return await self._ask(SubmitMany(tuple(raws)), Taken)
 
     async def tx(self, tx_id: Digest) -> TxState:
         """Where a transaction stands, with a proof once it is executed."""

@@ -43,6 +43,7 @@ class Type(IntEnum):
     GET_ERAS = 22
     ERAS = 23
     ABSENT = 24
+    TXS = 25
 
 
 class Round(IntEnum):
@@ -385,6 +386,12 @@ class Tx(Message, frozen=True):
     raw: bytes
 
 
+class Txs(Message, frozen=True):
+    """``txs``: several signed transactions on their way to the leader, each as received."""
+
+    raws: tuple[bytes, ...]
+
+
 class Ping(Message, frozen=True):
     """``ping``: what the sender's clock shows; goes with each ``status``."""
 
@@ -437,8 +444,11 @@ TYPE_OF: dict[type[Message], Type] = {
     GetEras: Type.GET_ERAS,
     Eras: Type.ERAS,
     Absent: Type.ABSENT,
+    Txs: Type.TXS,
 }
 
+TXS_BYTES = 64 * 1024
+"""Of transactions in one frame; the last may go beyond."""
 _VOTE, _SMALL, _CERTIFICATE, _BLOCK = 512, 16 * 1024, 32 * 1024, 1024 * 1024
 _NEW_VIEW = 256 * 1024
 CAP: dict[Type, int] = {
@@ -466,5 +476,6 @@ CAP: dict[Type, int] = {
     Type.GET_ERAS: _VOTE,
     Type.ERAS: _BLOCK,
     Type.ABSENT: _VOTE,
+    Type.TXS: TXS_BYTES + _SMALL + 1024,
 }
 """Largest payload in bytes per type (architecture.md, §7); checked before anything is allocated."""

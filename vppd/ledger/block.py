@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from vppd.codec import Malformed
 from vppd.config.genesis import ConsensusRules
@@ -56,10 +56,21 @@ def make_header(
     )
 
 
-def check_body(header: Header, txs: Sequence[bytes], rules: ConsensusRules) -> None:
+def check_body(
+    header: Header,
+    txs: Sequence[bytes],
+    rules: ConsensusRules,
+    ids: Iterable[Digest] | None = None,
+) -> None:
     """Accepts the transactions that ``header`` names, within the limits, each of them once.
 
     Whether each is valid by itself is another question: :mod:`vppd.ledger.transaction`.
+
+    Args:
+        header: of the block.
+        txs: raw, in order.
+        rules: in force at its height.
+        ids: of the transactions; ``None``: not known yet.
 
     Raises:
         Malformed: other transactions than the header's, too many, too large, or an id twice.
@@ -77,5 +88,5 @@ def check_body(header: Header, txs: Sequence[bytes], rules: ConsensusRules) -> N
         )
     if merkle_root(txs) != header.tx_root:
         raise Malformed(f"block {header.height} holds other transactions than its header names")
-    if len({transaction_id(raw) for raw in txs}) != count:
+    if len(set(map(transaction_id, txs) if ids is None else ids)) != count:
         raise Malformed(f"block {header.height} holds a transaction twice")

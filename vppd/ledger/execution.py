@@ -197,12 +197,18 @@ class Ledger:
 
     # ------------------------------------------------------------ execution
 
-    def execute(self, header: Header, txs: Sequence[bytes]) -> Execution:
+    def execute(
+        self,
+        header: Header,
+        txs: Sequence[bytes],
+        opened: Sequence[Transaction] | None = None,
+    ) -> Execution:
         """Execute the decided block after this one.
 
         Args:
             header: its header; only height and time matter here.
             txs: raw, in order.
+            opened: the same, decoded, where somebody has done that before.
 
         Raises:
             LocalFault: it is not the next block.
@@ -216,10 +222,13 @@ class Ledger:
         own = self._triggers()
         receipts = [Receipt(Status.OK, ErrorCode.NONE, (), own)]
         tx_ids: list[Digest] = []
-        for raw in txs:
-            tx_id, receipt = self._transaction(raw)
-            tx_ids.append(tx_id)
-            receipts.append(receipt)
+        for tx in map(_open, txs) if opened is None else opened:
+            if isinstance(tx, bytes):
+                tx_ids.append(sha256(tx))
+                receipts.append(_failure(Status.REFUSED, ErrorCode.UNDECODABLE))
+            else:
+                tx_ids.append(tx.id)
+                receipts.append(self._transaction(tx))
         receipts[0] = Receipt(Status.OK, ErrorCode.NONE, (), (*own, *self._conclusions()))
         encoded = tuple(map(encode_receipt, receipts))
         changes = self._buckets.apply(ctx.state.seal())
@@ -273,21 +282,22 @@ class Ledger:
         latest = self._eras[-1]
         return latest if latest.first == self.height + DELAY else None
 
-    def _transaction(self, raw: bytes) -> tuple[Digest, Receipt]:
-        try:
-            tx = decode_transaction(raw)
-        except Malformed:
-            return sha256(raw), _failure(Status.REFUSED, ErrorCode.UNDECODABLE)
+    def _transaction(self, tx: Transaction) -> Receipt:
         statement = statement_in(tx)
         if statement is not None:
-            return tx.id, self._statement(statement)
-        due = self.nonce(tx.sender)
-        if due is None:
-            return tx.id, _failure(Status.REFUSED, ErrorCode.UNKNOWN_ACCOUNT)
-        if tx.nonce != due:
-            return tx.id, _failure(Status.REFUSED, ErrorCode.BAD_NONCE, due)
-        self._use_nonce(tx.sender)
-        return tx.id, self._operations(tx.sender, tx.ops)
+            return self._statement(statement)
+        state = self._ctx.state
+        meter = state.get(METER, tx.sender)
+        sender = state.get(ACCOUNT, tx.sender) if meter is None else meter
+        if sender is None:
+            return _failure(Status.REFUSED, ErrorCode.UNKNOWN_ACCOUNT)
+        if tx.nonce != sender.nonce:
+            return _failure(Status.REFUSED, ErrorCode.BAD_NONCE, sender.nonce)
+        if isinstance(sender, Meter):
+            state.put(METER, replace(sender, nonce=sender.nonce + 1), tx.sender)
+        else:
+            state.put(ACCOUNT, replace(sender, nonce=sender.nonce + 1), tx.sender)
+        return self._operations(tx.sender, tx.ops, is_meter=meter is not None)
 
     def _statement(self, op: Statement) -> Receipt:
         """All or nothing, and nothing means no trace."""
@@ -302,14 +312,14 @@ class Ledger:
             return _failure(Status.REFUSED, failed.code, *failed.detail)
         return Receipt(Status.OK, ErrorCode.NONE, (), tuple(ctx.events))
 
-    def _operations(self, sender: PublicKey, ops: Sequence[Op]) -> Receipt:
+    def _operations(self, sender: PublicKey, ops: Sequence[Op], *, is_meter: bool) -> Receipt:
         """All of them, or none."""
         ctx = self._ctx
         ctx.events, ctx.arrivals, ctx.opened = [], [], []
         mark = ctx.state.mark()
         for index, op in enumerate(ops):
             try:
-                self._operation(sender, op)
+                self._operation(sender, op, is_meter=is_meter)
             except Failed as failed:
                 ctx.state.undo(mark)
                 return _failure(Status.FAILED, failed.code, index, *failed.detail)
@@ -318,9 +328,8 @@ class Ledger:
             ctx.agenda.note(slot, phase)
         return Receipt(Status.OK, ErrorCode.NONE, (), tuple(ctx.events))
 
-    def _operation(self, sender: PublicKey, op: Op) -> None:
+    def _operation(self, sender: PublicKey, op: Op, *, is_meter: bool) -> None:
         ctx = self._ctx
-        is_meter = ctx.state.get(METER, sender) is not None
         match op:
             case Reading():
                 if not is_meter:
@@ -340,15 +349,6 @@ class Ledger:
                 vote(ctx, sender, op)
             case Ready() | Accuse() | Skip():
                 raise Failed(ErrorCode.NOT_A_STATEMENT)
-
-    def _use_nonce(self, sender: PublicKey) -> None:
-        state = self._ctx.state
-        meter = state.get(METER, sender)
-        if meter is not None:
-            state.put(METER, replace(meter, nonce=meter.nonce + 1), sender)
-        else:
-            account = state.need(ACCOUNT, sender)
-            state.put(ACCOUNT, replace(account, nonce=account.nonce + 1), sender)
 
     # ------------------------------------------------------------ facts
 
@@ -521,6 +521,14 @@ class Ledger:
     def settlement_view(self, slot: Slot, key: PublicKey) -> dict[str, Any]:
         """A member's settlement of a slot."""
         return views.settlement_view(self, slot, key)
+
+
+def _open(raw: bytes) -> Transaction | bytes:
+    """Decoded; what is no transaction stays what it is."""
+    try:
+        return decode_transaction(raw)
+    except Malformed:
+        return raw
 
 
 def _transfer(ctx: Context, sender: PublicKey, op: Transfer) -> None:

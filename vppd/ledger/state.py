@@ -8,7 +8,8 @@ back to a mark (a failed transaction), or sealed into bytes (the end of a block)
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from vppd.codec import I64, U8, U32, U63, Bytes32, Decoder, Malformed, Message, encode
@@ -197,7 +198,7 @@ class Table(Generic[R, P]):
         record: the kind.
     """
 
-    __slots__ = ("_group", "_layout", "decode", "number")
+    __slots__ = ("_group", "_layout", "decode", "key", "number")
 
     def __init__(self, number: int, layout: str, record: type[R]) -> None:
         head, _, _ = layout.rpartition(" ")
@@ -205,10 +206,8 @@ class Table(Generic[R, P]):
         self.decode = Decoder(record)
         self._layout = struct.Struct(f">B {layout}")
         self._group = struct.Struct(f">B {head}")
-
-    def key(self, *parts: int | bytes) -> bytes:
-        """The key of one record."""
-        return self._layout.pack(self.number, *parts)
+        self.key: Callable[..., bytes] = partial(self._layout.pack, number)
+        """The key of one record, from its parts."""
 
     def group(self, *first: int | bytes) -> bytes:
         """What the keys begin with whose parts, but for the last, are these."""
@@ -358,8 +357,12 @@ class State:
         return tuple((key, encode(records[key]) if key in records else None) for key in touched)
 
     def _write(self, key: bytes, record: Message | None) -> None:
-        self._undo.append((key, self._records.get(key)))
-        self._set(key, record)
+        before = self._records.get(key)
+        self._undo.append((key, before))
+        if before is None or record is None:
+            self._set(key, record)
+        else:  # its group has it already
+            self._records[key] = record
 
     def _set(self, key: bytes, record: Message | None) -> None:
         group = TABLES[key[0]].group_of(key)

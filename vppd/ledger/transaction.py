@@ -218,21 +218,32 @@ def precheck(raw: bytes, height: Height, rules: ConsensusRules) -> Transaction:
         InvalidTransaction: too large, not a transaction, too many operations, half a statement,
             or an expiry outside ``height … height + max_tx_lifetime``.
     """
-    if len(raw) > rules.max_tx_bytes:
-        raise InvalidTransaction(
-            f"transaction of {len(raw)} bytes, at most {rules.max_tx_bytes} are allowed"
-        )
     try:
+        if len(raw) > rules.max_tx_bytes:
+            raise _too_large(raw, rules)
         tx = decode_transaction(raw)
     except Malformed as err:
         raise InvalidTransaction(str(err)) from err
+    alone = tx.sender == NOBODY or any(isinstance(op, _STATEMENTS) for op in tx.ops)
+    if alone and statement_in(tx) is None:
+        raise InvalidTransaction("what proves itself stands alone, under no name and signature")
+    check_fits(tx, height, rules)
+    return tx
+
+
+def check_fits(tx: Transaction, height: Height, rules: ConsensusRules) -> None:
+    """What :func:`precheck` asks about that is not the same for every block.
+
+    Raises:
+        InvalidTransaction: too large, too many operations, or an expiry outside
+            ``height … height + max_tx_lifetime``.
+    """
+    if len(tx.raw) > rules.max_tx_bytes:
+        raise _too_large(tx.raw, rules)
     if len(tx.ops) > rules.max_tx_ops:
         raise InvalidTransaction(
             f"transaction with {len(tx.ops)} operations, at most {rules.max_tx_ops} are allowed"
         )
-    alone = tx.sender == NOBODY or any(isinstance(op, _STATEMENTS) for op in tx.ops)
-    if alone and statement_in(tx) is None:
-        raise InvalidTransaction("what proves itself stands alone, under no name and signature")
     if tx.expiry_height < height:
         raise InvalidTransaction(
             f"transaction expired at height {tx.expiry_height}, the next block is {height}"
@@ -242,7 +253,12 @@ def precheck(raw: bytes, height: Height, rules: ConsensusRules) -> Transaction:
             f"transaction expires at height {tx.expiry_height}, more than "
             f"{rules.max_tx_lifetime} beyond block {height}"
         )
-    return tx
+
+
+def _too_large(raw: bytes, rules: ConsensusRules) -> InvalidTransaction:
+    return InvalidTransaction(
+        f"transaction of {len(raw)} bytes, at most {rules.max_tx_bytes} are allowed"
+    )
 
 
 def check_stateless(

@@ -7,7 +7,8 @@ are statelessly valid. Nothing here depends on chain state, so it may run on any
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import TypeAlias, assert_never
 
@@ -39,6 +40,7 @@ from vppd.consensus.messages import (
     Standing,
     Status,
     Tx,
+    Txs,
     Type,
     ViewChange,
 )
@@ -56,7 +58,13 @@ from vppd.crypto import Verify
 from vppd.errors import PeerFault
 from vppd.header import Header, decode_header
 from vppd.ledger.block import check_body
-from vppd.ledger.transaction import NO_SIGNATURE, Transaction, precheck, signature_holds
+from vppd.ledger.transaction import (
+    NO_SIGNATURE,
+    Transaction,
+    check_fits,
+    precheck,
+    signature_holds,
+)
 from vppd.types import (
     ZERO_DIGEST,
     Digest,
@@ -68,7 +76,7 @@ from vppd.types import (
     View,
 )
 
-PeerMessage: TypeAlias = ConsensusMessage | Tx | Ping
+PeerMessage: TypeAlias = ConsensusMessage | Tx | Txs | Ping
 
 _DECODE: dict[int, Callable[[bytes], PeerMessage]] = {
     Type.BLOCK: Decoder(Block),
@@ -86,11 +94,14 @@ _DECODE: dict[int, Callable[[bytes], PeerMessage]] = {
     Type.GET_BLOCKS: Decoder(GetBlocks),
     Type.BLOCKS: Decoder(Blocks),
     Type.TX: Decoder(Tx),
+    Type.TXS: Decoder(Txs),
     Type.EVIDENCE: Decoder(Evidence),
     Type.PING: Decoder(Ping),
 }
 
 
+OPENED_BLOCKS = 4
+"""Blocks whose transactions are kept decoded: those that may yet be decided."""
 STANDING_BYTES = 107
 """The least that a signed view change takes in a statement, which may hold many."""
 
@@ -146,7 +157,7 @@ def header_of(
         case Evidence(proof):
             who, kind, epoch, view, height = charge_of(proof)
             return MessageHeader(Type.EVIDENCE, epoch, view, height, ZERO_DIGEST, who, kind)
-        case Status() | GetBlock() | GetBlocks() | Reply() | Tx() | Ping():
+        case Status() | GetBlock() | GetBlocks() | Reply() | Tx() | Txs() | Ping():
             return None
         case _:  # pragma: no cover
             assert_never(message)
@@ -163,16 +174,22 @@ class Gate:
         chain_id: in every signature.
         terms: the epochs this node knows: who may sign what in each.
         verify: the one verifier.
-        seen: whether exactly these transaction bytes were checked before (the mempool knows).
+        known: the transaction in exactly these bytes, if it was checked before (the mempool's).
     """
 
     def __init__(
-        self, chain_id: Digest, terms: Terms, verify: Verify, seen: Callable[[bytes], bool]
+        self,
+        chain_id: Digest,
+        terms: Terms,
+        verify: Verify,
+        known: Callable[[bytes], Transaction | None],
     ) -> None:
         self._chain_id = chain_id
         self._terms = terms
         self._verify = verify
-        self._seen = seen
+        self._known = known
+        self._opened: OrderedDict[Digest, tuple[Transaction, ...]] = OrderedDict()
+        """Transactions of the last blocks that passed, by the block's digest."""
 
     def check(self, message: PeerMessage) -> None:
         """Check everything a message claims.
@@ -208,7 +225,7 @@ class Gate:
                 self._check_new_view(message)
             case Evidence(proof):
                 self._check_proof(proof)
-            case Status() | GetBlock() | GetBlocks() | Tx() | Ping():
+            case Status() | GetBlock() | GetBlocks() | Tx() | Txs() | Ping():
                 pass  # nothing signed; a transaction goes through check_transaction
             case _:  # pragma: no cover
                 assert_never(message)
@@ -227,12 +244,39 @@ class Gate:
             InvalidTransaction: says why.
             BadSignature: not its sender's.
         """
-        tx = precheck(raw, height, self._terms.at(height).rules)
+        tx = self.open_transaction(raw, height)
         if admit is not None:
             admit(tx)
-        if not self._seen(raw) and not signature_holds(tx, self._chain_id, self._verify):
-            raise BadSignature(f"transaction {tx.id.hex()[:16]}: signature does not hold")
+        if self._known(raw) is None:
+            self.check_sender(tx)
         return tx
+
+    def open_transaction(self, raw: bytes, height: Height) -> Transaction:
+        """Everything about a transaction for the block at ``height`` but who signed it.
+
+        Raises:
+            InvalidTransaction: says why.
+        """
+        return precheck(raw, height, self._terms.at(height).rules)
+
+    def check_sender(self, tx: Transaction) -> None:
+        """Check who signed; safe on any thread.
+
+        Raises:
+            BadSignature: not its sender.
+        """
+        if not signature_holds(tx, self._chain_id, self._verify):
+            raise BadSignature(f"transaction {tx.id.hex()[:16]}: signature does not hold")
+
+    def opened(self, digest: Digest) -> tuple[Transaction, ...] | None:
+        """The transactions of a block that has passed lately, so that nobody decodes them again."""
+        return self._opened.get(digest)
+
+    def keep_opened(self, digest: Digest, txs: tuple[Transaction, ...]) -> None:
+        """Remember what is in a block: one that has passed, or that this node has built."""
+        self._opened[digest] = txs
+        while len(self._opened) > OPENED_BLOCKS:
+            self._opened.popitem(last=False)
 
     def cost(self, message: PeerMessage) -> int:
         """How many signatures :meth:`check` verifies at most, or ``check_transaction`` for a Tx.
@@ -241,13 +285,11 @@ class Gate:
         """
         match message:
             case Block(txs=txs) | BlockBody(txs=txs):
-                return 2 + sum(not self._seen(raw) for raw in txs)
+                return 2 + sum(self._known(raw) is None for raw in txs)
             case Tx(raw):
-                if self._seen(raw):
-                    return 0
-                # Of statements admission checks all signatures; these end without one of their own.
-                statement = raw.endswith(NO_SIGNATURE)
-                return max(1, len(raw) // STANDING_BYTES) if statement else 1
+                return self._cost_of(raw)
+            case Txs(raws):
+                return sum(map(self._cost_of, raws))
             case Prepare() | Collected() | Commit():
                 return 1
             case PrePrepared(prepared=prepared):
@@ -266,6 +308,12 @@ class Gate:
                 return 0  # a reply is only checked when somebody asks for a proof
             case _:  # pragma: no cover
                 assert_never(message)
+
+    def _cost_of(self, raw: bytes) -> int:
+        if self._known(raw) is not None:
+            return 0
+        # Of statements admission checks all signatures; these end without one of their own.
+        return max(1, len(raw) // STANDING_BYTES) if raw.endswith(NO_SIGNATURE) else 1
 
     def _term(self, epoch: Epoch) -> Term:
         term = self._terms.of(epoch)
@@ -320,13 +368,30 @@ class Gate:
             raise Malformed(f"height {header.height} is not in epoch {header.epoch}")
         leader = term.leader(message.view, header.height)
         self._check_signature(message, TAG_PROPOSAL, leader, message.proposal_sig)
-        self._check_txs(header, message.txs)
+        self._check_txs(header, message.digest, message.txs)
         return header
 
-    def _check_txs(self, header: Header, txs: tuple[bytes, ...]) -> None:
-        check_body(header, txs, self._term(header.epoch).rules)
-        for raw in txs:
-            self.check_transaction(raw, header.height)
+    def _check_txs(self, header: Header, digest: Digest, raws: tuple[bytes, ...]) -> None:
+        """Shapes before signatures, and of those only what did not wait here."""
+        rules, height = self._term(header.epoch).rules, header.height
+        txs: list[Transaction] = []
+        fresh: list[Transaction] = []
+
+        def ids() -> Iterator[Digest]:
+            for raw in raws:
+                tx = self._known(raw)
+                if tx is None:
+                    tx = precheck(raw, height, rules)
+                    fresh.append(tx)
+                else:
+                    check_fits(tx, height, rules)
+                txs.append(tx)
+                yield tx.id
+
+        check_body(header, raws, rules, ids())
+        for tx in fresh:
+            self.check_sender(tx)
+        self.keep_opened(digest, tuple(txs))
 
     def _check_decided(self, block: DecidedBlock) -> None:
         header = decode_header(block.header)

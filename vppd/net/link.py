@@ -504,7 +504,8 @@ class Link(asyncio.Protocol):
         transport = self._transport
         if self.closed or self._paused or transport is None or transport.is_closing():
             return
-        transport.writelines(self._outgoing.take(WRITE_BUFFER))
+        # One piece: over TLS each piece would be a record of its own, and a call into OpenSSL.
+        transport.write(b"".join(self._outgoing.take(WRITE_BUFFER)))
         self._schedule_flush()
 
     def _watch(self) -> None:

@@ -17,6 +17,7 @@ SOFT_BYTES = 1024 * 1024
 SHARED_BYTES = 64 * 1024 * 1024
 """Beyond this in all queues of a node together, the soft limit of each is its hard one."""
 _TYPE_AT = 4
+_GOSSIP = frozenset({Type.TX, Type.TXS})
 
 
 class SlowReader(PeerFault):
@@ -75,7 +76,7 @@ class Outgoing:
         Raises:
             SlowReader: the hard limit is exceeded even without gossip.
         """
-        gossip = frame[_TYPE_AT] == Type.TX
+        gossip = frame[_TYPE_AT] in _GOSSIP
         if self._size + len(frame) > self._soft:
             if gossip:
                 self.dropped += 1
@@ -100,7 +101,7 @@ class Outgoing:
             taken.append(frame)
             budget -= len(frame)
             self._grow(-len(frame))
-            self._gossip -= frame[_TYPE_AT] == Type.TX
+            self._gossip -= frame[_TYPE_AT] in _GOSSIP
         return taken
 
     def clear(self) -> None:
@@ -111,7 +112,7 @@ class Outgoing:
 
     def _drop_gossip(self) -> None:
         self.dropped += self._gossip
-        self._frames = deque(frame for frame in self._frames if frame[_TYPE_AT] != Type.TX)
+        self._frames = deque(frame for frame in self._frames if frame[_TYPE_AT] not in _GOSSIP)
         self._gossip = 0
         self._grow(sum(map(len, self._frames)) - self._size)
 

@@ -12,7 +12,7 @@ from typing import Annotated, TypeAlias
 
 from msgspec import Meta
 
-from vppd.codec import U8, U63, Bytes32, Decoder, Message
+from vppd.codec import U8, U32, U63, Bytes32, Decoder, Message
 from vppd.consensus.messages import Certificate, EraLink, Reply
 
 
@@ -57,7 +57,13 @@ class GetLinks(Message, frozen=True, tag=7):
     epoch: U63
 
 
-Ask: TypeAlias = Submit | GetTx | GetDecided | FindBlock | Subscribe | View | GetLinks
+class SubmitMany(Message, frozen=True, tag=8):
+    """Take signed transactions, each by itself; answered by :class:`Taken`."""
+
+    raws: Annotated[tuple[bytes, ...], Meta(min_length=1, max_length=1024)]
+
+
+Ask: TypeAlias = Submit | GetTx | GetDecided | FindBlock | Subscribe | View | GetLinks | SubmitMany
 
 
 class Request(Message, frozen=True):
@@ -89,6 +95,25 @@ class Accepted(Message, frozen=True, tag=1):
     """The node has the transaction and will see it through; not yet a decision."""
 
     id: Bytes32
+
+
+class Turned(Message, frozen=True):
+    """One of several transactions that the node has not taken."""
+
+    position: U32
+    """In the request, from 0."""
+    code: U8
+    """A :class:`FailureCode`."""
+    text: str
+
+
+class Taken(Message, frozen=True, tag=9):
+    """The node has these transactions and will see them through, but for those turned away."""
+
+    ids: tuple[Bytes32, ...]
+    """Of those taken, in the order of the request."""
+    turned: tuple[Turned, ...]
+    """Ascending by position."""
 
 
 class TxProof(Message, frozen=True):
@@ -169,7 +194,7 @@ class Links(Message, frozen=True, tag=7):
 
 
 Result: TypeAlias = (
-    Failure | Accepted | TxState | DecidedView | Found | Subscribed | Document | Links
+    Failure | Accepted | TxState | DecidedView | Found | Subscribed | Document | Links | Taken
 )
 
 

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import secrets
 import signal
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from typing import Any
@@ -29,33 +29,33 @@ from vppd.consensus.messages import (
     Reply,
     Status,
     Tx,
+    Txs,
     Type,
 )
 from vppd.errors import LocalFault, PeerFault
 from vppd.ledger.execution import Execution
-from vppd.ledger.transaction import InvalidTransaction
-from vppd.net.frames import ANSWER_CAPS, NEWEST_WIRE, PUSH, REQUEST, RESPONSE, encode_frame
+from vppd.net.frames import NEWEST_WIRE, REQUEST, encode_frame
 from vppd.net.gate import BadSignature, PeerMessage, decode_message
 from vppd.net.hello import Kind, Self
 from vppd.net.link import Link
 from vppd.net.peers import Network
-from vppd.net.requests import Failure, FailureCode, Response
 from vppd.net.sync import REQUESTS, SYNC_TYPES, decode_sync
 from vppd.net.tls import load_tls
+from vppd.node.beats import Committed, Frame
 from vppd.node.clock import now
 from vppd.node.clocks import Clocks
 from vppd.node.driver import Disk, Driver
 from vppd.node.http import Health, serve_http
+from vppd.node.intake import Intake, Verifier
 from vppd.node.join import check_trust, is_far, join, require_trusted
-from vppd.node.machine import Committed, Frame
 from vppd.node.membership import Membership, Plan
-from vppd.node.mempool import Refused
 from vppd.node.metrics import Metrics
 from vppd.node.notify import notify, watchdog
 from vppd.node.replies import Replies
 from vppd.node.resume import resume
 from vppd.node.retention import Retention
-from vppd.node.service import Service, committed_push
+from vppd.node.service import Service
+from vppd.node.sessions import Sessions
 from vppd.node.snapshots import Snapshots
 from vppd.node.trace import Trace
 from vppd.node.views import Views
@@ -70,9 +70,6 @@ CHECKING_BYTES = 32 * 1024 * 1024
 """Of blocks being checked, in all: what comes beyond is dropped and comes again."""
 TX_BYTES = 64
 """What a transaction in memory takes beside its bytes, about."""
-REQUESTS_AHEAD = 32
-"""Of one client, waiting for their turn; beyond that it is not read from until they have had it."""
-REQUESTS_AHEAD_BYTES = 256 * 1024
 
 log = structlog.get_logger("vppd.node")
 
@@ -129,10 +126,8 @@ class Daemon:
         self._heights: dict[PeerNumber, Height] = {}
         self._lacking: dict[PeerNumber, Height] = {}
         """Where the blocks of peers begin that had not the ones asked for."""
-        self._subscribers: dict[Link, None] = {}
-        self._requests: dict[Link, deque[bytes]] = {}
-        """Of clients that wait for an answer, in the order they came."""
         self._busy: Counter[Link] = Counter()
+        self._verifier = Verifier()
         self._checking = 0
         """Bytes of blocks being checked on threads."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -173,8 +168,13 @@ class Daemon:
         self._retention = Retention(
             self._store, by_role if said is None else said, rules.checkpoint_blocks
         )
-        self._service = Service(self._machine, self._store, replies, views, self._driver)
+        self._intake = Intake(self._machine, self._verifier, self._driver.wake)
+        service = self._service = Service(
+            self._machine, self._store, replies, views, self._driver, self._intake
+        )
+        self._sessions = Sessions(service, self._spawn)
         async with AsyncExitStack() as stack:
+            stack.callback(self._verifier.close)
             if home.http_listen:
                 health = Health(lambda: True, self._is_ready)
                 http = serve_http(home.http_listen, self._metrics.registry, health)
@@ -292,13 +292,7 @@ class Daemon:
         trust = self._home.node.trust
         if trust is not None and trust.height == block.decision.height:
             check_trust(trust, block.decision.digest)
-        if self._subscribers:
-            payload = committed_push(block, dropped)
-            if len(payload) > ANSWER_CAPS[PUSH]:
-                payload = committed_push(block, dropped, receipts=False)
-            push = encode_frame(PUSH, payload)
-            for session in tuple(self._subscribers):
-                session.send(push)
+        self._sessions.announce(block, dropped)
 
     # ------------------------------------------------------------ network: Handler
 
@@ -351,7 +345,10 @@ class Daemon:
                 self._answer(link, lambda: self._blocks_from(first))
             case Tx(raw):
                 link.charge(verifications=self._machine.gate.cost(message))
-                self._take_transaction(raw)
+                self._intake.hear(raw)
+            case Txs(raws):
+                link.charge(verifications=self._machine.gate.cost(message))
+                self._spawn(link, self._hear_transactions(link, raws))
             case Reply():
                 signer = self._machine.index_in(message.epoch, peer)
                 self._replies.add(signer, message, self._machine.ledger.height)
@@ -395,17 +392,11 @@ class Daemon:
         """A client's request; all but the first wait for the answers before theirs."""
         if type_ != REQUEST:
             return
-        waiting = self._requests.get(session)
-        if waiting is None:
-            waiting = self._requests[session] = deque()
-            self._spawn(session, self._answer_in_turn(session, waiting))
-        waiting.append(payload)
-        if _is_enough(waiting):
-            session.pause_reading()
+        self._sessions.take(session, payload)
 
     def on_client_gone(self, session: Link) -> None:
         """A client has left."""
-        self._subscribers.pop(session, None)
+        self._sessions.forget(session)
 
     def on_fatal(self, err: BaseException) -> None:
         """Stop with this error."""
@@ -422,13 +413,9 @@ class Daemon:
             say = log.warning if wrong else log.info
             say("clock_wrong" if wrong else "clock_right_again", node=name, offset_ms=offset_ms)
 
-    def _take_transaction(self, raw: bytes) -> None:
-        try:
-            self._machine.submit(raw, now().monotonic_ms, own=False)
-        except (Refused, InvalidTransaction) as err:
-            log.debug("gossip_refused", why=str(err))
-        else:
-            self._driver.wake()
+    async def _hear_transactions(self, link: Link, raws: tuple[bytes, ...]) -> None:
+        for _ in range(await self._intake.hear_many(raws)):
+            self._network.blame(link)
 
     def _take_block(
         self, peer: ReplicaIndex | None, link: Link, message: Block | BlockBody | Blocks
@@ -498,31 +485,6 @@ class Daemon:
             link.charge(size=len(frame))
             link.send(frame)
 
-    async def _answer_in_turn(self, session: Link, waiting: deque[bytes]) -> None:
-        try:
-            while waiting and not session.closed:
-                await session.drained()  # before the next answer; none, if it has gone
-                await self._serve(session, waiting.popleft())
-                if not _is_enough(waiting):
-                    session.resume_reading()
-                await asyncio.sleep(0)  # many requests never wait: let others have their turn
-        finally:
-            del self._requests[session]
-
-    async def _serve(self, session: Link, payload: bytes) -> None:
-        try:
-            response, subscribed = await self._service.answer(payload)
-        except PeerFault as err:
-            session.cut(str(err))
-            return
-        if subscribed and not session.closed:
-            self._subscribers[session] = None
-        payload = encode(response)
-        if len(payload) > ANSWER_CAPS[RESPONSE]:
-            text = f"the answer has {len(payload)} bytes, a frame takes {ANSWER_CAPS[RESPONSE]}"
-            payload = encode(Response(response.id, Failure(FailureCode.REFUSED, text)))
-        session.send(encode_frame(RESPONSE, payload))
-
     def _spawn(self, link: Link, work: Coroutine[Any, Any, None]) -> bool:
         """Run something for a link, unless it has enough running already."""
         if self._busy[link] >= BUSY_PER_LINK:
@@ -587,11 +549,6 @@ def _weight(message: Block | BlockBody | Blocks) -> int:
     """Bytes that a block or several take in memory, about."""
     bodies = message.blocks if isinstance(message, Blocks) else (message,)
     return sum(len(raw) + TX_BYTES for body in bodies for raw in body.txs)
-
-
-def _is_enough(waiting: deque[bytes]) -> bool:
-    """Whether a client has asked far enough ahead."""
-    return len(waiting) >= REQUESTS_AHEAD or sum(map(len, waiting)) >= REQUESTS_AHEAD_BYTES
 
 
 async def _cancel(task: asyncio.Task[Any]) -> None:

@@ -19,8 +19,9 @@ import structlog
 from vppd.consensus.boundary import Timer
 from vppd.consensus.evidence import charge_of
 from vppd.errors import LocalFault
+from vppd.node.beats import Committed, Effects, Frame, Turn
 from vppd.node.clock import now
-from vppd.node.machine import Committed, Effects, Frame, Machine, Turn
+from vppd.node.machine import Machine
 from vppd.node.metrics import Metrics
 from vppd.store.chain import ChainStore, ExecutionRow
 from vppd.types import Digest

@@ -13,9 +13,9 @@ Between the two beats new inputs may arrive; they wait for the next turn.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Literal, NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from vppd.codec import encode
 from vppd.config.genesis import Genesis
@@ -33,7 +33,6 @@ from vppd.consensus.boundary import (
     Pending,
     Received,
     Record,
-    Step,
     Timer,
 )
 from vppd.consensus.chain import Settings
@@ -48,7 +47,6 @@ from vppd.consensus.messages import (
     NewView,
     Prepare,
     PrePrepared,
-    Proof,
     Reply,
     Status,
     Tx,
@@ -67,6 +65,7 @@ from vppd.ledger.execution import Execution, Ledger
 from vppd.ledger.proofs import Ready
 from vppd.ledger.transaction import Transaction
 from vppd.net.gate import Gate, PeerMessage, header_of
+from vppd.node.beats import Committed, Effects, Frame, Receivers, Turn, in_frames
 from vppd.node.early import Early
 from vppd.node.hand import Hand
 from vppd.node.mempool import Mempool, Refused
@@ -90,39 +89,6 @@ TOKEN_BYTES = 512
 """What a message counts beside its transactions."""
 SHOWN_BYTES = 8 * 1024
 """More for messages that show certificates of many replicas."""
-
-
-class Frame(NamedTuple):
-    """A frame to send."""
-
-    to: tuple[PeerNumber, ...] | Literal["all"]
-    type: Type
-    payload: bytes
-
-
-class Turn(NamedTuple):
-    """First beat: what must be durable before anything of it may be seen outside."""
-
-    records: tuple[Record, ...]
-    step: Step
-
-
-class Committed(NamedTuple):
-    """A decided block and what executing it did."""
-
-    decision: Decision
-    execution: Execution
-
-
-class Effects(NamedTuple):
-    """Second beat: what the host does now, in this order."""
-
-    frames: tuple[Frame, ...]
-    committed: tuple[Committed, ...]
-    timers: tuple[tuple[Timer, int | None], ...]
-    dropped: tuple[Transaction, ...]
-    """Transactions that wait here no more: they can never be decided, or they made room."""
-    faults: tuple[Proof, ...]
 
 
 MakeEngine: TypeAlias = Callable[
@@ -163,7 +129,7 @@ class Machine:
         self.roster = Roster((*founders, *known), self.terms.at(ledger.height + 1))
         self._make_engine = make_engine
         self.engine = self._engine()
-        self.gate = make_gate(genesis.digest, self.terms, verify, self.mempool.holds)
+        self.gate = make_gate(genesis.digest, self.terms, verify, self.mempool.known)
         self._early = Early()
         self._inbox: list[Input] = []
         self._queued: Counter[PeerNumber | None] = Counter()
@@ -324,6 +290,45 @@ class Machine:
             self._pool_changed = True
         return tx
 
+    def consider(self, raw: bytes, ahead: Mapping[PublicKey, int]) -> Transaction:
+        """A transaction that :meth:`take` would take, but for its signature.
+
+        Args:
+            raw: as received.
+            ahead: how many of each sender were considered and are not taken yet.
+
+        Raises:
+            InvalidTransaction: it can never be executed.
+            Refused: not now; the text says why.
+        """
+        known = self.mempool.known(raw)
+        if known is not None:
+            return known
+        tx = self.gate.open_transaction(raw, self.ledger.height + 1)
+        self.mempool.admit(tx, ahead.get(tx.sender, 0))
+        return tx
+
+    def take(self, txs: Iterable[Transaction], now_ms: int, *, own: bool) -> list[Refused | None]:
+        """Take transactions that were considered and whose signatures hold.
+
+        Returns:
+            For each why it was not taken after all; ``None``: it was.
+        """
+        outcomes: list[Refused | None] = []
+        new: list[Transaction] = []
+        for tx in txs:
+            try:
+                if self.mempool.add(tx, now_ms, own=own):
+                    new.append(tx)
+            except Refused as err:
+                outcomes.append(err)
+            else:
+                outcomes.append(None)
+        self._pool_changed |= bool(new)
+        if own:
+            self._forward_all(self._packers(), new)
+        return outcomes
+
     def keep_readable(self, wanted: bool) -> None:
         """See :meth:`~vppd.node.mempool.Mempool.keep_readable`."""
         self._pool_changed |= self.mempool.keep_readable(wanted)
@@ -371,17 +376,21 @@ class Machine:
             for tx in self.mempool.own():
                 self._forward((peer,), tx)
 
-    def _packers(self) -> tuple[PeerNumber, ...] | Literal["all"]:
+    def _packers(self) -> Receivers:
         """Who can put a transaction of this node into a block soon."""
         if self.term.profile.moves:
             return ALL  # by the time it arrives the next one leads
         leader = self.engine.status().leader
         return () if leader == self.own else self.roster.numbers((leader,))
 
-    def _forward(self, to: tuple[PeerNumber, ...] | Literal["all"], tx: Transaction) -> None:
+    def _forward(self, to: Receivers, tx: Transaction) -> None:
         if not to:
             return
         self._frames.append(Frame(to, Type.TX, encode(Tx(tx.raw))))
+
+    def _forward_all(self, to: Receivers, txs: Sequence[Transaction]) -> None:
+        if to:
+            self._frames += in_frames(to, [tx.raw for tx in txs])
 
     # ------------------------------------------------------------ the two beats
 
@@ -492,6 +501,8 @@ class Machine:
             receipts_root=self.ledger.receipts_root,
             next_validators=self.terms.at(height + 1).validators.digest,
         )
+        waiting = tuple(map(self.mempool.known, txs))
+        self.gate.keep_opened(header.digest(), tuple(tx for tx in waiting if tx is not None))
         return Offered(header.encode(), txs)
 
     def _execute(self, decision: Decision) -> Execution:
@@ -509,7 +520,8 @@ class Machine:
                 f"{header.state_root.hex()[:16]}/{header.receipts_root.hex()[:16]} after height "
                 f"{decision.height - 1}, this ledger has {own[0].hex()[:16]}/{own[1].hex()[:16]}"
             )
-        execution = self.ledger.execute(header, decision.txs)
+        opened = self.gate.opened(decision.digest)
+        execution = self.ledger.execute(header, decision.txs, opened)
         self.terms.note(self.ledger.eras)
         if execution.era is not None:
             self._recall()

@@ -108,7 +108,7 @@ class Mempool:
         """What each waiting statement would change, oldest first."""
         self._entries: dict[Digest, Entry] = {}
         self._accounts: dict[PublicKey, Account] = {}
-        self._raw: set[bytes] = set()
+        self._by_raw: dict[bytes, Transaction] = {}
         self._bytes = 0
         self._places = 0
         self._holders: defaultdict[int, dict[PublicKey, Account]] = defaultdict(dict)
@@ -135,9 +135,9 @@ class Mempool:
         """Sum of the transactions' lengths."""
         return self._bytes
 
-    def holds(self, raw: bytes) -> bool:
-        """Whether exactly these bytes wait here, so that they need not be checked again."""
-        return raw in self._raw
+    def known(self, raw: bytes) -> Transaction | None:
+        """The transaction in exactly these bytes, if it waits here: it was checked before."""
+        return self._by_raw.get(raw)
 
     def waiting(self, key: PublicKey) -> int:
         """How many transactions of an account wait without a gap before them.
@@ -154,10 +154,14 @@ class Mempool:
 
     # ------------------------------------------------------------ in
 
-    def admit(self, tx: Transaction) -> None:
+    def admit(self, tx: Transaction, ahead: int = 0) -> None:
         """Whether :meth:`add` would take this transaction; cheap, so ask before verifying it.
 
         Of a statement this checks all its signatures: only the state knows whose they are.
+
+        Args:
+            tx: well formed, not expired.
+            ahead: transactions of the same sender that will be added before it.
 
         Raises:
             Refused: replayed or unusable nonce, unknown account, another transaction with that
@@ -182,10 +186,10 @@ class Mempool:
         if account is not None:
             if tx.nonce in account.by_nonce:
                 raise Refused(f"another transaction with nonce {tx.nonce} is waiting")
-            if len(account.by_nonce) >= MAX_PER_ACCOUNT:
+            if len(account.by_nonce) + ahead >= MAX_PER_ACCOUNT:
                 raise Refused(f"{MAX_PER_ACCOUNT} transactions of this account are waiting")
             following = account.free
-        if tx.nonce > following + MAX_GAP:
+        if tx.nonce > following + ahead + MAX_GAP:
             raise Refused(f"nonce {tx.nonce} is too far ahead, the account's next is {following}")
         if self._places + places(tx) > MAX_TXS:
             would_hold = places(tx) + (account.places if account is not None else 0)
@@ -269,7 +273,7 @@ class Mempool:
         self._expiring[tx.expiry_height][tx.id] = entry
         if entry.own:
             self._own[tx.id] = entry
-        self._raw.add(tx.raw)
+        self._by_raw[tx.raw] = tx
         self._bytes += len(tx.raw)
 
     def _make_room(self, wanted: int) -> None:
@@ -399,7 +403,7 @@ class Mempool:
         """Forget a transaction; those of its account behind it are no longer ready."""
         tx = entry.tx
         del self._entries[tx.id]
-        self._raw.discard(tx.raw)
+        del self._by_raw[tx.raw]
         self._own.pop(tx.id, None)
         expiring = self._expiring[tx.expiry_height]
         del expiring[tx.id]

@@ -14,7 +14,7 @@ from vppd.consensus.boundary import EngineStatus
 from vppd.consensus.messages import Type
 from vppd.consensus.terms import Terms
 from vppd.net.gate import PeerMessage
-from vppd.node.machine import Committed
+from vppd.node.beats import Committed
 from vppd.node.phases import Phases
 from vppd.types import Height, ReplicaIndex
 

@@ -11,8 +11,9 @@ from vppd.crypto import verify
 from vppd.errors import LocalFault
 from vppd.header import decode_header
 from vppd.ledger.execution import Ledger
+from vppd.node.beats import Turn
 from vppd.node.clock import now
-from vppd.node.machine import Machine, Turn
+from vppd.node.machine import Machine
 from vppd.store.chain import ChainStore
 from vppd.types import Height
 

@@ -15,6 +15,7 @@ from vppd.config.genesis import TX_BYTES_LIMIT
 from vppd.consensus.messages import CAP, BlockBody, Blocks, Type
 from vppd.errors import PeerFault
 from vppd.header import decode_header
+from vppd.ledger.transaction import Transaction
 from vppd.merkle import merkle_path
 from vppd.net.frames import ANSWER_CAPS, RESPONSE
 from vppd.net.requests import (
@@ -34,17 +35,21 @@ from vppd.net.requests import (
     Response,
     Result,
     Submit,
+    SubmitMany,
     Subscribe,
     Subscribed,
+    Taken,
+    Turned,
     TxProof,
     TxStage,
     TxState,
     View,
     decode_request,
 )
-from vppd.node import machine as executed
+from vppd.node import beats
 from vppd.node.clock import now
 from vppd.node.driver import Driver
+from vppd.node.intake import Intake
 from vppd.node.lane import Lane
 from vppd.node.machine import Machine
 from vppd.node.mempool import Refused
@@ -55,6 +60,7 @@ from vppd.types import Digest, Epoch, Height
 
 BLOCKS_BYTES = CAP[Type.BLOCKS] - 64 * 1024
 """Room left in an answer for the last block's certificate and framing."""
+DISK_LOW = "this node's disk is almost full; it only reads"
 LINKS_BYTES = ANSWER_CAPS[RESPONSE] - 1024
 """Of an answer to a client that crosses epochs."""
 
@@ -68,6 +74,7 @@ class Service:
         replies: roots signed by replicas.
         views: JSON for people.
         driver: woken after a transaction was taken.
+        intake: of many transactions at once.
     """
 
     def __init__(
@@ -77,12 +84,14 @@ class Service:
         replies: Replies,
         views: Views,
         driver: Driver,
+        intake: Intake,
     ) -> None:
         self._machine = machine
         self._store = store
         self._replies = replies
         self._views = views
         self._driver = driver
+        self._intake = intake
         self._lane = Lane()
 
     # ------------------------------------------------------------ clients
@@ -101,6 +110,8 @@ class Service:
         match ask:
             case Submit(raw):
                 return self._submit(raw)
+            case SubmitMany(raws):
+                return await self._submit_many(raws)
             case GetTx(tx_id):
                 return await self._tx(tx_id)
             case GetDecided(height):
@@ -118,7 +129,7 @@ class Service:
 
     def _submit(self, raw: bytes) -> Result:
         if self._driver.disk_low:
-            return Failure(FailureCode.REFUSED, "this node's disk is almost full; it only reads")
+            return Failure(FailureCode.REFUSED, DISK_LOW)
         if len(raw) > TX_BYTES_LIMIT and self._machine.validators.quorum.n > 1:
             text = f"a transaction of {len(raw)} bytes: from node to node go at most"
             return Failure(FailureCode.INVALID, f"{text} {TX_BYTES_LIMIT}")
@@ -130,6 +141,21 @@ class Service:
             return Failure(FailureCode.INVALID, str(err))
         self._driver.wake()
         return Accepted(tx.id)
+
+    async def _submit_many(self, raws: tuple[bytes, ...]) -> Result:
+        if self._driver.disk_low:
+            return Failure(FailureCode.REFUSED, DISK_LOW)
+        ids: list[Digest] = []
+        turned: list[Turned] = []
+        for position, outcome in enumerate(await self._intake.take(raws, own=True)):
+            match outcome:
+                case Transaction():
+                    ids.append(outcome.id)
+                case Refused():
+                    turned.append(Turned(position, FailureCode.REFUSED, str(outcome)))
+                case PeerFault():
+                    turned.append(Turned(position, FailureCode.INVALID, str(outcome)))
+        return Taken(tuple(ids), tuple(turned))
 
     async def _tx(self, tx_id: Digest) -> Result:
         # First here, then there: a block decided meanwhile moves it from the one to the other.
@@ -212,7 +238,7 @@ class Service:
 
 
 def committed_push(
-    block: executed.Committed, dropped: tuple[Digest, ...], *, receipts: bool = True
+    block: beats.Committed, dropped: tuple[Digest, ...], *, receipts: bool = True
 ) -> bytes:
     """The payload that subscribers get for a block and what it made impossible.
 

@@ -33,6 +33,7 @@ from vppd.consensus.messages import (
     Reply,
     Status,
     Tx,
+    Txs,
     Type,
     ViewChange,
 )
@@ -48,7 +49,7 @@ TOKEN_BYTES = 512
 """What a message counts beside its transactions."""
 PAGE_BYTES = 256 * 1024
 """Of messages in one answer, but at least one message."""
-QUIET = frozenset({Type.STATUS, Type.PING, Type.TX, Type.GET_BLOCK, Type.GET_BLOCKS})
+QUIET = frozenset({Type.STATUS, Type.PING, Type.TX, Type.TXS, Type.GET_BLOCK, Type.GET_BLOCKS})
 
 Everybody: TypeAlias = tuple[PeerNumber, ...] | None
 """Receivers; ``None``: all others."""
@@ -257,7 +258,7 @@ def _about(message: PeerMessage) -> _About:
         case Blocks(blocks) if blocks:
             c = blocks[-1].certificate
             return c.height, c.view, c.digest, None
-        case Blocks() | Evidence() | Status() | GetBlock() | GetBlocks() | Tx() | Ping():
+        case Blocks() | Evidence() | Status() | GetBlock() | GetBlocks() | Tx() | Txs() | Ping():
             return None, None, None, None
         case _:
             return message.height, message.view, message.digest, None

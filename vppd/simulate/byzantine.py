@@ -40,7 +40,7 @@ from vppd.consensus.quorum import quorums
 from vppd.consensus.replica import Replica
 from vppd.header import decode_header
 from vppd.net.gate import decode_message
-from vppd.node.machine import Frame
+from vppd.node.beats import Frame
 from vppd.simulate.forge import another_block, framed, resign, shortened, with_header
 from vppd.simulate.lore import Addition, Bend, Frames, Said
 from vppd.simulate.pathlies import PathLies

@@ -20,7 +20,7 @@ from vppd.era import Era
 from vppd.errors import PeerFault
 from vppd.header import decode_header
 from vppd.ledger.execution import Ledger
-from vppd.node.machine import Committed
+from vppd.node.beats import Committed
 from vppd.simulate.disk import Promise
 from vppd.types import Digest, Epoch, Height, Micro, PublicKey, ReplicaIndex
 

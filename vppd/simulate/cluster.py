@@ -33,6 +33,7 @@ from vppd.consensus.messages import (
     PrePrepared,
     Reply,
     Tx,
+    Txs,
     Type,
     ViewChange,
 )
@@ -43,7 +44,8 @@ from vppd.errors import PeerFault
 from vppd.ledger.execution import Ledger
 from vppd.ledger.transaction import InvalidTransaction
 from vppd.net.gate import Gate, decode_message
-from vppd.node.machine import Effects, Frame, Machine, MakeEngine
+from vppd.node.beats import Effects, Frame
+from vppd.node.machine import Machine, MakeEngine
 from vppd.node.mempool import Refused
 from vppd.simulate.byzantine import Shameless, draw_liars
 from vppd.simulate.checkers import Checkers, Fork, Violation
@@ -546,6 +548,9 @@ class Cluster:
                 self._answer(to, sender, node.disk.blocks_from(first))
             case Tx(raw):
                 self._submit(machine, raw, self.now(to).monotonic_ms, own=False)
+            case Txs(raws):
+                for raw in raws:
+                    self._submit(machine, raw, self.now(to).monotonic_ms, own=False)
             case Ping():
                 pass
             case _:

@@ -34,7 +34,7 @@ from vppd.consensus.signing import (
 from vppd.header import Header
 from vppd.merkle import EMPTY_ROOT
 from vppd.net.gate import PeerMessage
-from vppd.node.machine import Frame
+from vppd.node.beats import Frame
 from vppd.simulate.plant import node_key
 from vppd.types import Digest, ReplicaIndex, Signature
 

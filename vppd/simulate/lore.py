@@ -22,7 +22,7 @@ from vppd.consensus.messages import (
 )
 from vppd.consensus.quorum import quorums
 from vppd.net.gate import PeerMessage
-from vppd.node.machine import Frame
+from vppd.node.beats import Frame
 from vppd.types import Digest, Epoch, ReplicaIndex, Signature
 
 Frames: TypeAlias = list[Frame]

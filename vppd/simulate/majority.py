@@ -64,7 +64,8 @@ from vppd.consensus.validators import ValidatorSet
 from vppd.crypto import sha256
 from vppd.header import decode_header
 from vppd.net.gate import BadSignature, Gate, decode_message
-from vppd.node.machine import Frame, MakeEngine
+from vppd.node.beats import Frame
+from vppd.node.machine import MakeEngine
 from vppd.simulate.checkers import Checkers
 from vppd.simulate.cluster import Cluster
 from vppd.simulate.outcome import Outcome, Setup

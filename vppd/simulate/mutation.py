@@ -31,7 +31,7 @@ from vppd.consensus.messages import (
 )
 from vppd.header import decode_header
 from vppd.net.gate import PeerMessage, decode_message
-from vppd.node.machine import Frame
+from vppd.node.beats import Frame
 from vppd.simulate.forge import framed, resign, shortened, with_header
 from vppd.types import Digest, Height, ReplicaIndex
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from vppd.consensus.boundary import ObserverRecord, Timer
 from vppd.ledger.execution import Ledger
-from vppd.node.machine import Machine, Turn
+from vppd.node.beats import Turn
+from vppd.node.machine import Machine
 from vppd.simulate.disk import SimDisk
 from vppd.simulate.plant import node_key, sim_verify
 from vppd.simulate.workload import Member

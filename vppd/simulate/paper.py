@@ -38,7 +38,8 @@ from vppd.consensus.validators import ValidatorSet
 from vppd.header import decode_header
 from vppd.ledger.execution import Ledger
 from vppd.net.gate import Gate, decode_message
-from vppd.node.machine import Committed, Frame, MakeEngine
+from vppd.node.beats import Committed, Frame
+from vppd.node.machine import MakeEngine
 from vppd.simulate.checkers import Checkers, Fork
 from vppd.simulate.cluster import Cluster, Tamper
 from vppd.simulate.disk import Promise

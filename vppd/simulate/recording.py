@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vppd.config.engines import DPOS
-from vppd.node.machine import Frame
+from vppd.node.beats import Frame
 from vppd.node.trace import QUIET, Entry, Who, rows_of, write_lines
 from vppd.simulate.cluster import Cluster
 from vppd.simulate.outcome import Outcome, Setup

@@ -14,13 +14,14 @@ from typing import Any, NamedTuple
 
 from vppd.config.genesis import Genesis
 from vppd.consensus.boundary import Now, Record
-from vppd.consensus.messages import Block, BlockBody, Blocks, GetBlock, Ping, Reply, Tx
+from vppd.consensus.messages import Block, BlockBody, Blocks, GetBlock, Ping, Reply, Tx, Txs
 from vppd.crypto import SigningKey, Verify, parse_key, sha256
 from vppd.errors import PeerFault, UserError
 from vppd.header import Header, decode_header
 from vppd.ledger.execution import Ledger
 from vppd.net.gate import PeerMessage, decode_message, header_of
-from vppd.node.machine import Effects, Frame, Machine, Turn
+from vppd.node.beats import Effects, Frame, Turn
+from vppd.node.machine import Machine
 from vppd.node.trace import frame_of
 from vppd.simulate.plant import sim_genesis
 from vppd.store.verify import stored_blocks
@@ -225,7 +226,7 @@ class _Follower:
             self._bodies.setdefault(message.digest, _body_of(message))
         elif isinstance(message, BlockBody):
             self._bodies.setdefault(message.digest, message)
-        if not isinstance(message, Tx | Ping) and machine.wants(sender, message):
+        if not isinstance(message, Tx | Txs | Ping) and machine.wants(sender, message):
             machine.receive(sender, message)
         self._settle()
 

@@ -17,7 +17,7 @@ from vppd.consensus.signing import TAG_COMMIT, TAG_VOTE, sign_bytes
 from vppd.crypto import sha256
 from vppd.header import decode_header
 from vppd.net.gate import decode_message
-from vppd.node.machine import Frame
+from vppd.node.beats import Frame
 from vppd.simulate.byzantine import Shameless
 from vppd.simulate.cluster import Cluster
 from vppd.simulate.faults import parse_sets

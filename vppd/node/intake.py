@@ -1,0 +1,143 @@
+"""Transactions on their way into the mempool: looked at here, verified on threads, then taken.
+
+Many at a time: one look at each, one hop to a thread for all signatures of a batch, one frame to
+the leader. A lone one is verified on the spot, since the hop costs more than half a verification.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeAlias
+
+import structlog
+
+from vppd.errors import PeerFault
+from vppd.ledger.transaction import InvalidTransaction, Transaction
+from vppd.net.gate import BadSignature, Gate
+from vppd.node.clock import now
+from vppd.node.machine import Machine
+from vppd.node.mempool import Refused
+from vppd.types import PublicKey
+
+log = structlog.get_logger("vppd.node")
+
+INLINE = 8
+"""So many signatures are verified on the spot."""
+CHUNK = 64
+"""Signatures that one thread verifies at a time."""
+
+Outcome: TypeAlias = Transaction | PeerFault | Refused
+"""What was taken (or waits here already), or why it was not."""
+
+
+class Verifier:
+    """Verifies transactions on as many threads as there are cores."""
+
+    def __init__(self) -> None:
+        self._cores = os.cpu_count() or 1
+        self._threads = ThreadPoolExecutor(self._cores, "verify")
+
+    async def check(self, gate: Gate, txs: Sequence[Transaction]) -> list[BadSignature | None]:
+        """For each what is wrong with its signature; ``None``: nothing."""
+        if len(txs) <= INLINE:
+            return _check(gate, txs)
+        size = max(CHUNK, -(-len(txs) // self._cores))
+        chunks = [txs[first : first + size] for first in range(0, len(txs), size)]
+        loop = asyncio.get_running_loop()
+        done = await asyncio.gather(
+            *(loop.run_in_executor(self._threads, _check, gate, chunk) for chunk in chunks)
+        )
+        return [outcome for part in done for outcome in part]
+
+    def close(self) -> None:
+        """Begin nothing more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+class Intake:
+    """Takes transactions for one node.
+
+    Args:
+        machine: whose mempool they go to.
+        verifier: checks signatures.
+        wake: called when something was taken.
+    """
+
+    def __init__(self, machine: Machine, verifier: Verifier, wake: Callable[[], None]) -> None:
+        self._machine = machine
+        self._verifier = verifier
+        self._wake = wake
+
+    async def take(self, raws: Sequence[bytes], *, own: bool) -> list[Outcome]:
+        """Take what can be taken, each by itself; those of one sender in this order.
+
+        Args:
+            raws: as received.
+            own: from a client of this node.
+        """
+        machine = self._machine
+        outcomes: list[Outcome] = []
+        ahead: Counter[PublicKey] = Counter()
+        fresh: dict[int, Transaction] = {}
+        for position, raw in enumerate(raws):
+            try:
+                tx = machine.consider(raw, ahead)
+            except (PeerFault, Refused) as err:
+                outcomes.append(err)
+                continue
+            outcomes.append(tx)
+            if tx.id not in machine.mempool:
+                fresh[position] = tx
+                ahead[tx.sender] += 1
+        checked = await self._verifier.check(machine.gate, tuple(fresh.values()))
+        for position, wrong in zip(fresh, checked, strict=True):
+            if wrong is not None:
+                outcomes[position] = wrong
+        sound = [i for i, outcome in enumerate(outcomes) if isinstance(outcome, Transaction)]
+        txs = [outcome for outcome in outcomes if isinstance(outcome, Transaction)]
+        refused = machine.take(txs, now().monotonic_ms, own=own)
+        for position, why in zip(sound, refused, strict=True):
+            if why is not None:
+                outcomes[position] = why
+        if txs:
+            self._wake()
+        return outcomes
+
+    def hear(self, raw: bytes) -> None:
+        """Take one that another node has passed on, if it can be taken.
+
+        Raises:
+            BadSignature: its sender did not sign it.
+        """
+        try:
+            self._machine.submit(raw, now().monotonic_ms, own=False)
+        except (Refused, InvalidTransaction) as err:
+            log.debug("gossip_refused", why=str(err))
+        else:
+            self._wake()
+
+    async def hear_many(self, raws: Sequence[bytes]) -> int:
+        """Take those of several that can be taken; how many signatures did not hold."""
+        bad = 0
+        for outcome in await self.take(raws, own=False):
+            if isinstance(outcome, BadSignature):
+                bad += 1
+            elif not isinstance(outcome, Transaction):
+                log.debug("gossip_refused", why=str(outcome))
+        return bad
+
+
+def _check(gate: Gate, txs: Sequence[Transaction]) -> list[BadSignature | None]:
+    outcomes: list[BadSignature | None] = []
+    for tx in txs:
+        try:
+            gate.check_sender(tx)
+        except BadSignature as err:
+            outcomes.append(err)
+        else:
+            outcomes.append(None)
+    return outcomes
