@@ -29,7 +29,8 @@ from vppd.crypto import SigningKey
 from vppd.ledger.execution import Ledger
 from vppd.ledger.transaction import Transfer, make_transaction
 from vppd.net.gate import decode_message
-from vppd.node.machine import Effects, Machine, Turn
+from vppd.node.beats import Effects, Turn
+from vppd.node.machine import Machine
 from vppd.simulate.plant import START_UNIX_MS, node_key, sim_genesis
 from vppd.store.chain import ChainStore
 from vppd.types import PublicKey, ReplicaIndex, Signature

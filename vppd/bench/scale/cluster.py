@@ -18,7 +18,8 @@ from vppd.consensus.messages import Type
 from vppd.ledger.transaction import Transfer, make_transaction
 from vppd.net.frames import HEADER_BYTES
 from vppd.net.gate import decode_message
-from vppd.node.machine import Effects, Frame, Machine, Turn
+from vppd.node.beats import Effects, Frame, Turn
+from vppd.node.machine import Machine
 from vppd.simulate.cluster import COUNTED, Cluster
 from vppd.simulate.node import Action, Node
 from vppd.simulate.outcome import Setup
