@@ -23,7 +23,7 @@ def _believe(_key: PublicKey, _message: bytes, _signature: Signature) -> bool:
 
 def _gate(verifier: Verify) -> Gate:
     genesis = plant().genesis
-    return Gate(genesis.digest, Terms(genesis), verifier, lambda _raw: False)
+    return Gate(genesis.digest, Terms(genesis), verifier, lambda _raw: None)
 
 
 def signed_proposal() -> Block:

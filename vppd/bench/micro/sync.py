@@ -38,7 +38,7 @@ def _serve() -> Iterator[Work]:
 
 def _take() -> Work:
     genesis = plant().genesis
-    gate = Gate(genesis.digest, Terms(genesis), verify, lambda _raw: False)
+    gate = Gate(genesis.digest, Terms(genesis), verify, lambda _raw: None)
     blocks = tuple(
         DecidedBlock(d.body.header, d.body.txs, d.decision.certificate) for d in chain(HEIGHTS, TXS)
     )
