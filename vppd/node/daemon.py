@@ -46,7 +46,7 @@ from vppd.node.clock import now
 from vppd.node.clocks import Clocks
 from vppd.node.driver import Disk, Driver
 from vppd.node.http import Health, serve_http
-from vppd.node.join import check_trust, is_far, join, require_trusted
+from vppd.node.join import check_trust, conclude, is_far, join
 from vppd.node.machine import Committed, Frame
 from vppd.node.membership import Membership, Plan
 from vppd.node.mempool import Refused
@@ -98,7 +98,7 @@ async def run_node(home: Home) -> None:
             if await store.decided() == 0:
                 joined = await join(home, store, instance, stop)
             if not stop.is_set():
-                await require_trusted(home, store)
+                await conclude(home, store, joined)
                 again = await Daemon(home, store, instance, late=joined is None).run(stop)
     log.info("stopped")
 
