@@ -132,10 +132,11 @@ class Proxy:
         """Close everything."""
         for server in self._servers:
             server.close()
-        for pipe in tuple(self._pipes):
-            pipe.cut()
-        if self._pipes:
+        while self._pipes:  # a connection may be accepted while the others end
+            for pipe in self._pipes:
+                pipe.cut()
             await asyncio.wait(self._pipes.values())
+            await asyncio.sleep(0)
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -199,7 +200,7 @@ class _Pipe:
         self.target = target
         """Who was dialled."""
         self.dialer = ""
-        """Who dialled; empty until it has said hello."""
+        """Who dialled; empty until it has said hello, and for ever if a side closed before."""
 
     def cut(self) -> None:
         """Close both connections at once."""
@@ -249,6 +250,7 @@ class _Pipe:
             pass  # reset by its process, or by cut()
         else:
             queue.put_nowait(None)
+            self._known.set()  # or it never will be, and nobody may wait for that
             with suppress(OSError):
                 await sending
         finally:
@@ -279,6 +281,9 @@ class _Pipe:
     ) -> None:
         loop = asyncio.get_running_loop()
         await self._known.wait()
+        if not self.dialer:
+            self.cut()
+            return
         if self._proxy.is_cut(self.dialer, self.target):
             self._proxy.done[Action.CUT] += 1
             self.cut()

@@ -53,6 +53,20 @@ def test_killed_while_it_joins(plant: LongPlant) -> None:
     assert where.total() == 3, f"seed {SEED}"
 
 
+def test_killed_between_installing_and_tidying_up(plant: LongPlant) -> None:
+    with joining(plant, "snapshot") as node:
+        node.start()
+        plant.wait_level(node)
+        node.kill()
+        left = [node.home / f"chain.db.sync{suffix}" for suffix in ("", "-wal", "-shm")]
+        for file in left:
+            file.write_bytes(b"fetched, and installed already")
+        node.start()
+        plant.wait_level(node)
+        plant.close(node)
+        assert not any(file.exists() for file in left)
+
+
 def test_a_block_to_be_trusted_below_the_snapshot_and_a_false_one(plant: LongPlant) -> None:
     shown = plant.servers[0].vppd("block", "show", 300, "-o", "json").data
     for digest, right in ((shown["hash"], True), ("ab" * 32, False)):

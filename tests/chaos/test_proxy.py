@@ -211,3 +211,28 @@ async def test_who_closes_is_passed_on_after_what_he_said() -> None:
         dialer.writer.close()
         assert await acceptor.next_height() == 1
         assert await acceptor.next() is None
+
+
+@pytest.mark.parametrize("closes", ["dialer", "acceptor"])
+async def test_a_connection_closed_before_its_hello_is_given_up(closes: str) -> None:
+    """Nobody waits for a hello that can no longer come, the end of the proxy least of all."""
+    front, back = free_ports(2)
+    proxy = Proxy({}, {"op-0": (front, back)}, lambda *_: None)
+    arrived: asyncio.Queue[End] = asyncio.Queue()
+
+    async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        arrived.put_nowait(End(reader, writer))
+
+    host, port = back.split(":")
+    server = await asyncio.start_server(accepted, host, int(port))
+    await proxy.start()
+    host, port = front.split(":")
+    ends = {"dialer": End(*await asyncio.open_connection(host, int(port)))}
+    ends["acceptor"] = await arrived.get()
+    ends.pop(closes).writer.close()
+    (other,) = ends.values()
+    async with asyncio.timeout(10):
+        assert await other.next() is None
+        await proxy.stop()
+    other.writer.transport.abort()
+    server.close()

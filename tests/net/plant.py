@@ -155,6 +155,8 @@ class Recorder:
         self.sessions: list[Link] = []
         self.fatal: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         self.frame_error: Exception | None = None
+        self.greeting = b""
+        """What a guest is sent as it comes up."""
 
     def on_frame(self, peer: int | None, link: Link, type_: int, payload: bytes) -> None:
         if self.frame_error is not None:
@@ -163,7 +165,8 @@ class Recorder:
         self.events.put_nowait(Got(peer, type_, payload))
 
     def on_guest(self, link: Link) -> None:
-        pass
+        if self.greeting:
+            link.send(self.greeting)
 
     def on_connect(self, peer: int) -> None:
         self.events.put_nowait(Up(peer))

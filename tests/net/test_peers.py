@@ -175,6 +175,17 @@ async def test_a_newer_link_of_the_same_process_replaces_the_older_at_once(plant
     assert node.network.connected() == (1,)
 
 
+async def test_a_guest_is_greeted_as_it_comes_up(plant: Plant) -> None:
+    """Before anything else: it may have been a validator, and have forgotten what it signed."""
+    host = await plant.start(0)
+    host.seen.greeting = encode_frame(Type.PREPARE, b"said before")
+    guest = await plant.start(5, kind=Kind.OBSERVER, entries=[plant.entries[0]])
+    await guest.seen.all_up([0])
+    assert await guest.seen.next(Got) == Got(0, Type.PREPARE, b"said before")
+    host.network.broadcast(PING)
+    assert await guest.seen.next(Got) == Got(0, Type.PING, b"\x90")
+
+
 async def test_an_observer_dials_all_and_hears_broadcasts(
     plant: Plant, certificates: Certificates
 ) -> None:

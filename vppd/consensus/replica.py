@@ -142,8 +142,8 @@ class Replica:
         self._core.follow(before)
         self._changer.triggers = triggers
         self._core.waiting.decisions, self._core.waiting.causes = waiting.decisions, waiting.causes
-        index = {i: seat.validators.index.get(m.key) for i, m in enumerate(members)}
-        self._catchup.renumber(index)
+        index = seat.validators.index
+        self._catchup.renumber({i: index.get(m.key) for i, m in enumerate(members)})
         self._core.heard.follow(before.heard, members)
         self._reminded.clear()
         self._welcomed.clear()

@@ -47,7 +47,7 @@ from vppd.node.clocks import Clocks
 from vppd.node.driver import Disk, Driver
 from vppd.node.http import Health, serve_http
 from vppd.node.intake import Intake, Verifier
-from vppd.node.join import check_trust, is_far, join, require_trusted
+from vppd.node.join import check_trust, conclude, is_far, join
 from vppd.node.membership import Membership, Plan
 from vppd.node.metrics import Metrics
 from vppd.node.notify import notify, watchdog
@@ -95,7 +95,7 @@ async def run_node(home: Home, link: type[Link] = Link) -> None:
             if await store.decided() == 0:
                 joined = await join(home, store, instance, stop)
             if not stop.is_set():
-                await require_trusted(home, store)
+                await conclude(home, store, joined)
                 again = await Daemon(home, store, instance, link, late=joined is None).run(stop)
     log.info("stopped")
 

@@ -35,7 +35,7 @@ from vppd.node.joining import ASK_S, Joiner
 from vppd.node.membership import Membership
 from vppd.node.notify import notify, watchdog
 from vppd.store.chain import ChainStore
-from vppd.store.staging import Staging
+from vppd.store.staging import Staging, remove, staging_file
 from vppd.types import Digest, Height, Mode, PeerNumber, PublicKey
 
 TICK_S = 1.0
@@ -118,12 +118,22 @@ def check_trust(trust: Trust, digest: Digest) -> None:
         )
 
 
-async def require_trusted(home: Home, store: ChainStore) -> None:
-    """The block to be trusted, if it is in the store already, is the one.
+async def conclude(home: Home, store: ChainStore, joined: bool | None) -> None:
+    """What is left before the node takes part.
+
+    The block to be trusted, if it is in the store already, is the one. And of a join whose process
+    ended between installing the state and tidying up, nothing stays on the disk.
+
+    Args:
+        home: the node's files.
+        store: open.
+        joined: ``None``: a snapshot may be the way after all, so what is fetched is kept.
 
     Raises:
-        UserError: E314, it is another.
+        UserError: E314, it is another block.
     """
+    if joined is not None:
+        await asyncio.to_thread(remove, staging_file(home.node.store))
     trust = home.node.trust
     if trust is not None:
         held = await store.certified(trust.height)
