@@ -11,7 +11,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec.structs import replace
 
-from vppd.config.genesis import ConsensusRules, Engine, Genesis, PathSetting
+from vppd.config.genesis import ConsensusRules, Engine, PathSetting
 from vppd.config.node import Synchronous, Transport
 from vppd.errors import Exit, UserError
 from vppd.types import Ppm, ReplicaIndex
@@ -119,12 +119,8 @@ def check(plan: Plan) -> None:
     """Refuse numbers that make no run.
 
     Raises:
-        UserError: E431 for what contradicts itself, E432 for what this build cannot do.
+        UserError: E431, for what contradicts itself.
     """
-    if plan.ledger == "null" and "ledger" not in Genesis.__struct_fields__:
-        raise UserError(
-            "E432", "this build has no null ledger", hint="--ledger market", exit_code=Exit.USAGE
-        )
     total = plan.supply_per_s * plan.total_s
     positive = (
         ("--rate", plan.rate), ("--duration", plan.duration_s), ("--nodes", plan.nodes),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from random import Random
 from typing import Literal, NamedTuple
 
@@ -13,7 +13,6 @@ from vppd.codec import encode
 from vppd.config.genesis import MarketRulesSection
 from vppd.crypto import Signer, sha256
 from vppd.errors import Exit, UserError
-from vppd.ledger import transaction
 from vppd.ledger.slots import Phase, due_ms
 from vppd.ledger.transaction import (
     NO_SIGNATURE,
@@ -21,6 +20,7 @@ from vppd.ledger.transaction import (
     Body,
     Envelope,
     Op,
+    Opaque,
     PlaceOrder,
     Reading,
     Transfer,
@@ -155,7 +155,6 @@ class Padding:
         self._chance = chance
         self._wanted = load.size or DEFAULT_BYTES
         self._sizes = [0] * load.ops
-        self._opaque: Callable[[bytes], Op] = vars(transaction)["Opaque"]
         self._unsigned = load._replace(unsigned=True)  # as long, and nothing signed in vain
 
     def ops(self, sender: Sender, nonce: int) -> tuple[Op, ...]:
@@ -166,7 +165,7 @@ class Padding:
         """
         ops: tuple[Op, ...] = ()
         for _ in range(4):
-            ops = tuple(self._opaque(self._chance.randbytes(size)) for size in self._sizes)
+            ops = tuple(Opaque(self._chance.randbytes(size)) for size in self._sizes)
             missing = self._wanted - len(seal(sender, self._unsigned, nonce, ops)[0])
             if missing == 0:
                 return ops

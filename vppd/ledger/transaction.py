@@ -70,7 +70,13 @@ class Vote(Message, frozen=True, tag=8):
     """Candidates; empty: as if it had never voted."""
 
 
-Op: TypeAlias = Transfer | PlaceOrder | Reading | Ready | Accuse | Skip | Configure | Vote
+class Opaque(Message, frozen=True, tag=9):
+    """Bytes that a null ledger keeps."""
+
+    data: bytes
+
+
+Op: TypeAlias = Transfer | PlaceOrder | Reading | Ready | Accuse | Skip | Configure | Vote | Opaque
 """What a transaction does."""
 NOBODY: PublicKey = bytes(32)
 """Sender of a statement; no key pair has this public key."""
@@ -196,8 +202,13 @@ def is_new(tx: Transaction) -> bool:
     return any(not isinstance(op, Transfer | PlaceOrder | Reading) for op in tx.ops)
 
 
-def signature_holds(tx: Transaction, chain_id: Digest, verify: Verify) -> bool:
+def signature_holds(
+    tx: Transaction, chain_id: Digest, verify: Verify, *, signed: bool = True
+) -> bool:
     """Whether the sender signed it; of a statement, as far as that can be told without state.
+
+    On a chain that is not ``signed`` (:class:`~vppd.config.genesis.LedgerRules`) nobody signs: the
+    signature is the one of statements, so that a transaction has one form and not many.
 
     A ``ready`` is signed by the key it names. Whose signatures are in other statements the state
     says, and execution checks.
@@ -205,6 +216,8 @@ def signature_holds(tx: Transaction, chain_id: Digest, verify: Verify) -> bool:
     match statement_in(tx):
         case Ready(key=key, sig=sig) as ready:
             return verify(key, signed_part(ready, chain_id), sig)
+        case None if not signed:
+            return tx.sig == NO_SIGNATURE
         case None:
             return verify(tx.sender, sign_bytes(chain_id, tx.id), tx.sig)
         case _:
@@ -262,7 +275,13 @@ def _too_large(raw: bytes, rules: ConsensusRules) -> InvalidTransaction:
 
 
 def check_stateless(
-    raw: bytes, chain_id: Digest, height: Height, rules: ConsensusRules, verify: Verify
+    raw: bytes,
+    chain_id: Digest,
+    height: Height,
+    rules: ConsensusRules,
+    verify: Verify,
+    *,
+    signed: bool = True,
 ) -> Transaction:
     """The transaction, if it may stand in block ``height`` of this chain.
 
@@ -270,6 +289,6 @@ def check_stateless(
         InvalidTransaction: as :func:`precheck`, or its signature does not hold.
     """
     tx = precheck(raw, height, rules)
-    if not signature_holds(tx, chain_id, verify):
+    if not signature_holds(tx, chain_id, verify, signed=signed):
         raise InvalidTransaction(f"transaction {tx.id.hex()[:16]}: signature does not hold")
     return tx

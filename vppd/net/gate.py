@@ -60,6 +60,7 @@ from vppd.header import Header, decode_header
 from vppd.ledger.block import check_body
 from vppd.ledger.transaction import (
     NO_SIGNATURE,
+    NOBODY,
     Transaction,
     check_fits,
     precheck,
@@ -102,6 +103,8 @@ _DECODE: dict[int, Callable[[bytes], PeerMessage]] = {
 
 OPENED_BLOCKS = 4
 """Blocks whose transactions are kept decoded: those that may yet be decided."""
+HEAD_BYTES = 64
+"""A transaction's sender is named within so many."""
 STANDING_BYTES = 107
 """The least that a signed view change takes in a statement, which may hold many."""
 
@@ -265,7 +268,7 @@ class Gate:
         Raises:
             BadSignature: not its sender.
         """
-        if not signature_holds(tx, self._chain_id, self._verify):
+        if not signature_holds(tx, self._chain_id, self._verify, signed=self._terms.signed):
             raise BadSignature(f"transaction {tx.id.hex()[:16]}: signature does not hold")
 
     def opened(self, digest: Digest) -> tuple[Transaction, ...] | None:
@@ -312,8 +315,12 @@ class Gate:
     def _cost_of(self, raw: bytes) -> int:
         if self._known(raw) is not None:
             return 0
+        if not self._terms.signed and NOBODY not in raw[:HEAD_BYTES]:
+            return 0
         # Of statements admission checks all signatures; these end without one of their own.
-        return max(1, len(raw) // STANDING_BYTES) if raw.endswith(NO_SIGNATURE) else 1
+        if raw.endswith(NO_SIGNATURE):
+            return max(1, len(raw) // STANDING_BYTES)
+        return 1
 
     def _term(self, epoch: Epoch) -> Term:
         term = self._terms.of(epoch)
