@@ -17,6 +17,7 @@ from vppd.errors import Exit, UserError
 from vppd.types import Ppm, ReplicaIndex
 
 Arrival = Literal["poisson", "constant"]
+Target = Literal["all", "leader"]
 Ledger = Literal["market", "null"]
 Fail = tuple[tuple[ReplicaIndex, Ppm], ...]
 Kill = tuple[tuple[ReplicaIndex, float], ...]
@@ -69,6 +70,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Between nodes; plain on loopback only."""
     entry: Literal["socket", "port"] = "socket"
     """Where clients connect: a node's Unix socket, or its port in the plant's transport."""
+    to: Target = "all"
+    """Nodes that the clients are dealt to."""
     seed: int = 1
     fail: Fail = ()
     """Nodes whose link fails in such a share of the heights."""
@@ -184,8 +187,8 @@ _FLAGS = {
     "bytes": "--bytes", "rate": "--rate", "arrival": "--arrival", "closed": "--closed",
     "clients": "--clients", "accounts": "--accounts", "duration_s": "--duration",
     "warm_up_s": "--warm-up", "grace_s": "--grace", "runs": "--runs", "sync": "--sync",
-    "transport": "--transport", "entry": "--entry", "seed": "--seed", "peers": "--peers",
-    "keys": "--keys",
+    "transport": "--transport", "entry": "--entry", "to": "--to", "seed": "--seed",
+    "peers": "--peers", "keys": "--keys",
 }  # fmt: skip
 
 

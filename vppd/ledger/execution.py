@@ -223,24 +223,10 @@ class Ledger:
         ctx.era = self.era_at(header.height)
         self._statements = 0
         own = self._triggers()
-        receipts = [KEPT]  # its place is the block's own
-        tx_ids: list[Digest] = []
-        run = Run(ctx.state) if self.genesis.ledger.kind == "null" else None
-        for tx in map(_open, txs) if opened is None else opened:
-            if isinstance(tx, bytes):
-                tx_ids.append(sha256(tx))
-                receipts.append(_failure(Status.REFUSED, ErrorCode.UNDECODABLE))
-                continue
-            tx_ids.append(tx.id)
-            if run is not None:
-                if run.keep(tx):
-                    receipts.append(KEPT)
-                    continue
-                run.end()
-            receipts.append(self._transaction(tx))
-        if run is not None:
-            run.end()
-        receipts[0] = Receipt(Status.OK, ErrorCode.NONE, (), (*own, *self._conclusions()))
+        whole = tuple(map(_open, txs)) if opened is None else opened
+        tx_ids = tuple(sha256(tx) if isinstance(tx, bytes) else tx.id for tx in whole)
+        receipts = self._receipts(whole)
+        receipts.insert(0, Receipt(Status.OK, ErrorCode.NONE, (), (*own, *self._conclusions())))
         encoded = tuple(KEPT_BYTES if r is KEPT else encode_receipt(r) for r in receipts)
         changes = self._buckets.apply(ctx.state.seal())
         self.height, self.time_ms = header.height, header.time_ms
@@ -253,7 +239,7 @@ class Ledger:
             self.receipts_root,
             encoded,
             changes,
-            tuple(tx_ids),
+            tx_ids,
             self.next_due_ms,
             tuple(
                 i
@@ -296,6 +282,24 @@ class Ledger:
     def _scheduled(self) -> Era | None:
         latest = self._eras[-1]
         return latest if latest.first == self.height + DELAY else None
+
+    def _receipts(self, txs: Sequence[Transaction | bytes]) -> list[Receipt]:
+        """Execute the transactions; of each what it did."""
+        receipts: list[Receipt] = []
+        run = Run(self._ctx.state) if self.genesis.ledger.kind == "null" else None
+        while len(receipts) < len(txs):
+            if run is not None:
+                kept = run.keep(txs, len(receipts))
+                run.end()
+                receipts += [KEPT] * (kept - len(receipts))
+                if kept == len(txs):
+                    break
+            tx = txs[len(receipts)]
+            if isinstance(tx, bytes):
+                receipts.append(_failure(Status.REFUSED, ErrorCode.UNDECODABLE))
+            else:
+                receipts.append(self._transaction(tx))
+        return receipts
 
     def _transaction(self, tx: Transaction) -> Receipt:
         statement = statement_in(tx)

@@ -6,6 +6,8 @@ without a record each: nonces are counted beside the state and written back when
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from vppd.ledger.receipts import ErrorCode, Receipt, Status, encode_receipt
 from vppd.ledger.state import ACCOUNT, Account, State
 from vppd.ledger.transaction import Opaque, Transaction
@@ -30,26 +32,33 @@ class Run:
         self._accounts: dict[PublicKey, Account] = {}
         self._due: dict[PublicKey, int] = {}
 
-    def keep(self, tx: Transaction) -> bool:
-        """Use the nonce of a transaction; ``False``: it is for the general rules to say what it is.
+    def keep(self, txs: Sequence[Transaction | bytes], first: int) -> int:
+        """Use the nonces of opaque transactions, one after the other from ``first`` on.
 
-        What is refused, and what holds anything that is not opaque, is left to them.
+        Returns:
+            The position of the first that is not kept, or the end. What is refused, and what holds
+            anything that is not opaque, is left to the general rules.
         """
-        sender = tx.sender
-        due = self._due.get(sender)
-        if due is None:
-            account = self._state.get(ACCOUNT, sender)
-            if account is None:
-                return False
-            self._accounts[sender] = account
-            due = account.nonce
-        if tx.nonce != due:
-            return False
-        for op in tx.ops:
-            if type(op) is not Opaque:
-                return False
-        self._due[sender] = due + 1
-        return True
+        due, accounts = self._due, self._accounts
+        for position in range(first, len(txs)):
+            tx = txs[position]
+            if isinstance(tx, bytes):
+                return position
+            sender = tx.sender
+            nonce = due.get(sender)
+            if nonce is None:
+                account = self._state.get(ACCOUNT, sender)
+                if account is None:
+                    return position
+                accounts[sender] = account
+                nonce = account.nonce
+            if tx.nonce != nonce:
+                return position
+            for op in tx.ops:
+                if type(op) is not Opaque:
+                    return position
+            due[sender] = nonce + 1
+        return len(txs)
 
     def end(self) -> None:
         """Write the nonces back; the state is what one after the other would have left."""

@@ -148,9 +148,10 @@ class Service:
         ids: list[Digest] = []
         turned: list[Turned] = []
         for position, outcome in enumerate(await self._intake.take(raws, own=True)):
+            if isinstance(outcome, Transaction):
+                ids.append(outcome.id)
+                continue
             match outcome:
-                case Transaction():
-                    ids.append(outcome.id)
                 case Refused():
                     turned.append(Turned(position, FailureCode.REFUSED, str(outcome)))
                 case PeerFault():
