@@ -244,6 +244,10 @@ def _insert_execution(connection: sqlite3.Connection, row: ExecutionRow) -> None
         (row.height, row.state_root, row.receipts_root, encode(row.receipts), row.next_due_ms),
     )
     connection.executemany(
+        "INSERT INTO transactions (id, height, position) VALUES (?, ?, ?)",
+        [(tx_id, row.height, position) for tx_id, position in row.places()],
+    )
+    connection.executemany(
         "REPLACE INTO state (key, value) VALUES (?, ?)",
         [change for change in row.changes if change[1] is not None],
     )
