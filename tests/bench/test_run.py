@@ -353,7 +353,6 @@ async def test_a_store_that_was_tampered_with_is_found(running: Running, tmp_pat
         ("run --unsigned", "E431"),
         ("run --bytes 100", "E431"),
         ("run --rate 0", "E431"),
-        ("run --ledger null", "E432"),
         ("run --closed 1", "E431"),
         ("run --peers peers.toml", "E431"),
         ("saturate --duration 9999", "E431"),
