@@ -46,28 +46,39 @@ class StateProof(Message, frozen=True):
 
 def bucket_of(key: bytes) -> int:
     """Index of the bucket ``key`` falls into, 0…4095."""
-    return int.from_bytes(sha256(key)[:2]) >> 4
+    digest = sha256(key)
+    return digest[0] << 4 | digest[1] >> 4
 
 
 def bucket_hash(pairs: Iterable[Pair]) -> Digest:
     """Hash of a bucket with these pairs, given in key order."""
-    parts = [_BUCKET]
-    for key, value in pairs:
-        parts += (len(key).to_bytes(4), key, len(value).to_bytes(4), value)
-    return sha256(b"".join(parts))
+    return sha256(_BUCKET + b"".join([_written(key, value) for key, value in pairs]))
+
+
+def _written(key: bytes, value: bytes) -> bytes:
+    """A pair as its bucket's hash covers it."""
+    return b"%b%b%b%b" % (len(key).to_bytes(4), key, len(value).to_bytes(4), value)
+
+
+def _value_in(written: bytes, key: bytes) -> bytes:
+    return written[8 + len(key) :]
 
 
 class Frozen(NamedTuple):
     """The buckets as they were at one moment; shares with the live ones what has not changed."""
 
     buckets: tuple[dict[bytes, bytes], ...]
-    """Not to be changed."""
+    """Of each key the pair as written; not to be changed."""
     hashes: tuple[Digest, ...]
     root: Digest
 
     def pairs(self, index: int) -> tuple[Pair, ...]:
         """All pairs of one bucket, in key order."""
-        return tuple(sorted(self.buckets[index].items()))
+        return _pairs(self.buckets[index])
+
+
+def _pairs(bucket: dict[bytes, bytes]) -> tuple[Pair, ...]:
+    return tuple((key, _value_in(bucket[key], key)) for key in sorted(bucket))
 
 
 class Buckets:
@@ -77,6 +88,7 @@ class Buckets:
 
     def __init__(self) -> None:
         self._buckets: list[dict[bytes, bytes]] = [{} for _ in range(BUCKETS)]
+        """Of each key the pair as it is hashed: only what a block writes is put together again."""
         self._own = set(range(BUCKETS))
         """Those that no :class:`Frozen` shares."""
         self._hashes = [_EMPTY] * BUCKETS
@@ -85,11 +97,16 @@ class Buckets:
 
     def get(self, key: bytes) -> bytes | None:
         """The value of ``key``."""
-        return self._buckets[bucket_of(key)].get(key)
+        written = self._buckets[bucket_of(key)].get(key)
+        return None if written is None else _value_in(written, key)
 
     def entries(self) -> list[Pair]:
         """Every key and its value, in key order."""
-        return sorted(pair for bucket in self._buckets for pair in bucket.items())
+        return sorted(
+            (key, _value_in(written, key))
+            for bucket in self._buckets
+            for key, written in bucket.items()
+        )
 
     def apply(
         self, writes: Iterable[tuple[bytes, bytes | None]]
@@ -104,19 +121,22 @@ class Buckets:
         for key, value in writes:
             index = bucket_of(key)
             bucket = self._buckets[index]
-            if bucket.get(key) == value:
+            written = None if value is None else _written(key, value)
+            if bucket.get(key) == written:
                 continue
             if index not in self._own:
                 bucket = self._buckets[index] = dict(bucket)
                 self._own.add(index)
-            if value is None:
+            if written is None:
                 del bucket[key]
             else:
-                bucket[key] = value
+                bucket[key] = written
             touched.add(index)
             changes.append((key, value))
         for index in touched:
-            self._hashes[index] = bucket_hash(sorted(self._buckets[index].items()))
+            bucket = self._buckets[index]
+            parts = [bucket[key] for key in sorted(bucket)]
+            self._hashes[index] = sha256(_BUCKET + b"".join(parts))
         for shelf in {index // FAN_OUT for index in touched}:
             self._shelves[shelf] = _node(_SHELF, self._on_shelf(shelf))
         if touched:
@@ -133,7 +153,7 @@ class Buckets:
         index = bucket_of(key)
         shelf, place = divmod(index, FAN_OUT)
         return StateProof(
-            tuple(sorted(self._buckets[index].items())),
+            _pairs(self._buckets[index]),
             _without(self._on_shelf(shelf), place),
             _without(self._shelves, shelf),
         )
