@@ -8,7 +8,8 @@ are statelessly valid. Nothing here depends on chain state, so it may run on any
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
 from itertools import pairwise
 from typing import TypeAlias, assert_never
 
@@ -109,6 +110,8 @@ _DECODE: dict[int, Callable[[bytes], PeerMessage]] = {
 
 OPENED_BLOCKS = 4
 """Blocks whose transactions are kept decoded: those that may yet be decided."""
+CHUNK = 64
+"""Signatures that one thread verifies at a time."""
 HEAD_BYTES = 64
 """A transaction's sender is named within so many."""
 STANDING_BYTES = 107
@@ -204,6 +207,8 @@ class Gate:
         self._terms = terms
         self._verify = verify
         self._known = known
+        self.crew: Executor | None = None
+        """Threads that share the signatures of a block; ``None``: whoever checks does it alone."""
         self._opened: OrderedDict[Digest, tuple[Transaction, ...]] = OrderedDict()
         """Transactions of the last blocks that passed, by the block's digest."""
 
@@ -300,6 +305,13 @@ class Gate:
             else self._wrong(tx)
             for tx in txs
         ]
+
+    def _spread(self, txs: Sequence[Transaction]) -> Iterable[BadSignature | None]:
+        """:meth:`check_senders`, on all threads there are where that is worth the hop."""
+        if self.crew is None or len(txs) < 2 * CHUNK or not self.signed:
+            return self.check_senders(txs)
+        parts = [txs[first : first + CHUNK] for first in range(0, len(txs), CHUNK)]
+        return [wrong for part in self.crew.map(self.check_senders, parts) for wrong in part]
 
     def _wrong(self, tx: Transaction) -> BadSignature | None:
         """The long way, for statements, and to say what is wrong."""
@@ -443,7 +455,7 @@ class Gate:
             return (tx.id for tx in txs)
 
         check_body(header, raws, rules, ids)
-        for wrong in self.check_senders(fresh):
+        for wrong in self._spread(fresh):
             if wrong is not None:
                 raise wrong
         self.keep_opened(digest, tuple(txs))
