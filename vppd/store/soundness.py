@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -16,10 +16,10 @@ from vppd.crypto import Verify, sha256
 from vppd.errors import PeerFault
 from vppd.header import Header, decode_header
 from vppd.ledger.block import check_body
-from vppd.ledger.transaction import check_stateless, transaction_id
-from vppd.store import reader
+from vppd.ledger.transaction import check_stateless
 from vppd.store.epochs import Epochs
-from vppd.store.rows import TxLocation, decode_certificate, decode_list
+from vppd.store.places import Walk, Wrong
+from vppd.store.rows import decode_certificate, decode_list
 from vppd.store.safety import SafetyRow
 from vppd.types import Digest, Height
 
@@ -89,8 +89,7 @@ class Checks:
         self.verify = verifier
         self.transactions = 0
         """Checked with their signatures."""
-        self.indexed = 0
-        """Found where the index says."""
+        self._index: Walk | None = None
 
     def contents(self, stored: Stored) -> tuple[Header, tuple[bytes, ...]]:
         """Header and transactions, as far as hashes vouch for them."""
@@ -174,32 +173,23 @@ class Checks:
             check_certificate(certificate, term.validators, self.genesis.digest, self.verify)
 
     def check_index(
-        self, height: Height, tx_ids: Sequence[Digest], refused: Collection[int], *, report: bool
+        self, height: Height, tx_ids: Sequence[Digest], refused: Collection[int]
     ) -> None:
-        """Each transaction is found where it was executed first, a refused one not at all."""
-        for position, tx_id in enumerate(tx_ids):
-            if position in refused:
-                continue
-            found = reader.tx_location(self.connection, tx_id)
-            if found == (height, position):
-                self.indexed += 1
-            elif report and not self._was_executed(found, tx_id, before=(height, position)):
-                where = (
-                    "missing" if found is None else f"said to be {found.position} of {found.height}"
-                )
-                raise Bad(height, Part.INDEX, f"transaction {position} is {where}")
+        """Each transaction is found where it was executed, a refused one not at all.
 
-    def _was_executed(
-        self, found: TxLocation | None, tx_id: Digest, before: tuple[Height, int]
-    ) -> bool:
-        """A transaction decided twice stays where it was first."""
-        if found is None or found >= before:
-            return False
-        with suppress(PeerFault):
-            block = reader.block(self.connection, found.height)
-            if block is not None and found.position < len(block.txs):
-                return transaction_id(block.txs[found.position]) == tx_id
-        return False
+        Args:
+            height: at the first call any, then one above the last.
+            tx_ids: of the block's transactions.
+            refused: positions.
+        """
+        if self._index is None:
+            self._index = Walk(self.connection, height)
+        _accept(self._index.compare(height, tx_ids, refused))
+
+    def check_index_end(self, executed: Height, begins: Height = 0) -> None:
+        """The index tells of nothing but the heights that were checked: all above ``begins``."""
+        walk = self._index or Walk(self.connection, begins + 1)
+        _accept(walk.end(executed, begins))
 
     def check_new_views(self, decided: Height) -> None:
         """Each content is what it is named by."""
@@ -211,6 +201,11 @@ class Checks:
         """The safety record's checksum."""
         with blamed(decided, Part.SAFETY):
             SafetyRow.load(self.connection)
+
+
+def _accept(wrong: Wrong | None) -> None:
+    if wrong is not None:
+        raise Bad(wrong.height, Part.INDEX, wrong.what)
 
 
 @contextmanager

@@ -14,13 +14,13 @@ from typing import NamedTuple
 
 from vppd.codec import Malformed
 from vppd.config.genesis import Genesis
-from vppd.crypto import Verify, sha256
+from vppd.crypto import Verify
 from vppd.header import Header
 from vppd.ledger.buckets import Buckets
 from vppd.ledger.receipts import Status, decode_receipt, receipts_root
-from vppd.ledger.transaction import transaction_id
 from vppd.store import reader
 from vppd.store.epochs import Epochs
+from vppd.store.places import id_of
 from vppd.store.rows import PRUNED, StoredExecution
 from vppd.store.soundness import Bad, Checks, Failure, Part, Stored, blamed
 from vppd.types import Digest, Height
@@ -169,7 +169,8 @@ class PartCheck(Checks):
         with blamed(height, Part.RECEIPTS):
             statuses = [decode_receipt(raw).status for raw in execution.receipts[1:]]
         refused = {i for i, status in enumerate(statuses) if status == Status.REFUSED}
-        self.check_index(height, [_id_of(raw) for raw in txs], refused, report=report)
+        if report:
+            self.check_index(height, [id_of(raw) for raw in txs], refused)
 
     def _check_state(self) -> None:
         """The state is the one after the last execution; the base's was certified."""
@@ -200,16 +201,6 @@ class PartCheck(Checks):
     def _check_rest(self, decided: Height) -> None:
         if self._executed > decided:
             raise Bad(decided + 1, Part.RECEIPTS, "an execution of a block that is not decided")
-        rows: int = self.connection.execute("SELECT count(*) FROM transactions").fetchone()[0]
-        if rows != self.indexed:
-            raise Bad(self._executed, Part.INDEX, f"{rows} entries for {self.indexed} transactions")
+        self.check_index_end(self._executed, self._begins)
         self.check_safety(decided)
         self.check_new_views(decided)
-
-
-def _id_of(raw: bytes) -> Digest:
-    """As execution names it."""
-    try:
-        return transaction_id(raw)
-    except Malformed:
-        return sha256(raw)
