@@ -311,12 +311,12 @@ def test_receipts_forged_with_their_root(chain: Path, maker: real.Maker) -> None
         ("DELETE FROM places WHERE first = 7", (7, Part.INDEX)),
         ("DELETE FROM safety", (7, Part.SAFETY)),
         (
-            "UPDATE places SET ids = substr(ids, 1, 8) || zeroblob(8) || substr(ids, 17) "
-            "WHERE first = 2",
+            "UPDATE places SET ids = CAST(substr(ids, 1, 8) || x'0101010101010101' || "
+            "substr(ids, 17) AS BLOB) WHERE first = 2",
             (2, Part.INDEX),
         ),
         (
-            "UPDATE places SET ids = ids || zeroblob(8) WHERE first = 2",
+            "UPDATE places SET ids = CAST(ids || x'01' AS BLOB) WHERE first = 2",
             (2, Part.INDEX),
         ),
     ],

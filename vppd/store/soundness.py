@@ -16,7 +16,7 @@ from vppd.crypto import Verify, sha256
 from vppd.errors import PeerFault
 from vppd.header import Header, decode_header
 from vppd.ledger.block import check_body
-from vppd.ledger.transaction import check_stateless
+from vppd.ledger.transaction import Transaction, check_stateless
 from vppd.store.epochs import Epochs
 from vppd.store.places import Walk, Wrong
 from vppd.store.rows import decode_certificate, decode_list
@@ -70,6 +70,15 @@ class Stored(NamedTuple):
     proposal_sig: bytes
 
 
+class Contents(NamedTuple):
+    """A block as stored."""
+
+    header: Header
+    txs: tuple[bytes, ...]
+    opened: list[Transaction] | None
+    """The same, decoded, where each was checked."""
+
+
 class Checks:
     """What can be said of a stored height by itself, whether it can be executed again or not.
 
@@ -91,14 +100,37 @@ class Checks:
         """Checked with their signatures."""
         self._index: Walk | None = None
 
-    def contents(self, stored: Stored) -> tuple[Header, tuple[bytes, ...]]:
-        """Header and transactions, as far as hashes vouch for them."""
+    def contents(self, stored: Stored, *, report: bool = True) -> Contents:
+        """Header and transactions, as far as hashes vouch for them.
+
+        Args:
+            stored: the height.
+            report: also whether each transaction could stand there, and its sender signed it.
+        """
         header = self.header(stored)
+        opened: list[Transaction] = []
         with blamed(stored.height, Part.BODY):
             txs = decode_list(stored.txs)
             _require_canonical(txs, stored.txs)
-            check_body(header, txs, self.epochs.at(stored.height).rules)
-        return header, txs
+            # Ids are asked for last: until then, the hashes have vouched for every byte.
+            ids = self._open(stored.height, txs, opened) if report else None
+            check_body(header, txs, self.epochs.at(stored.height).rules, ids)
+        return Contents(header, txs, opened if report else None)
+
+    def _open(
+        self, height: Height, txs: Sequence[bytes], opened: list[Transaction]
+    ) -> Iterator[Digest]:
+        """The id of each transaction that is in order; decoded, they go to ``opened``."""
+        rules, chain_id, verify = self.epochs.at(height).rules, self.genesis.digest, self.verify
+        signed = self.genesis.ledger.signed
+        try:
+            for raw in txs:
+                tx = check_stateless(raw, chain_id, height, rules, verify, signed=signed)
+                opened.append(tx)
+                yield tx.id
+        except PeerFault as err:
+            raise Bad(height, Part.BODY, f"transaction {len(opened)}: {err}") from err
+        self.transactions += len(txs)
 
     def header(self, stored: Stored) -> Header:
         """The header, as far as hashes vouch for it."""
@@ -141,21 +173,6 @@ class Checks:
                 Part.BODY,
                 f"the proposal's signature for view {stored.view} is no validator's",
             )
-
-    def check_transactions(self, height: Height, txs: Sequence[bytes]) -> None:
-        """Each transaction could stand there, and its sender signed it."""
-        rules = self.epochs.at(height).rules
-        for position, raw in enumerate(txs):
-            with blamed(height, Part.BODY, f"transaction {position}: "):
-                check_stateless(
-                    raw,
-                    self.genesis.digest,
-                    height,
-                    rules,
-                    self.verify,
-                    signed=self.genesis.ledger.signed,
-                )
-        self.transactions += len(txs)
 
     def check_certificate(self, stored: Stored) -> None:
         """The epoch's validators decided exactly this."""
