@@ -115,11 +115,8 @@ def _join(connection: sqlite3.Connection, first: Height, last: Height) -> None:
     ).fetchall()
     if len(found) < 2 or sum(size for _, size in found) > MOST_BYTES:
         return
-    runs = [
-        Run(*connection.execute("SELECT first, last, ids, counts FROM places WHERE id = ?", row[:1])
-            .fetchone())
-        for row in found
-    ]  # fmt: skip
+    whole = "SELECT first, last, ids, counts FROM places WHERE id = ?"
+    runs = [Run(*connection.execute(whole, (row,)).fetchone()) for row, _ in found]
     counts = bytearray()
     for run in runs:
         counts += bytes(_COUNT_BYTES * (run.first - runs[0].first) - len(counts))
@@ -354,10 +351,9 @@ class Walk:
 
     def _take(self, height: Height) -> Wrong | None:
         """The next run, as far as it can be one."""
-        found = next(self._runs, None)
-        if found is None:
+        run = next(self._runs, None)
+        if run is None:
             return None
-        run = found
         if len(run.counts) != _COUNT_BYTES * (run.last - run.first + 1):
             at = max(min(run.first, run.last), height)
             return Wrong(at, f"{len(run.counts)} bytes of counts for {run.first} to {run.last}")
@@ -394,9 +390,7 @@ def _below(connection: sqlite3.Connection, height: Height) -> bool:
 
 def _difference(height: Height, held: bytes, expected: bytes) -> Wrong:
     """Which transaction's entry is another one, or none."""
-    for position in range(len(expected) // PREFIX):
-        part = slice(PREFIX * position, PREFIX * (position + 1))
-        if held[part] != expected[part]:
-            what = "is missing" if any(expected[part]) else "was refused, and is there"
-            return Wrong(height, f"transaction {position} {what}")
-    return Wrong(height, "another length")  # pragma: no cover - the lengths were compared
+    at = next(i for i, byte in enumerate(expected) if held[i : i + 1] != bytes([byte])) // PREFIX
+    refused = not any(expected[PREFIX * at : PREFIX * (at + 1)])
+    what = "was refused, and is there" if refused else "is missing"
+    return Wrong(height, f"transaction {at} {what}")
