@@ -23,7 +23,7 @@ from vppd.consensus.boundary import BodyRecord, Record
 from vppd.consensus.messages import Certificate, DecidedBlock, EraLink
 from vppd.era import Era
 from vppd.errors import LocalFault, UserError
-from vppd.store import reader
+from vppd.store import places, reader
 from vppd.store.connection import SqliteThread
 from vppd.store.guard import Guard, Mark
 from vppd.store.lock import StoreLock
@@ -361,7 +361,7 @@ class ChainStore:
     async def tx_location(self, tx_id: Digest) -> TxLocation | None:
         """Where a transaction was executed first, waiting executions included."""
         waiting = tuple(self._unsaved.values())
-        found = await self._read(lambda c: reader.tx_location(c, tx_id))
+        found = await self._read(lambda c: places.find(c, tx_id))
         if found is not None:
             return found
         for row in waiting:
