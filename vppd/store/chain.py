@@ -359,16 +359,17 @@ class ChainStore:
         return await self._read(lambda c: reader.execution(c, height))
 
     async def tx_location(self, tx_id: Digest) -> TxLocation | None:
-        """Where a transaction was executed first, waiting executions included."""
-        waiting = tuple(self._unsaved.values())
-        found = await self._read(lambda c: places.find(c, tx_id))
-        if found is not None:
-            return found
-        for row in waiting:
-            for other, position in row.places():
-                if other == tx_id:
-                    return TxLocation(row.height, position)
-        return None
+        """Where a transaction was executed first, waiting executions included.
+
+        Those are looked at before the disk, for most who ask have just sent it. Only a statement
+        can be executed twice; for a moment the later place is the one that is said.
+        """
+        for row in self._unsaved.values():
+            if tx_id in row.tx_ids:
+                for other, position in row.places():
+                    if other == tx_id:
+                        return TxLocation(row.height, position)
+        return await self._read(lambda c: places.find(c, tx_id))
 
     async def state_entries(self) -> tuple[tuple[bytes, bytes], ...]:
         """All keys and values of the state after :meth:`executed`, ascending by key.
