@@ -452,9 +452,9 @@ class Gate:
                     check_fits(tx, height, rules)
             opened = iter(fresh)
             txs.extend(next(opened) if tx is None else tx for tx in known)
-            return (tx.id for tx in txs)
+            yield from (tx.id for tx in txs)
 
-        check_body(header, raws, rules, ids)
+        check_body(header, raws, rules, ids())
         for wrong in self._spread(fresh):
             if wrong is not None:
                 raise wrong

@@ -130,7 +130,6 @@ class Daemon:
         """Where the blocks of peers begin that had not the ones asked for."""
         self._busy: Counter[Link] = Counter()
         self._verifier = Verifier()
-        self._machine.gate.crew = self._verifier.threads
         self._checking = 0
         """Bytes of blocks being checked on threads."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -148,6 +147,7 @@ class Daemon:
         """
         home = self._home
         self._machine, first = await resume(home, self._store)
+        self._machine.gate.crew = self._verifier.threads
         self._membership = Membership(
             home.signer.public_key, self._machine.roster.number, home.genesis.validators,
             home.peers.peers,

@@ -23,6 +23,7 @@ from vppd.consensus.boundary import BodyRecord, Record
 from vppd.consensus.messages import Certificate, DecidedBlock, EraLink
 from vppd.era import Era
 from vppd.errors import LocalFault, UserError
+from vppd.ledger.transaction import NOBODY, decode_transaction
 from vppd.store import places, reader
 from vppd.store.connection import SqliteThread
 from vppd.store.guard import Guard, Mark
@@ -361,15 +362,23 @@ class ChainStore:
     async def tx_location(self, tx_id: Digest) -> TxLocation | None:
         """Where a transaction was executed first, waiting executions included.
 
-        Those are looked at before the disk, for most who ask have just sent it. Only a statement
-        can be executed twice; for a moment the later place is the one that is said.
+        Those are looked at before the index, for who asks has often just sent it. Only a statement
+        can be executed twice, and so may be in the index as well.
         """
+        waiting = self._place_of_unsaved(tx_id)
+        if waiting is not None:
+            block = await self.block(waiting.height)
+            if block is not None and _has_nonce(block.txs[waiting.position]):
+                return waiting
+        return await self._read(lambda c: places.find(c, tx_id)) or waiting
+
+    def _place_of_unsaved(self, tx_id: Digest) -> TxLocation | None:
         for row in self._unsaved.values():
             if tx_id in row.tx_ids:
                 for other, position in row.places():
                     if other == tx_id:
                         return TxLocation(row.height, position)
-        return await self._read(lambda c: places.find(c, tx_id))
+        return None
 
     async def state_entries(self) -> tuple[tuple[bytes, bytes], ...]:
         """All keys and values of the state after :meth:`executed`, ascending by key.
@@ -435,3 +444,8 @@ def _create(path: Path, chain_id: Digest) -> None:
                 os.close(folder)
     finally:
         lock.release()
+
+
+def _has_nonce(raw: bytes) -> bool:
+    """Whether a transaction can be executed but once."""
+    return decode_transaction(raw).sender != NOBODY
