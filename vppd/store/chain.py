@@ -447,5 +447,8 @@ def _create(path: Path, chain_id: Digest) -> None:
 
 
 def _has_nonce(raw: bytes) -> bool:
-    """Whether a transaction can be executed but once."""
-    return decode_transaction(raw).sender != NOBODY
+    """Whether a transaction can be executed but once, as far as that can be told."""
+    try:
+        return decode_transaction(raw).sender != NOBODY
+    except Malformed:
+        return False
