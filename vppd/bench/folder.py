@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from vppd.bench import latencies
+from vppd.bench.cores import names
 from vppd.bench.plan import Plan, write_plan
 from vppd.bench.run import Run
 from vppd.bench.samples import NEVER, Samples
@@ -34,7 +35,8 @@ def results_folder(out: Path | None, plan: Plan) -> Iterator[Path]:
         UserError: E439, it is not empty or cannot be made.
     """
     at = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    folder = out or Path(f"bench-{at}-{plan.engine}-n{plan.nodes}")
+    engine = names(plan.core, plan.engine, plan.path).engine
+    folder = out or Path(f"bench-{at}-{engine}-n{plan.nodes}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         taken = next(folder.iterdir(), None)

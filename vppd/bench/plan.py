@@ -11,6 +11,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec.structs import replace
 
+from vppd.bench.cores import UNSAFE, Core, names
 from vppd.config.genesis import ConsensusRules, Engine, Genesis, PathSetting
 from vppd.config.node import Synchronous, Transport
 from vppd.errors import Exit, UserError
@@ -40,6 +41,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     engine: Engine = ConsensusRules().engine
     path: PathSetting = "auto"
+    core: Core = "shipped"
+    """What runs on a chain of that engine and path: it, or what a paper has published."""
     nodes: int = 4
     ledger: Ledger = "market"
     unsigned: bool = False
@@ -95,6 +98,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return min(outstanding * CLOSED_SUPPLY_PER_S, MOST_CLOSED_SUPPLY_PER_S)
 
     @property
+    def unsafe(self) -> bool:
+        """Whether its nodes may decide different blocks without anybody's fault."""
+        return self.core in UNSAFE
+
+    @property
     def loop(self) -> str:
         """Open or closed, in words for every output."""
         return "open loop" if self.closed is None else f"closed loop, {self.closed} outstanding"
@@ -144,6 +152,8 @@ def check(plan: Plan) -> None:
         ((plan.peers is None) != (plan.keys is None), "--peers and --keys go together"),
         (plan.peers is not None and bool(plan.fail or plan.kill or plan.delay_us),
          "faults are for a plant that the bench has started, not for --peers"),
+        (plan.peers is not None and plan.core != "shipped",
+         "what a paper has published runs in plants of the bench alone, not with --peers"),
     ):  # fmt: skip
         if wrong:
             raise UserError(
@@ -202,10 +212,15 @@ def command(plan: Plan, verb: str = "run") -> str:
     """
     usual = replace(Plan(), rate=None) if plan.closed is not None else Plan()
     words = ["vppd", "bench", *verb.split()]
+    said = names(plan.core, plan.engine, plan.path)
     for field, flag in _FLAGS.items():
-        value = getattr(plan, field)
+        value = getattr(said if field in ("engine", "path") else plan, field)
+        if plan.core == "published" and field == "path":
+            continue
         if value != getattr(usual, field):
             words += [flag, f"{value:g}" if isinstance(value, float) else str(value)]
+    words += ["--finality", said.finality] if plan.core == "majority" else []
+    words += ["--unsafe"] if plan.unsafe else []
     words += ["--unsigned"] if plan.unsigned else []
     words += [w for node, share in plan.fail for w in ("--fail", f"{node}={share / 10_000:g}%")]
     words += [w for node, at_s in plan.kill for w in ("--kill", f"{node}@{at_s:g}s")]

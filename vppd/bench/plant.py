@@ -33,6 +33,7 @@ from vppd.day.nodes import NodeProcess, all_answer
 from vppd.day.run import free_base_port
 from vppd.errors import Exit, UserError
 from vppd.net.tls import Tls, load_tls
+from vppd.simulate.plant import NO_ELECTION
 from vppd.types import Micro, ReplicaIndex
 
 P = ParamSpec("P")
@@ -210,6 +211,8 @@ def write_plant(out: Path, plan: Plan) -> tuple[Testnet, Senders]:
     """The files of a plant for a plan: homes, and keys of the senders in ``out/senders``."""
     market = replace(scaled_market(SLOT_MINUTES * 60_000, SLOT_MINUTES), max_orders=MOST_ORDERS)
     rules = ConsensusRules(engine=plan.engine, path=plan.path, max_tx_lifetime=LIFETIME)
+    if plan.core == "majority":
+        rules = replace(rules, epoch_blocks=NO_ELECTION)  # its text has no epochs
     slots = slots_during(market, unix_ms(), round(1_000 * (plan.total_s + plan.grace_s)))
     keys = out.parent / "senders"
     keys.mkdir()
@@ -236,7 +239,9 @@ def write_plant(out: Path, plan: Plan) -> tuple[Testnet, Senders]:
         accounts=accounts, meters=meters,
     )  # fmt: skip
     for index, member in enumerate(testnet.nodes):
-        faults = Faults(own=index, delay_us=plan.delay_us, fail=plan.fail, seed=plan.seed)
+        faults = Faults(
+            own=index, delay_us=plan.delay_us, fail=plan.fail, seed=plan.seed, core=plan.core
+        )
         faults.write(member.home)
         node_file = member.home / "node.toml"
         text = node_file.read_text()

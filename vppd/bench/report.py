@@ -59,6 +59,7 @@ def render(run: RunFolder) -> str:
     parts = [
         f"<h1>{escape(_headline(summary))}</h1>",
         _stamp(run),
+        _remarks(summary),
         _tiles(summary),
         _section("Near the limits", _shares_table(shares(summary), run)),
         _of_run(run),
@@ -170,6 +171,11 @@ def _stamp(run: RunFolder) -> str:
     reasons = run.summary.get("invalid_reasons") or ["no reason given"]
     items = "".join(f"<li>{escape(str(reason))}</li>" for reason in reasons)
     return f'<div class="invalid" role="alert"><strong>INVALID</strong><ul>{items}</ul></div>'
+
+
+def _remarks(summary: Facts) -> str:
+    items = "".join(f"<li>{escape(str(said))}</li>" for said in summary.get("remarks") or ())
+    return f'<ul class="remarks">{items}</ul>' if items else ""
 
 
 def _tiles(summary: Facts) -> str:
@@ -286,6 +292,7 @@ p{margin:.3rem 0;color:var(--muted)}
 .invalid{border:3px solid var(--red);color:var(--red);padding:.6rem 1rem;margin:0 0 1rem}
 .invalid strong{font-size:1.6rem;letter-spacing:.15em}
 .invalid ul{margin:.2rem 0 0;padding-left:1.2rem}
+.remarks{border-left:3px solid var(--s1);margin:0 0 1rem;padding:.2rem 0 .2rem 1.6rem}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(16rem,1fr));gap:.6rem}
 .tiles div{background:var(--card);padding:.6rem .8rem;border-radius:.4rem}
 .tiles span,.tiles small{display:block;color:var(--muted);font-size:.82rem}

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from vppd.bench import latencies, validity
 from vppd.bench.client import Done, Standing
+from vppd.bench.cores import names
 from vppd.bench.environment import in_memory
 from vppd.bench.limits import Limits
 from vppd.bench.load import jobs, load_processes
@@ -104,7 +105,7 @@ async def run_once(
         if plant.ours:
             voice.say("checking every node's store")
             await stop(plant)
-            stores = await inspect(plant)
+            stores = await inspect(plant, verified=not plan.unsafe)
             differ = stores.forks
         else:
             differ = await _compare(plant)
@@ -250,9 +251,10 @@ def _sum_up(
     txs = goodput * spent.seconds
     python = None if cpu_s is None else python_us(cpu_s, txs, n, checks)
     rules = plant.genesis.consensus
+    called = names(plan.core, rules.engine, rules.path)
     summary = Summary(
-        engine=rules.engine,
-        path=rules.path,
+        engine=called.engine,
+        path=called.path,
         n=n,
         ledger=plan.ledger,
         signed=not plan.unsigned,
@@ -284,6 +286,10 @@ def _sum_up(
         valid=not reasons,
         invalid_reasons=reasons,
         closed=plan.closed,
+        finality=called.finality,
+        unsafe=plan.unsafe,
+        forks=len(differ),
+        remarks=validity.remarks(plan, differ),
     )
     return Run(
         plan, summary, plant.senders.words, window, heard.samples,

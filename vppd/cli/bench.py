@@ -16,6 +16,7 @@ import typer
 from msgspec.structs import replace
 
 from vppd.bench import latencies
+from vppd.bench.cores import Core
 from vppd.bench.environment import environment
 from vppd.bench.expect import Expectation, parse_expectation, require
 from vppd.bench.folder import results_folder, write_results
@@ -25,14 +26,25 @@ from vppd.bench.plant import effective
 from vppd.bench.run import Run, Voice, run_once
 from vppd.bench.saturate import find_knee, knee
 from vppd.bench.summary import Summary
-from vppd.cli.engine import ENGINE, PATH, EngineOption, PathOption, parse_engine, parse_path
+from vppd.cli.engine import ENGINE, PATH
 from vppd.cli.links import parse_fail, require_quorum
 from vppd.cli.loop import run_async
 from vppd.cli.output import Output, OutputOption, print_json, table
 from vppd.cli.progress import progress
-from vppd.cli.simulate import parse_delay_us
+from vppd.cli.simulate import (
+    PUBLISHED,
+    PUBLISHED_PATH,
+    Finality,
+    Rules,
+    parse_delay_us,
+    parse_rules,
+)
 from vppd.errors import Exit
+from vppd.simulate.cluster import simulate as play_shipped
+from vppd.simulate.majority import simulate_majority
+from vppd.simulate.paper import simulate_published, simulate_timed
 from vppd.simulate.plant import sim_genesis
+from vppd.simulate.runner import Play
 
 
 class Arrival(StrEnum):
@@ -128,6 +140,27 @@ Assert: TypeAlias = Annotated[
         "--assert", metavar="FIGURE>=X", help="Exit 99 if it does not hold: 'latency_ms.p99<50'."
     ),
 ]
+BenchEngine: TypeAlias = Annotated[
+    str, typer.Option("--engine", help=f"bncm, pbft, dpos, one installed, or {PUBLISHED}.")
+]
+BenchPath: TypeAlias = Annotated[
+    str, typer.Option("--path", help=f"Of bncm: auto, collect, broadcast, {PUBLISHED_PATH}.")
+]
+FinalityOption: TypeAlias = Annotated[
+    Finality, typer.Option("--finality", help="Of dpos: what makes a block final.")
+]
+Unsafe: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--unsafe", help=f"Run {PUBLISHED} or {Finality.PAPER_MAJORITY} although it forks."
+    ),
+]
+_CORES: dict[Play, Core] = {
+    play_shipped: "shipped",
+    simulate_timed: "timed",
+    simulate_published: "published",
+    simulate_majority: "majority",
+}
 _USUAL = Plan()
 
 
@@ -173,8 +206,10 @@ class Screen(Voice):
 
 def run(
     n: Nodes = _USUAL.nodes,
-    engine: EngineOption = ENGINE,
-    path: PathOption = PATH,
+    engine: BenchEngine = ENGINE,
+    path: BenchPath = PATH,
+    finality: FinalityOption = Finality.LOCKED,
+    unsafe: Unsafe = False,
     rate: Annotated[
         float | None, typer.Option(help="Transactions per second, of all clients; default 500.")
     ] = None,
@@ -209,12 +244,13 @@ def run(
     """Load a plant for a while and say how it did.
 
     Raises:
-        UserError: E430…E439; E411, E412, E416, E424, E428.
+        UserError: E430…E439; E411, E412, E416, E424, E426…E428.
     """
     expected = [parse_expectation(text) for text in assertions or ()]
     plan = replace(
         _plan(
-            n, engine, path, ledger, arrival, sync, transport, entry, fail or (), kill or (), delay
+            n, parse_rules(engine, path, finality, unsafe=unsafe), ledger, arrival, sync,
+            transport, entry, fail or (), kill or (), delay,
         ),
         rate=rate if rate is not None or closed is not None else _USUAL.rate,
         closed=closed, unsigned=unsigned, ops=ops, bytes=size, clients=clients,
@@ -235,8 +271,10 @@ def run(
 
 def saturate(
     n: Nodes = _USUAL.nodes,
-    engine: EngineOption = ENGINE,
-    path: PathOption = PATH,
+    engine: BenchEngine = ENGINE,
+    path: BenchPath = PATH,
+    finality: FinalityOption = Finality.LOCKED,
+    unsafe: Unsafe = False,
     rate: Annotated[float, typer.Option(help="Transactions per second to begin with.")] = 500.0,
     limit: Annotated[float, typer.Option(help="Longest p99 that counts as kept up, ms.")] = 1_000.0,
     arrival: ArrivalOption = Arrival.POISSON,
@@ -267,12 +305,13 @@ def saturate(
     """Find the highest rate that a plant keeps up with, and measure it there.
 
     Raises:
-        UserError: E430…E439; E411, E412, E416, E424, E428.
+        UserError: E430…E439; E411, E412, E416, E424, E426…E428.
     """
     expected = [parse_expectation(text) for text in assertions or ()]
     plan = replace(
         _plan(
-            n, engine, path, ledger, arrival, sync, transport, entry, fail or (), kill or (), delay
+            n, parse_rules(engine, path, finality, unsafe=unsafe), ledger, arrival, sync,
+            transport, entry, fail or (), kill or (), delay,
         ),
         rate=rate, unsigned=unsigned, ops=ops, bytes=size, clients=clients,
         accounts=max(accounts, clients), duration_s=duration, warm_up_s=warm_up, grace_s=grace,
@@ -292,18 +331,18 @@ def saturate(
 
 
 def _plan(
-    n: int, engine: str, path: str, ledger: LedgerKind, arrival: Arrival, sync: Sync,
+    n: int, rules: Rules, ledger: LedgerKind, arrival: Arrival, sync: Sync,
     transport: TransportKind, entry: EntryKind, fail: Sequence[str], kill: Sequence[str],
     delay: str | None,
 ) -> Plan:  # fmt: skip
     """What has words of its own; the numbers come on top."""
-    chosen = parse_engine(engine)
-    genesis = sim_genesis(n, chosen)  # for the names that write_testnet gives
+    genesis = sim_genesis(n, rules.engine)  # for the names that write_testnet gives
     failing = parse_fail(fail, genesis)
     require_quorum(failing, (), genesis)
     return Plan(
-        engine=chosen,
-        path=parse_path(path, chosen),
+        engine=rules.engine,
+        path=rules.path,
+        core=_CORES[rules.play],
         nodes=n,
         ledger=ledger.value,
         arrival=arrival.value,
@@ -405,11 +444,14 @@ def _print(summary: Summary, folder: Path) -> None:
          f"{_number(summary.python_us_per_tx_replica)} us outside libsodium per transaction and "
          "replica"),
         ("memory", f"{_number(summary.rss_mib)} MiB", "of the largest daemon"),
+        ("forks", str(summary.forks), "heights at which nodes decided different blocks"),
         ("limits", f"fsync p50 {summary.limits.fsync_ms['p50']:.3f} p99 "
          f"{summary.limits.fsync_ms['p99']:.3f} ms",
          f"loopback round trip {summary.limits.loopback_rtt_us:.0f} us"),
     ]  # fmt: skip
     print("\n".join(table([{"figure": a, "value": b, "note": c} for a, b, c in rows])))
+    for remark in summary.remarks:
+        print(f"note: {remark}")
     if summary.valid:
         print(f"valid; everything is in {folder}")
         return
