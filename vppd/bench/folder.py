@@ -6,7 +6,7 @@ import gzip
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.util import find_spec
@@ -72,6 +72,7 @@ def write_results(
     command: str,
     *,
     search: Sequence[tuple[float, Summary]] = (),
+    hosts: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Summary:
     """Write every file; several runs have folders of their own beside their medians.
 
@@ -81,13 +82,15 @@ def write_results(
         environment: see :func:`~vppd.bench.environment.environment`.
         command: that does this again.
         search: rates tried by ``saturate``, in order.
+        hosts: of a run on other machines, what is known of each.
 
     Returns:
         What is in summary.json.
     """
     summary = medians([run.summary for run in runs])
     write_plan(folder / PLAN_FILE, runs[0].plan, runs[0].load, command)
-    _json(folder / "env.json", environment | {"load_after": os.getloadavg()})
+    where = environment | {"load_after": os.getloadavg()}
+    _json(folder / "env.json", where | ({"hosts": hosts} if hosts else {}))
     _json(folder / "summary.json", msgspec.to_builtins(summary))
     if search:
         rows = [{"rate": rate, "summary": msgspec.to_builtins(found)} for rate, found in search]

@@ -83,6 +83,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """peers.toml of a plant that runs; ``None``: one is started."""
     keys: str | None = None
     """Folder of keys for it."""
+    inventory: str | None = None
+    """Machines on which it runs, a node on each; ``None``: on this one."""
 
     @property
     def total_s(self) -> float:
@@ -152,6 +154,8 @@ def check(plan: Plan) -> None:
         ((plan.peers is None) != (plan.keys is None), "--peers and --keys go together"),
         (plan.peers is not None and bool(plan.fail or plan.kill or plan.delay_us),
          "faults are for a plant that the bench has started, not for --peers"),
+        (plan.inventory is not None and plan.sync == "off",
+         "--sync off is for plants of this machine alone"),
         (plan.peers is not None and plan.core != "shipped",
          "what a paper has published runs in plants of the bench alone, not with --peers"),
     ):  # fmt: skip
@@ -203,19 +207,24 @@ _FLAGS = {
 }  # fmt: skip
 
 
-def command(plan: Plan, verb: str = "run") -> str:
+def command(plan: Plan, verb: Sequence[str] = ("run",), usual: Plan | None = None) -> str:
     """The command that does this again; what is as by default is left out.
 
     Args:
         plan: of the run.
         verb: after ``vppd bench``, with options that no plan has.
+        usual: what that command does by default; ``None``: a plan that nobody changed.
     """
-    usual = replace(Plan(), rate=None) if plan.closed is not None else Plan()
-    words = ["vppd", "bench", *verb.split()]
+    usual = usual or Plan()
+    usual = replace(usual, rate=None) if plan.closed is not None else usual
+    words = ["vppd", "bench", *verb]
     said = names(plan.core, plan.engine, plan.path)
+    words += [plan.inventory] if plan.inventory is not None else []
+    implied = {"path"} if plan.core == "published" else set()
+    implied |= {"nodes"} if plan.inventory is not None else set()
     for field, flag in _FLAGS.items():
         value = getattr(said if field in ("engine", "path") else plan, field)
-        if plan.core == "published" and field == "path":
+        if field in implied:
             continue
         if value != getattr(usual, field):
             words += [flag, f"{value:g}" if isinstance(value, float) else str(value)]

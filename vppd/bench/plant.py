@@ -109,12 +109,22 @@ class Plant:
 
     @property
     def ours(self) -> bool:
-        """Whether its stores can be read, and its processes be killed."""
+        """Whether it is of this run, so that its stores can be read."""
         return bool(self.nodes)
 
     @property
+    def ahead_ns(self) -> Sequence[int]:
+        """Each node's monotonic clock against this machine's; see :attr:`clocks_known`."""
+        return [0] * len(self.seats)
+
+    @property
+    def clocks_known(self) -> bool:
+        """Whether :attr:`ahead_ns` was measured, or is nothing by nature."""
+        return self.one_machine
+
+    @property
     def one_machine(self) -> bool:
-        """Whether all nodes share this machine, and its monotonic clock."""
+        """Whether all nodes share one machine, and its monotonic clock."""
         return all(is_loopback(parse_address(seat.addr)[0]) for seat in self.seats)
 
     def entry(self, index: ReplicaIndex, kind: str) -> Entry:
@@ -207,8 +217,17 @@ async def stop(plant: Plant) -> None:
     await asyncio.gather(*(node.stop() for node in plant.nodes))
 
 
-def write_plant(out: Path, plan: Plan) -> tuple[Testnet, Senders]:
-    """The files of a plant for a plan: homes, and keys of the senders in ``out/senders``."""
+def write_plant(
+    out: Path, plan: Plan, hosts: Sequence[str] = (), base_port: int = 0
+) -> tuple[Testnet, Senders]:
+    """The files of a plant for a plan: homes, and keys of the senders in ``senders`` beside them.
+
+    Args:
+        out: folder for the homes.
+        plan: what it is to be.
+        hosts: where its nodes run; none: here, with the faults of the plan.
+        base_port: of those.
+    """
     market = replace(scaled_market(SLOT_MINUTES * 60_000, SLOT_MINUTES), max_orders=MOST_ORDERS)
     rules = ConsensusRules(engine=plan.engine, path=plan.path, max_tx_lifetime=LIFETIME)
     if plan.core == "majority":
@@ -234,7 +253,8 @@ def write_plant(out: Path, plan: Plan) -> tuple[Testnet, Senders]:
         accounts.append(AccountEntry(name=name, key=key, balance=BALANCE))
         kinds.append("opaque" if plan.ledger == "null" else "order" if ordering else "transfer")
     testnet = write_testnet(
-        out, plan.nodes, base_port=free_base_port(plan.nodes), seed=plan.seed,
+        out, plan.nodes, hosts=hosts or ("127.0.0.1",),
+        base_port=base_port if hosts else free_base_port(plan.nodes), seed=plan.seed,
         chain_name="vppd-bench", consensus=rules, market=market, transport=plan.transport,
         accounts=accounts, meters=meters,
     )  # fmt: skip
@@ -242,7 +262,8 @@ def write_plant(out: Path, plan: Plan) -> tuple[Testnet, Senders]:
         faults = Faults(
             own=index, delay_us=plan.delay_us, fail=plan.fail, seed=plan.seed, core=plan.core
         )
-        faults.write(member.home)
+        if not hosts:
+            faults.write(member.home)
         node_file = member.home / "node.toml"
         text = node_file.read_text()
         node_file.write_text(text.replace('synchronous = "full"', f'synchronous = "{plan.sync}"'))

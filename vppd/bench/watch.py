@@ -58,6 +58,9 @@ class Watch:
         """At how many nodes a height was durable, and when."""
         self.proposer: dict[Height, int] = {}
         self.clocks: list[Clock] = []
+        self._ahead_ns = list(plant.ahead_ns)
+        """Each node's monotonic clock against this machine's."""
+        self._guessed = [False] * len(plant.seats)
         self._seen = [0] * len(plant.seats)
 
     def begin(self, mark: Mark) -> None:
@@ -83,6 +86,7 @@ class Watch:
                 timings = await client.view("timings", first)
         except (UserError, RequestFailed, Disconnected, TimeoutError):
             return
+        self._learn_clock(index, timings)
         for row in heights:
             self.heights[index][row["height"]] = row
         for height, proposed_ns, decided_ns in timings:
@@ -91,6 +95,19 @@ class Watch:
             if proposed_ns is not None:
                 self.proposed_ns[height] = proposed_ns
                 self.proposer[height] = index
+
+    def _learn_clock(self, index: int, timings: list[tuple[int, int | None, int]]) -> None:
+        """Of a clock that nobody has measured: what was decided was so before it was heard of."""
+        newest_ns = max((decided_ns for _, _, decided_ns in timings), default=None)
+        if self._plant.clocks_known or newest_ns is None:
+            return
+        least = newest_ns - time.monotonic_ns()
+        if not self._guessed[index] or least > self._ahead_ns[index]:
+            self._guessed[index], self._ahead_ns[index] = True, least
+
+    def proposed_at(self, height: Height) -> int:
+        """When a proposal was sent, by this machine's monotonic clock, ns."""
+        return self.proposed_ns[height] - self._ahead_ns[self.proposer[height]]
 
     async def mark(self, start_ns: int) -> Mark:
         """Status and usage of every node, now."""
@@ -108,12 +125,12 @@ class Watch:
     def commit_us(self, quorum: int, first_ns: int, end_ns: int) -> list[int]:
         """Proposal sent → decision durable at ``quorum`` nodes, of heights proposed in between.
 
-        One machine's nodes share its monotonic clock; of nodes elsewhere, the proposing node's own
-        time to its decision stands in.
+        The nodes of one machine share its monotonic clock; of nodes on several, the proposing
+        node's own time to its decision stands in.
         """
         found = []
         for height, sent_ns in sorted(self.proposed_ns.items()):
-            if not first_ns <= sent_ns < end_ns:
+            if not first_ns <= self.proposed_at(height) < end_ns:
                 continue
             if self._plant.one_machine:
                 decided = sorted(self.decided_ns[height])

@@ -263,10 +263,10 @@ def run(
     plan = effective(plan)
     with results_folder(out, plan) as folder:
         where = environment(plan, _disk(disk))
-        _first_line(plan, output)
+        first_line(plan, output)
         results = run_async(_runs(plan, _disk(disk)))
         summary = write_results(folder, results, where, command(plan))
-    _end(summary, folder, expected, output)
+    conclude(summary, folder, expected, output)
 
 
 def saturate(
@@ -323,11 +323,11 @@ def saturate(
     plan = effective(plan)
     with results_folder(out, plan) as folder:
         where = environment(plan, _disk(disk))
-        _first_line(plan, output)
+        first_line(plan, output)
         results, tried = run_async(_saturate(plan, limit, _disk(disk), output))
-        words = command(plan, f"saturate --limit {limit:g}")
+        words = command(plan, ("saturate", "--limit", f"{limit:g}"))
         summary = write_results(folder, results, where, words, search=tried)
-    _end(summary, folder, expected, output)
+    conclude(summary, folder, expected, output)
 
 
 def _plan(
@@ -359,7 +359,8 @@ def _disk(disk: Path | None) -> Path:
     return disk or Path(tempfile.gettempdir())
 
 
-def _first_line(plan: Plan, output: Output) -> None:
+def first_line(plan: Plan, output: Output) -> None:
+    """Print every effective parameter."""
     print(line(plan), file=sys.stderr if output is Output.JSON else sys.stdout, flush=True)
 
 
@@ -411,7 +412,9 @@ def _screen(what: str) -> Iterator[Screen]:
         screen.close()
 
 
-def _end(summary: Summary, folder: Path, expected: Sequence[Expectation], output: Output) -> None:
+def conclude(
+    summary: Summary, folder: Path, expected: Sequence[Expectation], output: Output
+) -> None:
     """Print, and exit 99 for a threshold that was missed, or 1 for a run that proves nothing."""
     if output is Output.JSON:
         print_json(msgspec.to_builtins(summary))
