@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -80,7 +81,8 @@ def processes_in(folder: Path) -> list[str]:
 
 
 def only_pace(summary: dict[str, Any]) -> bool:
-    return all(reason.startswith(PACE) for reason in summary["invalid_reasons"])
+    reasons = (re.sub(r"^run \d+: ", "", reason) for reason in summary["invalid_reasons"])
+    return all(reason.startswith(PACE) for reason in reasons)
 
 
 # ---------------------------------------------------------------- one run, looked at closely

@@ -161,7 +161,10 @@ def check(plan: Plan) -> None:
     ):  # fmt: skip
         if wrong:
             raise UserError(
-                "E431", f"no run: {why}", hint="vppd bench run --help", exit_code=Exit.USAGE
+                "E431",
+                f"no run: {why}",
+                hint=f"vppd bench {'run' if plan.inventory is None else 'remote'} --help",
+                exit_code=Exit.USAGE,
             )
 
 

@@ -295,10 +295,13 @@ def effective(plan: Plan) -> Plan:
     """The plan with what a plant that runs already has decided for itself.
 
     Raises:
+        UserError: E437, there is no folder of keys.
         ConfigError: its files are missing or wrong.
     """
     if plan.peers is None or plan.keys is None:
         return plan
+    if not Path(plan.keys).is_dir():
+        raise _too_few("there is no such folder of keys", Path(plan.keys), plan.clients)
     genesis, peers = _files(Path(plan.peers))
     return replace(
         plan,
@@ -311,7 +314,8 @@ def effective(plan: Plan) -> Plan:
 
 
 def _files(peers_file: Path) -> tuple[Genesis, Peers]:
-    genesis, peers = load_genesis(peers_file.parent / "genesis.toml"), load_peers(peers_file)
+    peers = load_peers(peers_file)
+    genesis = load_genesis(peers_file.parent / "genesis.toml")
     check_peers(peers, genesis, peers_file)
     return genesis, peers
 
@@ -327,16 +331,33 @@ async def attached(plan: Plan) -> AsyncIterator[Plant]:
     peers_file, keys = Path(plan.peers or ""), Path(plan.keys or "")
     genesis, peers = _files(peers_file)
     tls = None
+    own = (keys / "node.pem").exists()
+    certificate = keys if own else peers_file.parent  # that of a node, if it is its peers.toml
     if plan.transport == "tls":
-        tls = load_tls(keys / "ca.pem", keys / "node.pem", keys / "node-tls.key")
+        tls = load_tls(*(certificate / name for name in ("ca.pem", "node.pem", "node-tls.key")))
     seats = [Seat(peer.name, peer.addr, None) for peer in peers.peers]
     files = await asyncio.to_thread(_key_files, keys)
     nobody = Senders((), (), Slots(0, 0, 0))
     plant = Plant(
-        genesis, peers_file.parent / "genesis.toml", seats, nobody, tls=tls, certificate=keys
+        genesis,
+        peers_file.parent / "genesis.toml",
+        seats,
+        nobody,
+        tls=tls,
+        certificate=certificate,
     )
     plant.senders = await _known(plant, plan, files)
     yield plant
+
+
+def _too_few(found: str, folder: Path, clients: int) -> UserError:
+    return UserError(
+        "E437",
+        found,
+        facts={"folder": str(folder), "clients": str(clients)},
+        hint="--keys names a folder with a NAME.key for each sender, one per client at least",
+        exit_code=Exit.USAGE,
+    )
 
 
 def _key_files(folder: Path) -> list[Path]:
@@ -359,11 +380,6 @@ async def _known(plant: Plant, plan: Plan, files: Sequence[Path]) -> Senders:
                     paths.append(path)
                     kinds.append("order" if ordering else "transfer")
     if len(paths) < plan.clients:
-        raise UserError(
-            "E437",
-            f"{len(paths)} of {len(files)} keys are those of accounts of this chain",
-            facts={"folder": str(plan.keys), "clients": str(plan.clients)},
-            hint="--keys names a folder with a NAME.key for each sender, one per client at least",
-            exit_code=Exit.USAGE,
-        )
+        found = f"{len(paths)} of {len(files)} keys are those of accounts of this chain"
+        raise _too_few(found, Path(plan.keys or ""), plan.clients)
     return Senders(tuple(paths), tuple(kinds), slots)

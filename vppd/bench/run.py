@@ -190,8 +190,8 @@ async def _load(site: Site, watch: Watch, voice: Voice) -> tuple[Heard, int]:
                 _mark_at(watch, start_ns, plan.total_s),
                 *(client.done() for client in clients),
             )
-        await watch.poll()
         rest = await _at_rest(watch, start_ns)
+        await watch.poll()
         samples = Samples()
         for client in clients:
             samples.extend(await client.samples())
@@ -357,13 +357,19 @@ def _sum_up(
         finality=called.finality,
         unsafe=plan.unsafe,
         forks=len(differ),
-        remarks=validity.remarks(plan, differ),
+        remarks=(*validity.remarks(plan, differ), *_refusals(heard.clients)),
     )
     return Run(
         plan, summary, plant.senders.words, window, heard.samples,
         _height_rows(watch, start_ns, stores), _node_rows(plant, heard, spent, stores),
         heard.clients,
     )  # fmt: skip
+
+
+def _refusals(clients: Sequence[Done]) -> tuple[str, ...]:
+    count = sum(client.refused for client in clients)
+    why = next((client.first_refusal for client in clients if client.refused), "")
+    return (f"nodes refused {count:,} times, first because: {why}",) if count else ()
 
 
 def _height_rows(watch: Watch, start_ns: int, stores: Stores | None) -> list[dict[str, Any]]:

@@ -82,8 +82,9 @@ class Watch:
         first = str(self._seen[index] + 1)
         try:
             async with asyncio.timeout(PATIENCE_S), self._plant.connect(index) as client:
-                heights = await client.view("heights", first)
                 timings = await client.view("timings", first)
+                # Second, so that it has every height that the first one has.
+                heights = await client.view("heights", first)
         except (UserError, RequestFailed, Disconnected, TimeoutError):
             return
         self._learn_clock(index, timings)

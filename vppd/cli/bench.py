@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -39,7 +40,7 @@ from vppd.cli.simulate import (
     parse_delay_us,
     parse_rules,
 )
-from vppd.errors import Exit
+from vppd.errors import Exit, UserError
 from vppd.simulate.cluster import simulate as play_shipped
 from vppd.simulate.majority import simulate_majority
 from vppd.simulate.paper import simulate_published, simulate_timed
@@ -128,7 +129,7 @@ PeersOption: TypeAlias = Annotated[
 ]
 Keys: TypeAlias = Annotated[
     Path | None,
-    typer.Option(help="With --peers: funded accounts' *.key, and ca.pem, node.pem, node-tls.key."),
+    typer.Option(help="With --peers: funded accounts' *.key, and a certificate of the plant's."),
 ]
 Disk: TypeAlias = Annotated[
     Path | None, typer.Option(help="Folder for the plant's files meanwhile; default: /tmp.")
@@ -254,17 +255,17 @@ def run(
         ),
         rate=rate if rate is not None or closed is not None else _USUAL.rate,
         closed=closed, unsigned=unsigned, ops=ops, bytes=size, clients=clients,
-        accounts=max(accounts, clients), duration_s=duration, warm_up_s=warm_up, grace_s=grace,
+        accounts=accounts, duration_s=duration, warm_up_s=warm_up, grace_s=grace,
         runs=runs, seed=seed, peers=None if peers is None else str(peers),
         keys=None if keys is None else str(keys),
     )  # fmt: skip
     check(plan)
     latencies.require_histograms()
-    plan = effective(plan)
+    plan, place = effective(plan), _disk(disk)
     with results_folder(out, plan) as folder:
-        where = environment(plan, _disk(disk))
+        where = environment(plan, place)
         first_line(plan, output)
-        results = run_async(_runs(plan, _disk(disk)))
+        results = run_async(_runs(plan, place))
         summary = write_results(folder, results, where, command(plan))
     conclude(summary, folder, expected, output)
 
@@ -314,17 +315,17 @@ def saturate(
             transport, entry, fail or (), kill or (), delay,
         ),
         rate=rate, unsigned=unsigned, ops=ops, bytes=size, clients=clients,
-        accounts=max(accounts, clients), duration_s=duration, warm_up_s=warm_up, grace_s=grace,
+        accounts=accounts, duration_s=duration, warm_up_s=warm_up, grace_s=grace,
         runs=runs, seed=seed, peers=None if peers is None else str(peers),
         keys=None if keys is None else str(keys),
     )  # fmt: skip
     check(plan)
     latencies.require_histograms()
-    plan = effective(plan)
+    plan, place = effective(plan), _disk(disk)
     with results_folder(out, plan) as folder:
-        where = environment(plan, _disk(disk))
+        where = environment(plan, place)
         first_line(plan, output)
-        results, tried = run_async(_saturate(plan, limit, _disk(disk), output))
+        results, tried = run_async(_saturate(plan, limit, place, output))
         words = command(plan, ("saturate", "--limit", f"{limit:g}"))
         summary = write_results(folder, results, where, words, search=tried)
     conclude(summary, folder, expected, output)
@@ -356,7 +357,15 @@ def _plan(
 
 
 def _disk(disk: Path | None) -> Path:
-    return disk or Path(tempfile.gettempdir())
+    folder = disk or Path(tempfile.gettempdir())
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(
+            "E431",
+            f"no run: --disk {folder} is no folder that can be written to",
+            hint="vppd bench run --help",
+            exit_code=Exit.USAGE,
+        )
+    return folder
 
 
 def first_line(plan: Plan, output: Output) -> None:
@@ -453,6 +462,8 @@ def _print(summary: Summary, folder: Path) -> None:
          f"loopback round trip {summary.limits.loopback_rtt_us:.0f} us"),
     ]  # fmt: skip
     print("\n".join(table([{"figure": a, "value": b, "note": c} for a, b, c in rows])))
+    if summary.runs:
+        print(f"medians of {len(summary.runs)} runs")
     for remark in summary.remarks:
         print(f"note: {remark}")
     if summary.valid:

@@ -108,7 +108,7 @@ def remote(
         engine=chosen, path=parse_path(path, chosen), nodes=len(listed.host), ledger=ledger.value,
         unsigned=unsigned, ops=ops, bytes=size,
         rate=rate if rate is not None or closed is not None else _USUAL.rate,
-        arrival=arrival.value, closed=closed, clients=several, accounts=max(accounts, several),
+        arrival=arrival.value, closed=closed, clients=several, accounts=accounts,
         duration_s=duration, warm_up_s=warm_up, grace_s=grace, runs=runs, sync=sync.value,
         seed=seed, inventory=str(inventory),
     )  # fmt: skip

@@ -324,7 +324,7 @@ async def _started(
         write_plant, place / "plant", plan, addresses, ways.base_port
     )
     voice.say("sending keys")
-    keys = await asyncio.to_thread(_keys, senders, plan, len(hosts), place)
+    keys = await asyncio.to_thread(keys_by_host, senders, plan, len(hosts), place)
     async with asyncio.TaskGroup() as group:
         for remote, member, packed in zip(remotes, made.nodes, keys, strict=True):
             home = wheels.pack_folder(member.home)
@@ -347,8 +347,15 @@ async def _started(
         )
 
 
-def _keys(senders: Senders, plan: Plan, hosts: int, place: Path) -> list[bytes]:
-    """An archive for each host: keys of the senders whose load process runs there, no others."""
+def keys_by_host(senders: Senders, plan: Plan, hosts: int, place: Path) -> list[bytes]:
+    """An archive for each host: keys of the senders whose load process runs there, no others.
+
+    Args:
+        senders: their files are moved.
+        plan: has so many load processes; client c runs on host c mod ``hosts``.
+        hosts: how many.
+        place: folder to put them in.
+    """
     packed = []
     for where in range(hosts):
         folder = place / f"senders-{where}"
