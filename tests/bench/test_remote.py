@@ -154,8 +154,10 @@ def test_report_and_compare_read_it_as_any_run_s(machines: Hosts, tmp_path: Path
     again = vppd("bench", "report", kept)
     assert (again.code, again.out.strip()) == (0, str(kept / "report.html"))
     assert (kept / "report.html").read_text() == page
-    for plot in ("Percentile spectrum", "Latency over time", "Phases of a height",
-                 "Messages per height", "CPU, memory, disk and network by daemon"):  # fmt: skip
+    for plot in (
+        "Percentile spectrum", "Latency over time", "Phases of a height",
+        "Messages and bytes per height", "CPU, memory, disk and network by daemon",
+    ):  # fmt: skip
         assert plot in page
     compared = vppd("bench", "compare", kept, kept, "-o", "json")
     assert compared.code == 0, compared.err

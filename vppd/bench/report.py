@@ -61,7 +61,7 @@ def render(run: RunFolder) -> str:
         _stamp(run),
         _remarks(summary),
         _tiles(summary),
-        _section("Near the limits", _shares_table(shares(summary), run)),
+        _section("Near the limits", _shares_table(shares(summary, _cores(run.env)))),
         _of_run(run),
         *(
             f'<section><h2>{escape(p.title)}</h2><div class="plot">{p.svg}</div>'
@@ -78,8 +78,13 @@ def render(run: RunFolder) -> str:
     return _PAGE.format(title=escape(title), css=_css(), body="\n".join(filter(None, parts)))
 
 
-def shares(summary: Facts) -> list[Share]:
-    """Each result as a share of the limit that was measured in the same run."""
+def shares(summary: Facts, cores: int | None = None) -> list[Share]:
+    """Each result as a share of the limit that was measured in the same run.
+
+    Args:
+        summary: of the run.
+        cores: of its machine, or of all of them.
+    """
     limits = summary.get("limits") or {}
     n = summary.get("n") or 1
     found = []
@@ -114,9 +119,13 @@ def shares(summary: Facts) -> list[Share]:
             Share(
                 f"latency p50 {number(latency)} ms",
                 f"loopback round trip {number(trip_us)} µs",
-                f"{latency * 1e3 / trip_us:.0f} round trips",
+                f"{latency * 1e3 / trip_us:,.0f} round trips",
             )
         )
+    busy = summary.get("cpu_cores")
+    if busy is not None and cores:
+        said = f"CPU of all daemons {number(busy)} cores"
+        found.append(Share(said, f"{number(cores)} cores", f"{100 * busy / cores:.0f} %"))
     return found
 
 
@@ -213,13 +222,18 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>'
 
 
-def _shares_table(rows: Sequence[Share], run: RunFolder) -> str:
+def _cores(env: Facts) -> int | None:
+    """Of this machine, or of the machines of a remote run."""
+    hosts = env.get("hosts")
+    if hosts:
+        return sum(host.get("cores") or 0 for host in hosts.values())
+    return env.get("cores")
+
+
+def _shares_table(rows: Sequence[Share]) -> str:
     if not rows:
         return "<p>The limits of this machine were not measured in this run.</p>"
-    busy, cores = run.summary.get("cpu_cores"), run.env.get("cores")
-    of = f" of {number(cores)}" if cores else ""
-    note = f"<p>The daemons kept {number(busy)}{of} cores busy.</p>" if busy else ""
-    return _table(("result", "limit, measured in the same run", "result / limit"), rows) + note
+    return _table(("result", "limit, measured in the same run", "result / limit"), rows)
 
 
 _RUN_FIGURES = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ from vppd.bench.plant import Plant, attached, started, stop
 from vppd.bench.samples import Samples, Window, look
 from vppd.bench.stores import Stores, forks, inspect
 from vppd.bench.summary import LimitsShown, Summary, python_us
-from vppd.bench.watch import Clock, Mark, Spent, Watch, between
+from vppd.bench.watch import Clock, Mark, Spent, Watch, between, since
 from vppd.client.client import Disconnected, RequestFailed
 from vppd.crypto import sha256
 from vppd.errors import UserError
@@ -413,28 +414,35 @@ def _node_rows(
         row: dict[str, Any] = {"name": seat.name, "cpu_s": spent.cpu_s[index]}
         row["rss_idle_mib"] = _mib(before["rss_bytes"] if before else None)
         if usage is not None and status is not None:
+            used = since(before, usage)
+            stood = idle.status[index] if used.same else None
             row |= {
                 "rss_mib": _mib(usage["rss_bytes"]),
-                "rss_max_mib": _mib(usage["rss_max_bytes"]),
-                "sent_bytes": sum(size for _, size in usage["out"].values()),
-                "received_bytes": sum(size for _, size in usage["in"].values()),
-                "frames_sent": {name: count for name, (count, _) in usage["out"].items()},
-                "frames_received": {name: count for name, (count, _) in usage["in"].items()},
-                "gossip_dropped": usage["dropped"],
+                "rss_max_mib": _mib(max(usage["rss_max_bytes"], usage["rss_bytes"] or 0)),
+                "sent_bytes": sum(used.bytes_out.values()),
+                "received_bytes": sum(used.bytes_in.values()),
+                "frames_sent": used.frames_out,
+                "frames_received": used.frames_in,
+                "bytes_sent": used.bytes_out,
+                "gossip_dropped": used.dropped,
                 "disk_bytes": usage["store_bytes"],
-                "fsyncs": usage["persists"],
-                "fsync_s": usage["persist_us"] / 1e6,
+                "fsyncs": used.persists,
+                "fsync_s": used.persist_s,
                 "height": status["height"],
                 "view": status["view"],
-                "view_changes": status["view_changes"],
-                "decisions": status["decisions"],
-                "fallbacks": status["fallbacks"],
+                "view_changes": status["view_changes"] - (stood["view_changes"] if stood else 0),
+                "decisions": _more(status["decisions"], stood and stood["decisions"]),
+                "fallbacks": _more(status["fallbacks"], stood and stood["fallbacks"]),
                 "head": status["head"],
             }
         if stores is not None:
             row["head"] = stores.heads[seat.name]
         rows.append(row)
     return rows
+
+
+def _more(now: dict[str, int], before: dict[str, int] | None) -> dict[str, int]:
+    return dict(Counter(now) - Counter(before or {}))
 
 
 def _mib(size: int | None) -> float | None:

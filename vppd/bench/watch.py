@@ -10,12 +10,17 @@ from typing import Any, NamedTuple
 from vppd.bench.plant import Plant
 from vppd.client.client import Disconnected, RequestFailed
 from vppd.errors import UserError
+from vppd.net.frames import HELLO, PROOF, REFUSE
 from vppd.types import Height
 
 POLL_S = 0.5
 PATIENCE_S = 5.0
 QUIET = {"tx", "status", "ping"}
 """Frames between nodes that decide nothing: left out of messages per height."""
+
+
+HANDSHAKE = {str(HELLO): "hello", str(PROOF): "proof", str(REFUSE): "refuse"}
+"""Frames before the first message, which a node knows by their number alone."""
 
 
 class Mark(NamedTuple):
@@ -142,6 +147,40 @@ class Watch:
                 if row is not None and row["decided_us"] is not None:
                     found.append(row["decided_us"])
         return found
+
+
+class Used(NamedTuple):
+    """What one daemon did since an earlier look, or since it began anew after that."""
+
+    same: bool
+    """It is the process that was looked at before."""
+    frames_out: dict[str, int]
+    bytes_out: dict[str, int]
+    frames_in: dict[str, int]
+    bytes_in: dict[str, int]
+    dropped: int
+    persists: int
+    persist_s: float
+
+
+def since(before: dict[str, Any] | None, usage: dict[str, Any]) -> Used:
+    """The difference of two usages of a node; a plant that runs has done much before."""
+    same = before is not None and before["cpu_us"] <= usage["cpu_us"]
+    nothing = {"out": {}, "in": {}, "dropped": 0, "persists": 0, "persist_us": 0}
+    old: dict[str, Any] = before if same and before is not None else nothing
+
+    def each(way: str, which: int) -> dict[str, int]:
+        rows = {
+            name: values[which] - old[way].get(name, (0, 0))[which]
+            for name, values in usage[way].items()
+        }
+        return {HANDSHAKE.get(name, name): count for name, count in rows.items() if count}
+
+    return Used(
+        same, each("out", 0), each("out", 1), each("in", 0), each("in", 1),
+        usage["dropped"] - old["dropped"], usage["persists"] - old["persists"],
+        (usage["persist_us"] - old["persist_us"]) / 1e6,
+    )  # fmt: skip
 
 
 class Spent(NamedTuple):

@@ -25,7 +25,7 @@ from vppd.bench.limits import Limits, measure
 from vppd.bench.plan import Plan, check, command, line, parse_kill_at
 from vppd.bench.plant import effective
 from vppd.bench.run import Run, Voice, run_once
-from vppd.bench.saturate import find_knee, knee
+from vppd.bench.saturate import find_knee, keeps_up, knee
 from vppd.bench.summary import Summary
 from vppd.cli.engine import ENGINE, PATH
 from vppd.cli.links import parse_fail, require_quorum
@@ -397,13 +397,16 @@ async def _saturate(
             check(tried)
             done = await run_once(tried, limits, disk, screen, searching=True)
         summary = done.summary
+        due = done.window.due / plan.duration_s
+        holds = keeps_up(summary, due, p99_ms)
         print(
-            f"{rate:,.0f}/s offered, {summary.goodput_tx_s:,.0f}/s committed, "
-            f"p99 {_number(summary.latency_ms['p99'])} ms",
+            f"{rate:,.0f}/s offered, {due:,.0f}/s due, {summary.goodput_tx_s:,.0f}/s committed, "
+            f"p99 {_number(summary.latency_ms['p99'])} ms: "
+            f"{'keeps up' if holds else 'falls behind'}",
             file=sys.stderr if output is Output.JSON else sys.stdout,
             flush=True,
         )
-        return summary, done.window.due / plan.duration_s
+        return summary, due
 
     tries = await find_knee(plan.rate or 1.0, p99_ms, offer)
     highest = knee(tries)
