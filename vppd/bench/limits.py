@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -112,20 +112,6 @@ def fsync_ms(folder: Path, count: int = 300) -> tuple[float, float]:
             samples.append((time.perf_counter() - started) * 1e3)
     path.unlink()
     return statistics.median(samples), sorted(samples)[int(count * 0.99)]
-
-
-def crypto_us(count: int = 2_000) -> tuple[float, float]:
-    """One signature check and one signature, on one core."""
-    key, message = SigningKey(bytes(32)), bytes(120)
-    signature = key.sign(message)
-
-    def each(work: Callable[[], object]) -> float:
-        started = time.perf_counter()
-        for _ in range(count):
-            work()
-        return (time.perf_counter() - started) / count * 1e6
-
-    return each(lambda: verify(key.public_key, message, signature)), each(lambda: key.sign(message))
 
 
 def loopback_us(count: int = 1_000) -> float:

@@ -345,6 +345,7 @@ def _sum_up(
             verify_per_s_all_cores=round(limits.verify_per_s, 1),
             fsync_ms={"p50": round(limits.fsync_p50_ms, 4), "p99": round(limits.fsync_p99_ms, 4)},
             loopback_rtt_us=round(limits.loopback_rtt_us, 2),
+            verify_us=round(limits.verify_us, 3),
         ),
         share_of_verify_limit=None
         if plan.unsigned

@@ -18,6 +18,8 @@ class LimitsShown(msgspec.Struct, frozen=True, kw_only=True):
     verify_per_s_all_cores: float
     fsync_ms: dict[str, float]
     loopback_rtt_us: float
+    verify_us: float = 0.0
+    """CPU of one check, with all cores at it; 0: not known."""
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
