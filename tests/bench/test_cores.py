@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from ast import literal_eval
 from pathlib import Path
 
 import pytest
@@ -67,6 +70,18 @@ def test_only_what_is_published_replaces_the_gate() -> None:
         assert made[core]["make_gate"] is not Gate
     late = machine_of("published", 400_000).keywords["make_engine"].keywords  # type: ignore[attr-defined]
     assert late["wait_ms"] >= 800, "a round trip at least"
+
+
+def test_a_daemon_of_the_shipped_core_does_not_load_them() -> None:
+    code = (
+        "import sys; import vppd.bench.daemon, vppd.node.daemon; "
+        "from vppd.bench.cores import machine_of; machine_of('shipped', 0); "
+        "print([m for m in sys.modules if m.startswith('vppd.simulate.')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"published", "majority", "paper", "cluster"} & {
+        name.rpartition(".")[2] for name in literal_eval(done.stdout)
+    }
 
 
 def test_a_plant_that_runs_is_no_place_for_them() -> None:

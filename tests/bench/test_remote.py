@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
 import tomllib
 import zipfile
@@ -307,9 +308,36 @@ async def test_without_openssh_the_stand_in_serves(stand_in: Host) -> None:
     assert exists(folder)
     code, out, _ = await remote.finish("talk", ["-c", "print(2)"], PATIENCE_S)
     assert (code, out) == (0, b"2\n")
+    await through_a_tunnel(remote)
     await remote.close()
     assert remote.removed
     assert not exists(folder)
+
+
+async def test_a_tunnel_leads_to_a_socket_there(machines: Hosts) -> None:
+    remote = await Remote.open(host_of(machines, machines.machines[3]))
+    try:
+        await through_a_tunnel(remote)
+    finally:
+        await remote.close()
+
+
+async def through_a_tunnel(remote: Remote) -> None:
+    serve = (
+        "import socket; s = socket.socket(socket.AF_UNIX); s.bind('ear'); s.listen(); print(1, "
+        "flush=True)\nwhile True: c, _ = s.accept(); c.sendall(c.recv(9)[::-1]); c.close()"
+    )
+    await remote.ask("start", name="ear-server", argv=["-c", serve])
+    with tempfile.TemporaryDirectory() as folder:
+        here = Path(folder) / "ear"
+        await remote.tunnel(here, "ear")
+        for word in (b"abc", b"xyz"):
+            while not (await remote.ask("hear", name="ear-server", offset=0))["lines"]:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+            reader, writer = await asyncio.open_unix_connection(str(here))
+            writer.write(word)
+            assert await reader.read() == word[::-1]
+            writer.close()
 
 
 def exists(folder: str) -> bool:

@@ -12,9 +12,6 @@ from typing import Literal, NamedTuple
 
 from vppd.node.machine import Machine
 from vppd.node.resume import MakeMachine
-from vppd.simulate.majority import HalfDecides, PaperMajority
-from vppd.simulate.paper import TimedAsPublished
-from vppd.simulate.published import WAIT_MS, Published, Trusting
 
 Core = Literal["shipped", "timed", "published", "majority"]
 
@@ -45,7 +42,7 @@ def names(core: Core, engine: str, path: str) -> Names:
 
 
 def machine_of(core: Core, delay_us: int) -> MakeMachine:
-    """Builds the node's machine.
+    """Builds the node's machine; the simulator is loaded only where it is needed.
 
     Args:
         core: which.
@@ -53,12 +50,18 @@ def machine_of(core: Core, delay_us: int) -> MakeMachine:
     """
     match core:
         case "published":
+            from vppd.simulate.published import WAIT_MS, Published, Trusting
+
             wait_ms = max(WAIT_MS, 2 * delay_us // 1_000 + 10)
             engine = partial(Published, wait_ms=wait_ms)
             return partial(Machine, make_engine=engine, make_gate=Trusting)
         case "timed":
+            from vppd.simulate.paper import TimedAsPublished
+
             return partial(Machine, make_engine=TimedAsPublished)
         case "majority":
+            from vppd.simulate.majority import HalfDecides, PaperMajority
+
             return partial(Machine, make_engine=PaperMajority, make_gate=HalfDecides)
         case "shipped":
             return Machine
