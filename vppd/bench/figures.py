@@ -283,7 +283,8 @@ def messages(run: RunFolder) -> Plot | None:
         every = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for i, (axes, (label, values)) in enumerate(zip(every, panels, strict=True)):
             bars = axes.barh(names, values, 0.7, color=SERIES[i])
-            axes.bar_label(bars, [f"{v:,.1f}" for v in values], padding=3, fontsize=8)
+            said = [f"{v:,.1f}" if v >= LEAST_SHOWN else f"{v:.2g}" for v in values]
+            axes.bar_label(bars, said, padding=3, fontsize=8)
             axes.margins(x=0.15)
             plain(axes, x=label, grid="x")
 
