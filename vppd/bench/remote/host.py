@@ -239,7 +239,7 @@ async def _errors(process: Any) -> str:
     with suppress(TimeoutError):
         async with asyncio.timeout(2):
             text: str = (await process.stderr.read()).decode(errors="replace").strip()
-            return text[-300:]
+            return text.rpartition("\n")[2][-300:]  # of a traceback, what it comes to
     return ""
 
 

@@ -125,5 +125,5 @@ class RemoteClient:
             "E458",
             f"the load on {self._remote.host.name} has failed",
             facts={"why": why or words[-500:] or f"exit code {said['code']}"},
-            hint="is the host's memory large enough for all transactions? fewer seconds, or --rate",
+            hint="the host needs memory for all transactions of the run, made before it begins",
         )
