@@ -7,7 +7,9 @@ for the person at the terminal. Codes are stable and listed in docs/errors.md.
 
 from __future__ import annotations
 
+import copyreg
 from enum import IntEnum
+from typing import Any
 
 
 class Exit(IntEnum):
@@ -59,6 +61,10 @@ class UserError(VppdError):
         self.facts = facts or {}
         self.hint = hint
         self.exit_code = exit_code
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Whole to another process: the usual way calls ``__init__`` with ``args`` alone."""
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]  # it is there
 
     def __str__(self) -> str:
         rows = dict(self.facts)

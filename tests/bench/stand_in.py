@@ -26,8 +26,14 @@ async def serve(folder: Path, address: str, port: int) -> None:
     """Until killed."""
     import asyncssh
 
+    class Server(asyncssh.SSHServer):
+        """Lets in by key, and through to Unix sockets, as OpenSSH does."""
+
+        def unix_connection_requested(self, dest_path: str) -> bool:  # noqa: ARG002  # any
+            return True
+
     await asyncssh.create_server(
-        asyncssh.SSHServer, address, port, server_host_keys=[str(folder / "host")],
+        Server, address, port, server_host_keys=[str(folder / "host")],
         authorized_client_keys=str(folder / "authorized_keys"), process_factory=_serve_process,
         encoding=None,
     )  # fmt: skip

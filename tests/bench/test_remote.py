@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import io
 import json
 import os
 import platform
 import signal
 import subprocess
 import sys
+import tarfile
+import tempfile
 import time
+import tomllib
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -20,12 +25,16 @@ import pytest
 
 from tests.bench import hosts
 from tests.bench.hosts import Hosts, Machine
+from tests.bench.made import read_plan
+from tests.bench.test_run import only_pace
+from tests.e2e.plant import vppd
+from vppd.bench.plan import Plan
+from vppd.bench.plant import Senders
 from vppd.bench.remote import wheels
-from vppd.bench.remote.host import Remote
+from vppd.bench.remote.host import Clock, Remote
 from vppd.bench.remote.inventory import Host, read_inventory
-from vppd.bench.remote.load import LoadResult
-from vppd.bench.remote.run import Plan, _summary
-from vppd.config.genesis import Engine
+from vppd.bench.remote.run import keys_by_host, slowest, wrong_clocks
+from vppd.bench.workload import Slots
 from vppd.day.run import free_base_port
 from vppd.errors import ConfigError, UserError
 
@@ -85,37 +94,82 @@ def bench(made: Hosts, folder: Path, *words: str, inventory: str = "") -> subpro
 
 def test_a_plant_on_other_machines_from_keys_to_clean_up(machines: Hosts, tmp_path: Path) -> None:
     running = bench(
-        machines, tmp_path, "--rate", "24", "--seconds", "3", "--warm-up", "1", "-o", "json"
-    )
-    out, err = running.communicate(timeout=110)
-    assert running.returncode == 0, err
+        machines, tmp_path, "--rate", "60", "--duration", "3", "--warm-up", "1", "--runs", "2",
+        "-o", "json",
+    )  # fmt: skip
+    out, err = running.communicate(timeout=170)
     summary = json.loads(out)
-    assert summary["valid"], summary["invalid_reasons"]
-    assert summary["n"] == 4
-    assert summary["timeouts"] == summary["dropped"] == 0
-    assert summary["goodput_tx_s"] + summary["rejected"] / 3 == pytest.approx(24, abs=0.1)
-    assert 0 < summary["latency_ms"]["p50"] <= summary["latency_ms"]["max"]
-    assert summary["compared_heights"] > 1
-    assert summary["cleaned_up"] == {machine.name: True for machine in machines.machines}
+    assert only_pace(summary), summary["invalid_reasons"]
+    assert running.returncode == (0 if summary["valid"] else 1), err
     assert all(machines.scraps(machine.name) == [] for machine in machines.machines)
+    assert (summary["n"], summary["rate"], len(summary["runs"])) == (4, 60.0, 2)
+    assert summary["timeouts"] == summary["dropped"] == summary["forks"] == 0
+    assert 0 < summary["latency_ms"]["p50"] <= summary["latency_ms"]["max"]
+    assert summary["commit_ms"]["p50"] > 0, "of clocks that are not this machine's"
+    assert summary["limits"]["verify_per_s_all_cores"] > 0
+    assert summary["cpu_cores"] > 0
     kept = tmp_path / "out"
     assert json.loads((kept / "summary.json").read_text()) == summary
-    clocks = json.loads((kept / "clocks.json").read_text())
-    assert set(clocks) == {"h0", "h1", "h2", "h3"}
-    for measured in clocks.values():
-        for clock in measured.values():  # the same clock, seen through the network
+    plan = read_plan(kept / "run.toml")
+    assert (plan.nodes, plan.clients, plan.inventory) == (4, 4, str(tmp_path / "hosts.toml"))
+    told = tomllib.loads((kept / "run.toml").read_text())["command"]
+    assert told.startswith(f"vppd bench remote --base-port {plan_port(running)} ")
+    assert "--rate 60" in told
+    assert "--clients" not in told, "one on each machine is the default"
+    each = json.loads((kept / "env.json").read_text())["hosts"]
+    assert set(each) == {"h0", "h1", "h2", "h3"}
+    for name, host in each.items():
+        assert host["removed"] is True
+        assert host["python"][:2] == list(sys.version_info[:2])
+        assert host["limits"]["loopback_rtt_us"] > 0
+        for clock in (host["clock_before"], host["clock_after"]):  # one clock, over the network
             assert abs(clock["offset_ms"]) <= clock["rtt_ms"] / 2 + 0.001
-    environment = json.loads((kept / "env.json").read_text())
-    assert environment["hosts"]["h2"]["python"][:2] == list(sys.version_info[:2])
-    assert "--rate 24" in (kept / "run.toml").read_text()
-    assert all((kept / f"{name}.log").stat().st_size for name in clocks)
+            assert abs(clock["monotonic_ns"]) <= clock["rtt_ms"] * 1e6
+        assert (kept / f"{name}.log").stat().st_size
+    with gzip.open(kept / "run-1" / "samples.jsonl.gz", "rt") as file:
+        seconds = [json.loads(line) for line in file]
+    clients = json.loads((kept / "run-1" / "clients.json").read_text())
+    assert sum(row["committed"] for row in seconds) == sum(c["committed"] for c in clients) > 150
+    with gzip.open(kept / "run-1" / "heights.jsonl.gz", "rt") as file:
+        heights = [json.loads(line) for line in file]
+    assert sum(row["txs"] for row in heights) == sum(client["sent"] for client in clients)
+    assert all(-1 < row["t_s"] < 30 for row in heights), "by this machine's clock"
+    nodes = json.loads((kept / "run-2" / "nodes.json").read_text())
+    assert len({node["head"] for node in nodes}) == 1
+
+
+def plan_port(running: subprocess.Popen[str]) -> str:
+    words = running.args
+    assert isinstance(words, list)
+    return str(words[words.index("--base-port") + 1])
+
+
+def test_report_and_compare_read_it_as_any_run_s(machines: Hosts, tmp_path: Path) -> None:
+    running = bench(machines, tmp_path, "--closed", "8", "--duration", "2", "--warm-up", "1")
+    out, err = running.communicate(timeout=110)
+    assert running.returncode in (0, 1), err
+    assert "CLOSED LOOP, 8 outstanding" in out
+    kept = tmp_path / "out"
+    page = (kept / "report.html").read_text()
+    (kept / "report.html").unlink()
+    again = vppd("bench", "report", kept)
+    assert (again.code, again.out.strip()) == (0, str(kept / "report.html"))
+    assert (kept / "report.html").read_text() == page
+    for plot in (
+        "Percentile spectrum", "Latency over time", "Phases of a height",
+        "Messages and bytes per height", "CPU, memory, disk and network by daemon",
+    ):  # fmt: skip
+        assert plot in page
+    compared = vppd("bench", "compare", kept, kept, "-o", "json")
+    assert compared.code == 0, compared.err
+    assert {row["ratio"] for row in compared.data["figures"]} <= {1.0, None}
 
 
 def test_ctrl_c_leaves_nothing_behind(machines: Hosts, tmp_path: Path) -> None:
-    running = bench(machines, tmp_path, "--seconds", "300")
+    running = bench(machines, tmp_path, "--duration", "300")
     assert running.stderr is not None
     for line in running.stderr:
-        if "load:" in line:
+        if "committed" in line:
             break
     assert all(machines.scraps(machine.name) for machine in machines.machines)
     running.send_signal(signal.SIGINT)
@@ -254,9 +308,36 @@ async def test_without_openssh_the_stand_in_serves(stand_in: Host) -> None:
     assert exists(folder)
     code, out, _ = await remote.finish("talk", ["-c", "print(2)"], PATIENCE_S)
     assert (code, out) == (0, b"2\n")
+    await through_a_tunnel(remote)
     await remote.close()
     assert remote.removed
     assert not exists(folder)
+
+
+async def test_a_tunnel_leads_to_a_socket_there(machines: Hosts) -> None:
+    remote = await Remote.open(host_of(machines, machines.machines[3]))
+    try:
+        await through_a_tunnel(remote)
+    finally:
+        await remote.close()
+
+
+async def through_a_tunnel(remote: Remote) -> None:
+    serve = (
+        "import socket; s = socket.socket(socket.AF_UNIX); s.bind('ear'); s.listen(); print(1, "
+        "flush=True)\nwhile True: c, _ = s.accept(); c.sendall(c.recv(9)[::-1]); c.close()"
+    )
+    await remote.ask("start", name="ear-server", argv=["-c", serve])
+    with tempfile.TemporaryDirectory() as folder:
+        here = Path(folder) / "ear"
+        await remote.tunnel(here, "ear")
+        for word in (b"abc", b"xyz"):
+            while not (await remote.ask("hear", name="ear-server", offset=0))["lines"]:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+            reader, writer = await asyncio.open_unix_connection(str(here))
+            writer.write(word)
+            assert await reader.read() == word[::-1]
+            writer.close()
 
 
 def exists(folder: str) -> bool:
@@ -386,32 +467,33 @@ def test_the_wheel_holds_the_package(tmp_path: Path) -> None:
     assert {"vppd/__init__.py", "vppd/store/schema.sql", "vppd/bench/remote/agent.py"} <= names
 
 
-def result(**changes: Any) -> LoadResult:
-    fields: dict[str, Any] = {
-        "sent": 2, "rejected": 0, "dropped": 0, "committed": 2, "timeouts": 0, "begun_unix_ns": 0,
-        "latency_us": [1_000, 3_000], "blocks": {1: "aa", 2: "bb"},
-    }  # fmt: skip
-    return LoadResult(**(fields | changes))
+def test_a_clock_that_is_too_far_off_is_a_reason() -> None:
+    fine, off = Clock(0.4, 1.0, 7), Clock(-800.0, 1.0, 7)
+    assert wrong_clocks(["a", "b"], [fine, fine, fine, fine]) == ()
+    assert wrong_clocks(["a", "b"], [fine, off, fine, fine]) == ("the clock of b is 800 ms off",)
+    assert wrong_clocks(["a", "b"], [fine, fine, off, fine]) == ("the clock of a is 800 ms off",)
 
 
-@pytest.mark.parametrize(
-    ("loads", "offset_ms", "reason"),
-    [
-        ([result(), result()], 0.0, None),
-        ([result(), result(blocks={1: "aa", 2: "cc"})], 0.0, "different blocks"),
-        ([result(), result(blocks={3: "aa"})], 0.0, "no height was compared"),
-        ([result(), result()], -800.0, "800 ms off"),
-        ([result(dropped=1), result()], 0.0, "could not send"),
-        ([result(latency_us=[]), result(latency_us=[])], 0.0, "nothing was committed"),
-    ],
-)
-def test_a_run_that_does_not_count_says_why(
-    loads: list[LoadResult], offset_ms: float, reason: str | None
-) -> None:
-    from vppd.bench.remote.host import Clock
+def test_together_machines_are_as_fast_as_the_slowest() -> None:
+    def one(rate: float, fsync_ms: float) -> dict[str, Any]:
+        return {
+            "verify_per_s": rate, "verify_us": 1e6 / rate, "fsync_p50_ms": fsync_ms,
+            "fsync_p99_ms": 2 * fsync_ms, "loopback_rtt_us": 50.0, "in_memory": False,
+        }  # fmt: skip
 
-    plan = Plan(Engine("bncm"), "auto", 2.0, 2.0, 0.0)
-    made = _summary(plan, loads, [{"height": 2}], [Clock(offset_ms, 1.0)], {"a": True})
-    assert made["valid"] is (reason is None)
-    assert not made["invalid_reasons"] if reason is None else reason in made["invalid_reasons"][0]
-    assert made["goodput_tx_s"] == 2.0
+    limits = slowest([one(10_000.0, 5.0), one(2_500.0, 1.0)])
+    assert (limits.verify_per_s, limits.verify_us) == (5_000.0, 400.0)
+    assert (limits.fsync_p50_ms, limits.fsync_p99_ms) == (5.0, 10.0)
+
+
+def test_a_host_gets_the_keys_of_its_own_load_processes(tmp_path: Path) -> None:
+    (tmp_path / "keys").mkdir()
+    paths = [tmp_path / "keys" / f"k{i}.key" for i in range(7)]
+    for path in paths:
+        path.write_text("secret")
+    senders = Senders(tuple(paths), ("transfer",) * 7, Slots(0, 0, 0))
+    names = []
+    for archive in keys_by_host(senders, Plan(clients=3, accounts=7), 2, tmp_path):
+        with tarfile.open(fileobj=io.BytesIO(archive)) as packed:
+            names.append(packed.getnames())
+    assert names == [["k0.key", "k2.key", "k3.key", "k5.key", "k6.key"], ["k1.key", "k4.key"]]

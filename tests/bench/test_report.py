@@ -20,7 +20,7 @@ from vppd.errors import UserError
 
 ALL_PLOTS = [
     "Latency and throughput", "Percentile spectrum", "Latency over time", "Sent and committed",
-    "Phases of a height", "Messages per height", "Bytes per height",
+    "Phases of a height", "Messages and bytes per height", "Size of a block",
     "CPU, memory, disk and network by daemon", "Scaling with the number of nodes", "Failing links",
 ]  # fmt: skip
 
@@ -74,7 +74,7 @@ def test_the_page_says_what_was_run_where_and_how_to_run_it_again(full: str) -> 
     assert re.search(r"<td>fail</td><td>\[3, 100000\]</td>", full)
     assert "<td>kill</td><td>none</td>" in full
     assert "open loop at 2,000/s" in full
-    assert "kept 1.7 of 2 cores busy" in full
+    assert "<td>CPU of all daemons 1.7 cores</td><td>2 cores</td><td>85 %</td>" in full
 
 
 def test_of_several_runs_the_one_of_median_goodput_is_drawn(tmp_path: Path) -> None:

@@ -21,10 +21,12 @@ PROMISED = [
 
 def test_the_keys_are_those_that_were_promised() -> None:
     shown = msgspec.to_builtins(summary())
-    assert list(shown) == [*PROMISED, "closed", "runs"]
+    assert list(shown) == [*PROMISED, "closed", "finality", "unsafe", "forks", "remarks", "runs"]
     assert list(shown["latency_ms"]) == ["p50", "p90", "p99", "p999", "max"]
     assert list(shown["commit_ms"]) == ["p50", "p90", "p99", "p999", "max"]
-    assert list(shown["limits"]) == ["verify_per_s_all_cores", "fsync_ms", "loopback_rtt_us"]
+    assert list(shown["limits"]) == [
+        "verify_per_s_all_cores", "fsync_ms", "loopback_rtt_us", "verify_us",
+    ]  # fmt: skip
     assert list(shown["limits"]["fsync_ms"]) == ["p50", "p99"]
 
 

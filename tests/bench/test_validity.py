@@ -65,6 +65,6 @@ def test_a_clock_that_drifts_as_adjusting_it_makes_it_was_not_moved() -> None:
 
 
 def test_blocks_that_differ_are_named_with_their_nodes() -> None:
-    chains = [{1: b"a" * 32, 2: b"b" * 32}, {1: b"a" * 32}, {1: b"a" * 32, 2: b"c" * 32}]
-    assert forks(["x", "y", "z"], chains) == ("height 2: x 62626262, z 63636363",)
+    chains = [{1: "a" * 64, 2: "b" * 64}, {1: "a" * 64}, {1: "a" * 64, 2: "c" * 64}]
+    assert forks(["x", "y", "z"], chains) == ("height 2: x bbbbbbbb, z cccccccc",)
     assert forks(["x", "y"], chains[:2]) == ()

@@ -34,7 +34,7 @@ from vppd.codec import encode
 from vppd.config.genesis_file import load_genesis
 from vppd.config.keys import load_key
 from vppd.crypto import SigningKey, key_text
-from vppd.errors import PeerFault, UserError
+from vppd.errors import Exit, PeerFault, UserError
 from vppd.ledger.transaction import transaction_id
 from vppd.net.frames import PUSH, REFUSE, REQUEST, RESPONSE, encode_frame
 from vppd.net.hello import refusal_reason
@@ -217,6 +217,7 @@ class LoadClient:
         Raises:
             OSError: the node is not reached.
             PeerFault: it does not let us in, or a key has no account.
+            UserError: E431, its transactions are too long.
         """
         job = self._job
         self._line.open()
@@ -238,12 +239,18 @@ class LoadClient:
         self._due = due_times_ns(job) if job.closed is None else array("q", [NOT_YET]) * made
         self._count = count = len(self._due)
         self._supply = Supply(senders, load, count, job.seed)
+        mean = self._supply.tx_bytes / max(1, count)
+        most = self._genesis.consensus.max_tx_bytes
+        if mean > most:
+            raise UserError(
+                "E431", f"no run: a transaction of {mean:.0f} bytes, this chain takes {most}",
+                hint="fewer --ops, or fewer --bytes", exit_code=Exit.USAGE,
+            )  # fmt: skip
         self._out = array("q", [NOT_YET]) * count
         """When it was each one's turn; all times are since the beginning."""
         self._taken = array("q", [NOT_YET]) * count
         self._accepted = array("q", [NOT_YET]) * count
         self._decided = array("q", [NOT_YET]) * count
-        mean = self._supply.tx_bytes / max(1, count)
         self._piece = max(1, min(PIECE, int(PIECE_BYTES / max(1.0, mean))))
         self._window = min(WINDOW // job.clients, PER_SENDER * len(senders))
         return Ready(count, mean)

@@ -1,7 +1,8 @@
 """``python -m vppd.bench.daemon --home H``: one node of a plant that the bench has written.
 
-The daemon is the one that ``vppd start`` runs. Besides, it takes ``synchronous = "off"`` and the
-faults of ``bench.toml``; so it starts only where that file is, and only on loopback.
+The daemon is the one that ``vppd start`` runs. Besides, it takes ``synchronous = "off"``, and the
+faults and the core that ``bench.toml`` names; so it starts only where that file is, and only on
+loopback.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from vppd.bench.cores import machine_of
 from vppd.bench.faults import FILE, Faults, faulty_links
 from vppd.cli.loop import run_async
 from vppd.config.home import Home, load_home
@@ -58,7 +60,8 @@ def main(arguments: list[str]) -> int:
         home, faults = bench_home(Path(arguments[arguments.index("--home") + 1]))
         configure_logs(home.node.log_level, home.node.log_format)
         plain = not faults.delay_us and not faults.fail
-        run_async(run_node(home, Link if plain else faulty_links(faults)))
+        link = Link if plain else faulty_links(faults)
+        run_async(run_node(home, link, machine_of(faults.core, faults.delay_us)))
     except (UserError, LocalFault) as err:
         print(err, file=sys.stderr)  # noqa: T201  # into its log
         return int(getattr(err, "exit_code", Exit.FAILED))

@@ -62,7 +62,7 @@ def _figures() -> tuple[str, ...]:
     """Every key of the summary that has one number or yes-or-no in it."""
     percentiles = ("p50", "p90", "p99", "p999", "max")
     return (
-        "goodput_tx_s", "goodput_ops_s", "dropped", "rejected", "timeouts", "fast_share",
+        "goodput_tx_s", "goodput_ops_s", "dropped", "rejected", "timeouts", "forks", "fast_share",
         "messages_per_height", "share_of_verify_limit", "python_us_per_tx_replica", "rss_mib",
         "cpu_cores", "valid", "rate", "bytes",
         *(f"latency_ms.{p}" for p in percentiles), *(f"commit_ms.{p}" for p in percentiles),

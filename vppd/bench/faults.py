@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from vppd.bench.cores import Core
 from vppd.consensus.messages import Type
 from vppd.net.hello import Kind
 from vppd.net.link import Link
@@ -38,12 +39,14 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     fail: tuple[tuple[ReplicaIndex, Ppm], ...] = ()
     """Nodes that are cut off in such a share of the heights."""
     seed: int = 1
+    core: Core = "shipped"
 
     def write(self, home: Path) -> None:
         """Into a home."""
         fail = ", ".join(f"[{node}, {share}]" for node, share in self.fail)
         lines = [f"own = {self.own}", f"delay_us = {self.delay_us}", f"fail = [{fail}]"]
-        text = "\n".join([*lines, f"seed = {self.seed}"]) + "\n"
+        lines += [f"seed = {self.seed}", f'core = "{self.core}"']
+        text = "\n".join(lines) + "\n"
         (home / FILE).write_text(text, encoding="utf-8")
 
     @classmethod

@@ -71,7 +71,7 @@ def knee(run: RunFolder) -> Plot | None:
             axes.axvline(at, color=MUTED, lw=1, ls="--")
             axes.annotate(
                 f"knee: {at:,.0f}/s", (at, 1), xycoords=("data", "axes fraction"),
-                xytext=(-5, -12), textcoords="offset points", ha="right", fontsize=8,
+                xytext=(0, 3), textcoords="offset points", ha="center", fontsize=8,
             )  # fmt: skip
         axes.set_yscale("log")
         axes.set_xlim(left=0)
@@ -89,7 +89,7 @@ def knee(run: RunFolder) -> Plot | None:
 
 def spectrum(run: RunFolder) -> Plot | None:
     """Latency by percentile, the tail stretched out."""
-    curves = [_percentiles(text) for text in run.histograms]
+    curves = [curve for text in run.histograms if (curve := _percentiles(text))]
     known = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
     latency = run.summary["latency_ms"]
     if not curves:
@@ -265,22 +265,32 @@ def goodput(run: RunFolder) -> Plot | None:
 def messages(run: RunFolder) -> Plot | None:
     """Frames of each type per height, all nodes together."""
     frames: Counter[str] = Counter()
+    sizes: Counter[str] = Counter()
     for node in run.nodes:
         frames.update(node.get("frames_sent") or {})
+        sizes.update(node.get("bytes_sent") or {})
     if not frames or not run.heights:
         return None
     count = len(run.heights)
     shown = [(name, sent / count) for name, sent in frames.most_common(14)]
     rows = [(name, each) for name, each in reversed(shown) if each >= LEAST_SHOWN] or shown
 
-    def draw(figure: Any) -> None:
-        axes = figure.subplots()
-        bars = axes.barh([n for n, _ in rows], [v for _, v in rows], 0.7, color=SERIES[0])
-        axes.bar_label(bars, [f"{v:,.1f}" for _, v in rows], padding=3, fontsize=8)
-        axes.margins(x=0.1)
-        plain(axes, x="frames per height, all nodes", grid="x")
+    names = [name for name, _ in rows]
+    panels = [("frames per height, all nodes", [each for _, each in rows])]
+    if sizes:
+        kib = [sizes[name] / 1024 / count for name in names]
+        panels.append(("KiB per height, all nodes", kib))
 
-    title = "Messages per height"
+    def draw(figure: Any) -> None:
+        every = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for i, (axes, (label, values)) in enumerate(zip(every, panels, strict=True)):
+            bars = axes.barh(names, values, 0.7, color=SERIES[i])
+            said = [f"{v:,.1f}" if v >= LEAST_SHOWN else f"{v:.2g}" for v in values]
+            axes.bar_label(bars, said, padding=3, fontsize=8)
+            axes.margins(x=0.15)
+            plain(axes, x=label, grid="x")
+
+    title = "Messages and bytes per height"
     said = run.summary.get("messages_per_height")
     note = f"Consensus messages per height: {said:,.1f}." if said is not None else ""
     return Plot(title, note, inline(draw, WIDTH, 0.8 + 0.22 * len(rows), title))
@@ -305,7 +315,7 @@ def block_bytes(run: RunFolder) -> Plot | None:
             axes.set_ylim(bottom=0)
             plain(axes, x="height", y=label)
 
-    title = "Bytes per height"
+    title = "Size of a block"
     return Plot(title, "", inline(draw, WIDTH, 2.4, title))
 
 

@@ -6,7 +6,7 @@ import gzip
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.util import find_spec
@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from vppd.bench import latencies
+from vppd.bench.cores import names
 from vppd.bench.plan import Plan, write_plan
 from vppd.bench.run import Run
 from vppd.bench.samples import NEVER, Samples
@@ -34,7 +35,8 @@ def results_folder(out: Path | None, plan: Plan) -> Iterator[Path]:
         UserError: E439, it is not empty or cannot be made.
     """
     at = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    folder = out or Path(f"bench-{at}-{plan.engine}-n{plan.nodes}")
+    engine = names(plan.core, plan.engine, plan.path).engine
+    folder = out or Path(f"bench-{at}-{engine}-n{plan.nodes}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         taken = next(folder.iterdir(), None)
@@ -70,6 +72,7 @@ def write_results(
     command: str,
     *,
     search: Sequence[tuple[float, Summary]] = (),
+    hosts: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Summary:
     """Write every file; several runs have folders of their own beside their medians.
 
@@ -79,13 +82,15 @@ def write_results(
         environment: see :func:`~vppd.bench.environment.environment`.
         command: that does this again.
         search: rates tried by ``saturate``, in order.
+        hosts: of a run on other machines, what is known of each.
 
     Returns:
         What is in summary.json.
     """
     summary = medians([run.summary for run in runs])
     write_plan(folder / PLAN_FILE, runs[0].plan, runs[0].load, command)
-    _json(folder / "env.json", environment | {"load_after": os.getloadavg()})
+    where = environment | {"load_after": os.getloadavg()}
+    _json(folder / "env.json", where | ({"hosts": hosts} if hosts else {}))
     _json(folder / "summary.json", msgspec.to_builtins(summary))
     if search:
         rows = [{"rate": rate, "summary": msgspec.to_builtins(found)} for rate, found in search]

@@ -7,7 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 import msgspec
 
@@ -20,6 +20,28 @@ from vppd.types import ReplicaIndex
 
 S = TypeVar("S", Ready, Done)
 STOP_S = 5.0
+Listen: TypeAlias = Callable[[int, Standing], None]
+"""Told a client's number and how it stands, once a second."""
+
+
+class Client(Protocol):
+    """A load process, wherever it runs."""
+
+    async def prepare(self) -> Ready:
+        """Start it, and wait until everything is made."""
+        ...
+
+    async def go(self, start_ns: int) -> None:
+        """Let it begin at that time of this machine's monotonic clock."""
+        ...
+
+    async def done(self) -> Done:
+        """Wait for its end."""
+        ...
+
+    async def samples(self) -> Samples:
+        """What it has written."""
+        ...
 
 
 class LoadProcess:
@@ -28,10 +50,10 @@ class LoadProcess:
     Args:
         number: of this client.
         job: what it does.
-        listen: told how it stands, once a second.
+        listen: told how it stands.
     """
 
-    def __init__(self, number: int, job: Job, listen: Callable[[int, Standing], None]) -> None:
+    def __init__(self, number: int, job: Job, listen: Listen) -> None:
         self.number = number
         self.job = job
         self._listen = listen
@@ -55,7 +77,7 @@ class LoadProcess:
     def _words(self) -> Path:
         return Path(self.job.samples).with_suffix(".err")
 
-    def go(self, start_ns: int) -> None:
+    async def go(self, start_ns: int) -> None:
         """Let it begin."""
         self._say(Go(start_ns))
 
@@ -67,9 +89,9 @@ class LoadProcess:
         """
         return await self._hear(Done)
 
-    def samples(self) -> Samples:
+    async def samples(self) -> Samples:
         """What it has written."""
-        return Samples.read(Path(self.job.samples))
+        return await asyncio.to_thread(Samples.read, Path(self.job.samples))
 
     def _say(self, message: Job | Go) -> None:
         assert self._process is not None and self._process.stdin is not None  # noqa: S101, PT018  # started
@@ -144,9 +166,7 @@ def jobs(plan: Plan, plant: Plant, folder: Path, leader: ReplicaIndex) -> list[J
 
 
 @asynccontextmanager
-async def load_processes(
-    work: Sequence[Job], listen: Callable[[int, Standing], None]
-) -> AsyncIterator[list[LoadProcess]]:
+async def load_processes(work: Sequence[Job], listen: Listen) -> AsyncIterator[Sequence[Client]]:
     """Load processes that are ready to go; none of them is left afterwards.
 
     Raises:

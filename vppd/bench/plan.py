@@ -11,6 +11,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec.structs import replace
 
+from vppd.bench.cores import UNSAFE, Core, names
 from vppd.config.genesis import ConsensusRules, Engine, PathSetting
 from vppd.config.node import Synchronous, Transport
 from vppd.errors import Exit, UserError
@@ -41,6 +42,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     engine: Engine = ConsensusRules().engine
     path: PathSetting = "auto"
+    core: Core = "shipped"
+    """What runs on a chain of that engine and path: it, or what a paper has published."""
     nodes: int = 4
     ledger: Ledger = "market"
     unsigned: bool = False
@@ -83,6 +86,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """peers.toml of a plant that runs; ``None``: one is started."""
     keys: str | None = None
     """Folder of keys for it."""
+    inventory: str | None = None
+    """Machines on which it runs, a node on each; ``None``: on this one."""
 
     @property
     def total_s(self) -> float:
@@ -96,6 +101,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             return self.rate
         outstanding = self.closed or 0
         return min(outstanding * CLOSED_SUPPLY_PER_S, MOST_CLOSED_SUPPLY_PER_S)
+
+    @property
+    def unsafe(self) -> bool:
+        """Whether its nodes may decide different blocks without anybody's fault."""
+        return self.core in UNSAFE
 
     @property
     def loop(self) -> str:
@@ -143,10 +153,17 @@ def check(plan: Plan) -> None:
         ((plan.peers is None) != (plan.keys is None), "--peers and --keys go together"),
         (plan.peers is not None and bool(plan.fail or plan.kill or plan.delay_us),
          "faults are for a plant that the bench has started, not for --peers"),
+        (plan.inventory is not None and plan.sync == "off",
+         "--sync off is for plants of this machine alone"),
+        (plan.peers is not None and plan.core != "shipped",
+         "what a paper has published runs in plants of the bench alone, not with --peers"),
     ):  # fmt: skip
         if wrong:
             raise UserError(
-                "E431", f"no run: {why}", hint="vppd bench run --help", exit_code=Exit.USAGE
+                "E431",
+                f"no run: {why}",
+                hint=f"vppd bench {'run' if plan.inventory is None else 'remote'} --help",
+                exit_code=Exit.USAGE,
             )
 
 
@@ -192,19 +209,29 @@ _FLAGS = {
 }  # fmt: skip
 
 
-def command(plan: Plan, verb: str = "run") -> str:
+def command(plan: Plan, verb: Sequence[str] = ("run",), usual: Plan | None = None) -> str:
     """The command that does this again; what is as by default is left out.
 
     Args:
         plan: of the run.
         verb: after ``vppd bench``, with options that no plan has.
+        usual: what that command does by default; ``None``: a plan that nobody changed.
     """
-    usual = replace(Plan(), rate=None) if plan.closed is not None else Plan()
-    words = ["vppd", "bench", *verb.split()]
+    usual = usual or Plan()
+    usual = replace(usual, rate=None) if plan.closed is not None else usual
+    words = ["vppd", "bench", *verb]
+    said = names(plan.core, plan.engine, plan.path)
+    words += [plan.inventory] if plan.inventory is not None else []
+    implied = {"path"} if plan.core == "published" else set()
+    implied |= {"nodes"} if plan.inventory is not None else set()
     for field, flag in _FLAGS.items():
-        value = getattr(plan, field)
+        value = getattr(said if field in ("engine", "path") else plan, field)
+        if field in implied:
+            continue
         if value != getattr(usual, field):
             words += [flag, f"{value:g}" if isinstance(value, float) else str(value)]
+    words += ["--finality", said.finality] if plan.core == "majority" else []
+    words += ["--unsafe"] if plan.unsafe else []
     words += ["--unsigned"] if plan.unsigned else []
     words += [w for node, share in plan.fail for w in ("--fail", f"{node}={share / 10_000:g}%")]
     words += [w for node, at_s in plan.kill for w in ("--kill", f"{node}@{at_s:g}s")]

@@ -33,6 +33,7 @@ from vppd.day.nodes import NodeProcess, all_answer
 from vppd.day.run import free_base_port
 from vppd.errors import Exit, UserError
 from vppd.net.tls import Tls, load_tls
+from vppd.simulate.plant import NO_ELECTION
 from vppd.types import Micro, ReplicaIndex
 
 P = ParamSpec("P")
@@ -108,12 +109,22 @@ class Plant:
 
     @property
     def ours(self) -> bool:
-        """Whether its stores can be read, and its processes be killed."""
+        """Whether it is of this run, so that its stores can be read."""
         return bool(self.nodes)
 
     @property
+    def ahead_ns(self) -> Sequence[int]:
+        """Each node's monotonic clock against this machine's; see :attr:`clocks_known`."""
+        return [0] * len(self.seats)
+
+    @property
+    def clocks_known(self) -> bool:
+        """Whether :attr:`ahead_ns` was measured, or is nothing by nature."""
+        return self.one_machine
+
+    @property
     def one_machine(self) -> bool:
-        """Whether all nodes share this machine, and its monotonic clock."""
+        """Whether all nodes share one machine, and its monotonic clock."""
         return all(is_loopback(parse_address(seat.addr)[0]) for seat in self.seats)
 
     def entry(self, index: ReplicaIndex, kind: str) -> Entry:
@@ -206,10 +217,21 @@ async def stop(plant: Plant) -> None:
     await asyncio.gather(*(node.stop() for node in plant.nodes))
 
 
-def write_plant(out: Path, plan: Plan) -> tuple[Testnet, Senders]:
-    """The files of a plant for a plan: homes, and keys of the senders in ``out/senders``."""
+def write_plant(
+    out: Path, plan: Plan, hosts: Sequence[str] = (), base_port: int = 0
+) -> tuple[Testnet, Senders]:
+    """The files of a plant for a plan: homes, and keys of the senders in ``senders`` beside them.
+
+    Args:
+        out: folder for the homes.
+        plan: what it is to be.
+        hosts: where its nodes run; none: here, with the faults of the plan.
+        base_port: of those.
+    """
     market = replace(scaled_market(SLOT_MINUTES * 60_000, SLOT_MINUTES), max_orders=MOST_ORDERS)
     rules = ConsensusRules(engine=plan.engine, path=plan.path, max_tx_lifetime=LIFETIME)
+    if plan.core == "majority":
+        rules = replace(rules, epoch_blocks=NO_ELECTION)  # its text has no epochs
     slots = slots_during(market, unix_ms(), round(1_000 * (plan.total_s + plan.grace_s)))
     keys = out.parent / "senders"
     keys.mkdir()
@@ -231,14 +253,18 @@ def write_plant(out: Path, plan: Plan) -> tuple[Testnet, Senders]:
         accounts.append(AccountEntry(name=name, key=key, balance=BALANCE))
         kinds.append("opaque" if plan.ledger == "null" else "order" if ordering else "transfer")
     testnet = write_testnet(
-        out, plan.nodes, base_port=free_base_port(plan.nodes), seed=plan.seed,
+        out, plan.nodes, hosts=hosts or ("127.0.0.1",),
+        base_port=base_port if hosts else free_base_port(plan.nodes), seed=plan.seed,
         chain_name="vppd-bench", consensus=rules, market=market, transport=plan.transport,
         accounts=accounts, meters=meters,
         ledger=LedgerRules(kind=plan.ledger, signed=not plan.unsigned),
     )  # fmt: skip
     for index, member in enumerate(testnet.nodes):
-        faults = Faults(own=index, delay_us=plan.delay_us, fail=plan.fail, seed=plan.seed)
-        faults.write(member.home)
+        faults = Faults(
+            own=index, delay_us=plan.delay_us, fail=plan.fail, seed=plan.seed, core=plan.core
+        )
+        if not hosts:
+            faults.write(member.home)
         node_file = member.home / "node.toml"
         text = node_file.read_text()
         node_file.write_text(text.replace('synchronous = "full"', f'synchronous = "{plan.sync}"'))
@@ -270,10 +296,13 @@ def effective(plan: Plan) -> Plan:
     """The plan with what a plant that runs already has decided for itself.
 
     Raises:
+        UserError: E437, there is no folder of keys.
         ConfigError: its files are missing or wrong.
     """
     if plan.peers is None or plan.keys is None:
         return plan
+    if not Path(plan.keys).is_dir():
+        raise _too_few("there is no such folder of keys", Path(plan.keys), plan.clients)
     genesis, peers = _files(Path(plan.peers))
     return replace(
         plan,
@@ -288,7 +317,8 @@ def effective(plan: Plan) -> Plan:
 
 
 def _files(peers_file: Path) -> tuple[Genesis, Peers]:
-    genesis, peers = load_genesis(peers_file.parent / "genesis.toml"), load_peers(peers_file)
+    peers = load_peers(peers_file)
+    genesis = load_genesis(peers_file.parent / "genesis.toml")
     check_peers(peers, genesis, peers_file)
     return genesis, peers
 
@@ -304,16 +334,33 @@ async def attached(plan: Plan) -> AsyncIterator[Plant]:
     peers_file, keys = Path(plan.peers or ""), Path(plan.keys or "")
     genesis, peers = _files(peers_file)
     tls = None
+    own = (keys / "node.pem").exists()
+    certificate = keys if own else peers_file.parent  # that of a node, if it is its peers.toml
     if plan.transport == "tls":
-        tls = load_tls(keys / "ca.pem", keys / "node.pem", keys / "node-tls.key")
+        tls = load_tls(*(certificate / name for name in ("ca.pem", "node.pem", "node-tls.key")))
     seats = [Seat(peer.name, peer.addr, None) for peer in peers.peers]
     files = await asyncio.to_thread(_key_files, keys)
     nobody = Senders((), (), Slots(0, 0, 0))
     plant = Plant(
-        genesis, peers_file.parent / "genesis.toml", seats, nobody, tls=tls, certificate=keys
+        genesis,
+        peers_file.parent / "genesis.toml",
+        seats,
+        nobody,
+        tls=tls,
+        certificate=certificate,
     )
     plant.senders = await _known(plant, plan, files)
     yield plant
+
+
+def _too_few(found: str, folder: Path, clients: int) -> UserError:
+    return UserError(
+        "E437",
+        found,
+        facts={"folder": str(folder), "clients": str(clients)},
+        hint="--keys names a folder with a NAME.key for each sender, one per client at least",
+        exit_code=Exit.USAGE,
+    )
 
 
 def _key_files(folder: Path) -> list[Path]:
@@ -339,11 +386,6 @@ async def _known(plant: Plant, plan: Plan, files: Sequence[Path]) -> Senders:
                     paths.append(path)
                     kinds.append(kind)
     if len(paths) < plan.clients:
-        raise UserError(
-            "E437",
-            f"{len(paths)} of {len(files)} keys are those of accounts of this chain",
-            facts={"folder": str(plan.keys), "clients": str(plan.clients)},
-            hint="--keys names a folder with a NAME.key for each sender, one per client at least",
-            exit_code=Exit.USAGE,
-        )
+        found = f"{len(paths)} of {len(files)} keys are those of accounts of this chain"
+        raise _too_few(found, Path(plan.keys or ""), plan.clients)
     return Senders(tuple(paths), tuple(kinds), slots)

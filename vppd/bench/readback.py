@@ -131,6 +131,6 @@ def _unreadable(path: Path, why: str) -> UserError:
         "E444",
         "this is no folder of a bench run, or it is damaged",
         facts={"file": str(path), "why": why},
-        hint="the folder that vppd bench run or vppd bench saturate wrote",
+        hint="the folder that vppd bench run, saturate or remote wrote",
         exit_code=Exit.USAGE,
     )

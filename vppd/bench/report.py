@@ -59,8 +59,9 @@ def render(run: RunFolder) -> str:
     parts = [
         f"<h1>{escape(_headline(summary))}</h1>",
         _stamp(run),
+        _remarks(summary),
         _tiles(summary),
-        _section("Near the limits", _shares_table(shares(summary), run)),
+        _section("Near the limits", _shares_table(shares(summary, _cores(run.env)))),
         _of_run(run),
         *(
             f'<section><h2>{escape(p.title)}</h2><div class="plot">{p.svg}</div>'
@@ -77,8 +78,13 @@ def render(run: RunFolder) -> str:
     return _PAGE.format(title=escape(title), css=_css(), body="\n".join(filter(None, parts)))
 
 
-def shares(summary: Facts) -> list[Share]:
-    """Each result as a share of the limit that was measured in the same run."""
+def shares(summary: Facts, cores: int | None = None) -> list[Share]:
+    """Each result as a share of the limit that was measured in the same run.
+
+    Args:
+        summary: of the run.
+        cores: of its machine, or of all of them.
+    """
     limits = summary.get("limits") or {}
     n = summary.get("n") or 1
     found = []
@@ -113,9 +119,13 @@ def shares(summary: Facts) -> list[Share]:
             Share(
                 f"latency p50 {number(latency)} ms",
                 f"loopback round trip {number(trip_us)} µs",
-                f"{latency * 1e3 / trip_us:.0f} round trips",
+                f"{latency * 1e3 / trip_us:,.0f} round trips",
             )
         )
+    busy = summary.get("cpu_cores")
+    if busy is not None and cores:
+        said = f"CPU of all daemons {number(busy)} cores"
+        found.append(Share(said, f"{number(cores)} cores", f"{100 * busy / cores:.0f} %"))
     return found
 
 
@@ -172,6 +182,11 @@ def _stamp(run: RunFolder) -> str:
     return f'<div class="invalid" role="alert"><strong>INVALID</strong><ul>{items}</ul></div>'
 
 
+def _remarks(summary: Facts) -> str:
+    items = "".join(f"<li>{escape(str(said))}</li>" for said in summary.get("remarks") or ())
+    return f'<ul class="remarks">{items}</ul>' if items else ""
+
+
 def _tiles(summary: Facts) -> str:
     latency, commit = summary["latency_ms"], summary.get("commit_ms") or {}
     fast = summary.get("fast_share")
@@ -207,13 +222,18 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>'
 
 
-def _shares_table(rows: Sequence[Share], run: RunFolder) -> str:
+def _cores(env: Facts) -> int | None:
+    """Of this machine, or of the machines of a remote run."""
+    hosts = env.get("hosts")
+    if hosts:
+        return sum(host.get("cores") or 0 for host in hosts.values())
+    return env.get("cores")
+
+
+def _shares_table(rows: Sequence[Share]) -> str:
     if not rows:
         return "<p>The limits of this machine were not measured in this run.</p>"
-    busy, cores = run.summary.get("cpu_cores"), run.env.get("cores")
-    of = f" of {number(cores)}" if cores else ""
-    note = f"<p>The daemons kept {number(busy)}{of} cores busy.</p>" if busy else ""
-    return _table(("result", "limit, measured in the same run", "result / limit"), rows) + note
+    return _table(("result", "limit, measured in the same run", "result / limit"), rows)
 
 
 _RUN_FIGURES = (
@@ -286,6 +306,7 @@ p{margin:.3rem 0;color:var(--muted)}
 .invalid{border:3px solid var(--red);color:var(--red);padding:.6rem 1rem;margin:0 0 1rem}
 .invalid strong{font-size:1.6rem;letter-spacing:.15em}
 .invalid ul{margin:.2rem 0 0;padding-left:1.2rem}
+.remarks{border-left:3px solid var(--s1);margin:0 0 1rem;padding:.2rem 0 .2rem 1.6rem}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(16rem,1fr));gap:.6rem}
 .tiles div{background:var(--card);padding:.6rem .8rem;border-radius:.4rem}
 .tiles span,.tiles small{display:block;color:var(--muted);font-size:.82rem}

@@ -5,33 +5,37 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections import Counter
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from vppd.bench import latencies, validity
 from vppd.bench.client import Done, Standing
+from vppd.bench.cores import names
 from vppd.bench.environment import in_memory
 from vppd.bench.limits import Limits
-from vppd.bench.load import jobs, load_processes
+from vppd.bench.load import Client, Listen, jobs, load_processes
 from vppd.bench.plan import Plan
 from vppd.bench.plant import Plant, attached, started, stop
 from vppd.bench.samples import Samples, Window, look
 from vppd.bench.stores import Stores, forks, inspect
 from vppd.bench.summary import LimitsShown, Summary, python_us
-from vppd.bench.watch import Clock, Mark, Spent, Watch, between
+from vppd.bench.watch import Clock, Mark, Spent, Watch, between, since
 from vppd.client.client import Disconnected, RequestFailed
+from vppd.crypto import sha256
 from vppd.errors import UserError
-from vppd.header import decode_header
-from vppd.types import Digest, Height, ReplicaIndex
+from vppd.types import Height, ReplicaIndex
 
 HEAD_START_S = 0.3
 """Between the word to go and the beginning, so that it reaches every client."""
 SETTLE_S = 15.0
 """For all nodes to get to the same height afterwards."""
-LOOKED_AT = 20
-"""Last heights that are compared where stores are out of reach."""
+MOST_COMPARED = 2_000
+"""Heights of the run, the last ones, that are compared where stores are out of reach."""
+COMPARE_S = 120.0
 PREPARE_S = 600.0
 
 
@@ -76,15 +80,51 @@ class Heard(NamedTuple):
     mean_bytes: float
 
 
-def plant_for(plan: Plan, disk: Path, voice: Voice) -> AbstractAsyncContextManager[Plant]:
-    """The plant of a plan: one of our own, or the one that runs."""
-    return attached(plan) if plan.peers is not None else started(plan, disk, voice.say)
+class Site:
+    """Where a run takes place: on this machine, with a plant of its own or one that runs.
+
+    Args:
+        plan: of the run.
+        plant: that answers.
+        disk: folder for what the load processes write.
+    """
+
+    head_start_s = HEAD_START_S
+
+    def __init__(self, plan: Plan, plant: Plant, disk: Path) -> None:
+        self.plan = plan
+        self.plant = plant
+        self._disk = disk
+
+    @asynccontextmanager
+    async def clients(
+        self, leader: ReplicaIndex, listen: Listen
+    ) -> AsyncIterator[Sequence[Client]]:
+        """Load processes; none of them is left afterwards."""
+        work = partial(jobs, self.plan, self.plant, leader=leader)
+        with tempfile.TemporaryDirectory(prefix="vppd-load-", dir=self._disk) as folder:
+            async with load_processes(work(Path(folder)), listen) as made:
+                yield made
+
+    async def stores(self) -> Stores:
+        """Stop the plant, and check what it has stored."""
+        await stop(self.plant)
+        return await inspect(self.plant, verified=not self.plan.unsafe)
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether nothing that is synced reaches a disk."""
+        return in_memory(self._disk)
+
+    async def reasons(self) -> Sequence[str]:
+        """Why a run there proves nothing, beside what is always looked at."""
+        return ()
 
 
 async def run_once(
     plan: Plan, limits: Limits, disk: Path, voice: Voice, *, searching: bool = False
 ) -> Run:
-    """Start a plant, load it, stop it, check it.
+    """Start a plant, or find the one that runs; load it, stop it, check it.
 
     Args:
         plan: checked.
@@ -96,25 +136,39 @@ async def run_once(
     Raises:
         UserError: E436…E438, E43x of the plan.
     """
-    async with plant_for(plan, disk, voice) as plant:
-        watch = Watch(plant)
-        with tempfile.TemporaryDirectory(prefix="vppd-load-", dir=disk) as folder:
-            heard, start_ns = await _load(plan, plant, watch, Path(folder), voice)
-        stores = None
-        if plant.ours:
-            voice.say("checking every node's store")
-            await stop(plant)
-            stores = await inspect(plant)
-            differ = stores.forks
-        else:
-            differ = await _compare(plant)
-        return _sum_up(plan, limits, plant, watch, heard, start_ns, stores, differ,
-                       on_disk=not in_memory(disk), searching=searching)  # fmt: skip
+    found = attached(plan) if plan.peers is not None else started(plan, disk, voice.say)
+    async with found as plant:
+        return await run_at(Site(plan, plant, disk), limits, voice, searching=searching)
 
 
-async def _load(
-    plan: Plan, plant: Plant, watch: Watch, folder: Path, voice: Voice
-) -> tuple[Heard, int]:
+async def run_at(site: Site, limits: Limits, voice: Voice, *, searching: bool = False) -> Run:
+    """Load a plant that answers, stop it if it is of this run, check it.
+
+    Args:
+        site: where.
+        limits: of its machines.
+        voice: whom to tell.
+        searching: see :func:`~vppd.bench.validity.reasons`.
+
+    Raises:
+        UserError: a load process has failed.
+    """
+    plant, watch = site.plant, Watch(site.plant)
+    heard, start_ns = await _load(site, watch, voice)
+    stores, reasons = None, [*await site.reasons()]
+    if plant.ours:
+        voice.say("checking every node's store")
+        stores = await site.stores()
+        differ = stores.forks
+    else:
+        differ, unknown = await _compare(plant, heard.marks[0])
+        reasons += unknown
+    return _sum_up(site, limits, watch, heard, start_ns, stores, differ, reasons,
+                   searching=searching)  # fmt: skip
+
+
+async def _load(site: Site, watch: Watch, voice: Voice) -> tuple[Heard, int]:
+    plan, plant = site.plan, site.plant
     standings: dict[int, Standing] = {}
     start_ns = 0
 
@@ -128,13 +182,12 @@ async def _load(
 
     idle = await watch.mark(time.monotonic_ns())
     watch.begin(idle)
-    async with load_processes(jobs(plan, plant, folder, _leader(plant, idle)), listen) as clients:
+    async with site.clients(_leader(site.plant, idle), listen) as clients:
         voice.say(f"making {plan.supply_per_s * plan.total_s:,.0f} transactions")
         async with asyncio.timeout(PREPARE_S):
             ready = await asyncio.gather(*(client.prepare() for client in clients))
-        start_ns = time.monotonic_ns() + int(HEAD_START_S * 1e9)
-        for client in clients:
-            client.go(start_ns)
+        start_ns = time.monotonic_ns() + int(site.head_start_s * 1e9)
+        await asyncio.gather(*(client.go(start_ns) for client in clients))
         voice.begins(plan)
         async with _alongside(watch.keep()), _alongside(_kills(plan, plant, start_ns)):
             first, last, *done = await asyncio.gather(
@@ -142,11 +195,11 @@ async def _load(
                 _mark_at(watch, start_ns, plan.total_s),
                 *(client.done() for client in clients),
             )
-        await watch.poll()
         rest = await _at_rest(watch, start_ns)
+        await watch.poll()
         samples = Samples()
         for client in clients:
-            samples.extend(client.samples())
+            samples.extend(await client.samples())
     made = sum(r.transactions for r in ready)
     mean = sum(r.mean_bytes * r.transactions for r in ready) / max(1, made)
     watch.clocks.append(Clock.read())
@@ -199,29 +252,50 @@ async def _at_rest(watch: Watch, start_ns: int) -> Mark:
         await asyncio.sleep(0.2)
 
 
-async def _compare(plant: Plant) -> tuple[str, ...]:
-    """Different blocks among the last heights, by what each node of another's plant answers."""
-    chains: list[dict[Height, Digest]] = []
-    for index in range(len(plant.seats)):
-        chain: dict[Height, Digest] = {}
-        chains.append(chain)
+async def _compare(plant: Plant, idle: Mark) -> tuple[tuple[str, ...], list[str]]:
+    """Blocks of the run that differ, by what each node of another's plant answers.
+
+    Returns:
+        Heights at which they do, and why a node's could not be compared.
+    """
+    before = [status["height"] for status in idle.status if status is not None]
+    chains: list[dict[Height, str]] = [{} for _ in plant.seats]
+    tops = [await _height(plant, index) for index in range(len(plant.seats))]
+    top = min((height for height in tops if height), default=0)
+    first = max(min(before, default=0) + 1, top - MOST_COMPARED + 1)
+    reasons: list[str] = []
+
+    async def one(index: int) -> None:
         try:
-            async with asyncio.timeout(SETTLE_S), plant.connect(index) as client:
-                top = (await client.view("status"))["height"]
-                for height in range(max(1, top - LOOKED_AT + 1), top + 1):
-                    chain[height] = decode_header((await client.block(height)).header).digest()
-        except (UserError, RequestFailed, Disconnected, TimeoutError):
-            continue
-    return forks([seat.name for seat in plant.seats], chains)
+            async with asyncio.timeout(COMPARE_S), plant.connect(index) as client:
+                for height in range(first, top + 1):
+                    header = (await client.block(height)).header
+                    chains[index][height] = sha256(header).hex()
+        except (UserError, RequestFailed, Disconnected, TimeoutError) as err:
+            why = str(err) or "it takes too long"
+            reasons.append(f"the blocks of {plant.seats[index].name} were not compared: {why}")
+
+    await asyncio.gather(*(one(index) for index in range(len(plant.seats))))
+    return forks([seat.name for seat in plant.seats], chains), reasons
+
+
+async def _height(plant: Plant, index: int) -> Height:
+    try:
+        async with asyncio.timeout(SETTLE_S), plant.connect(index) as client:
+            height: Height = (await client.view("status"))["height"]
+            return height
+    except (UserError, RequestFailed, Disconnected, TimeoutError):
+        return 0  # that it does not answer is a reason of its own
 
 
 # ---------------------------------------------------------------- what it came to
 
 
 def _sum_up(
-    plan: Plan, limits: Limits, plant: Plant, watch: Watch, heard: Heard, start_ns: int,
-    stores: Stores | None, differ: tuple[str, ...], *, on_disk: bool, searching: bool,
+    site: Site, limits: Limits, watch: Watch, heard: Heard, start_ns: int,
+    stores: Stores | None, differ: tuple[str, ...], more: Sequence[str], *, searching: bool,
 ) -> Run:  # fmt: skip
+    plan, plant = site.plan, site.plant
     first_us, end_us = round(plan.warm_up_s * 1e6), round(plan.total_s * 1e6)
     window = look(heard.samples, first_us, end_us)
     _, warm, end = heard.marks
@@ -232,11 +306,11 @@ def _sum_up(
     reasons = validity.reasons(
         validity.Facts(
             plan, window, watch.clocks, plant.deaths(), differ,
-            stores.faults if stores is not None else (),
+            (*(stores.faults if stores is not None else ()), *more),
             stores.failed if stores is not None else 0,
             any(client.exhausted for client in heard.clients),
             max((client.late_ms for client in heard.clients), default=0.0),
-            not on_disk, missing,
+            site.in_memory, missing,
         ),
         searching=searching,
     )  # fmt: skip
@@ -256,9 +330,10 @@ def _sum_up(
     txs = goodput * spent.seconds
     python = None if cpu_s is None else python_us(cpu_s, txs, n, checks)
     rules = plant.genesis.consensus
+    called = names(plan.core, rules.engine, rules.path)
     summary = Summary(
-        engine=rules.engine,
-        path=rules.path,
+        engine=called.engine,
+        path=called.path,
         n=n,
         ledger=plan.ledger,
         signed=not plan.unsigned,
@@ -280,6 +355,7 @@ def _sum_up(
             verify_per_s_all_cores=round(limits.verify_per_s, 1),
             fsync_ms={"p50": round(limits.fsync_p50_ms, 4), "p99": round(limits.fsync_p99_ms, 4)},
             loopback_rtt_us=round(limits.loopback_rtt_us, 2),
+            verify_us=round(limits.verify_us, 3),
         ),
         share_of_verify_limit=None
         if plan.unsigned
@@ -290,6 +366,10 @@ def _sum_up(
         valid=not reasons,
         invalid_reasons=reasons,
         closed=plan.closed,
+        finality=called.finality,
+        unsafe=plan.unsafe,
+        forks=len(differ),
+        remarks=(*validity.remarks(plan, differ), *_refusals(heard.clients)),
     )
     return Run(
         plan, summary, plant.senders.words, window, heard.samples,
@@ -298,9 +378,15 @@ def _sum_up(
     )  # fmt: skip
 
 
+def _refusals(clients: Sequence[Done]) -> tuple[str, ...]:
+    count = sum(client.refused for client in clients)
+    why = next((client.first_refusal for client in clients if client.refused), "")
+    return (f"nodes refused {count:,} times, first because: {why}",) if count else ()
+
+
 def _height_rows(watch: Watch, start_ns: int, stores: Stores | None) -> list[dict[str, Any]]:
     rows = []
-    for height, sent_ns in sorted(watch.proposed_ns.items()):
+    for height in sorted(watch.proposed_ns):
         row = watch.heights[watch.proposer[height]].get(height)
         if row is None or row["decided_us"] is None:
             continue
@@ -308,7 +394,7 @@ def _height_rows(watch: Watch, start_ns: int, stores: Stores | None) -> list[dic
         rows.append(
             {
                 "height": height,
-                "t_s": round((sent_ns - start_ns) / 1e9, 4),
+                "t_s": round((watch.proposed_at(height) - start_ns) / 1e9, 4),
                 "txs": stored.txs if stored else None,
                 "bytes": stored.bytes if stored else None,
                 "path": row["path"],
@@ -339,28 +425,35 @@ def _node_rows(
         row: dict[str, Any] = {"name": seat.name, "cpu_s": spent.cpu_s[index]}
         row["rss_idle_mib"] = _mib(before["rss_bytes"] if before else None)
         if usage is not None and status is not None:
+            used = since(before, usage)
+            stood = idle.status[index] if used.same else None
             row |= {
                 "rss_mib": _mib(usage["rss_bytes"]),
-                "rss_max_mib": _mib(usage["rss_max_bytes"]),
-                "sent_bytes": sum(size for _, size in usage["out"].values()),
-                "received_bytes": sum(size for _, size in usage["in"].values()),
-                "frames_sent": {name: count for name, (count, _) in usage["out"].items()},
-                "frames_received": {name: count for name, (count, _) in usage["in"].items()},
-                "gossip_dropped": usage["dropped"],
+                "rss_max_mib": _mib(max(usage["rss_max_bytes"], usage["rss_bytes"] or 0)),
+                "sent_bytes": sum(used.bytes_out.values()),
+                "received_bytes": sum(used.bytes_in.values()),
+                "frames_sent": used.frames_out,
+                "frames_received": used.frames_in,
+                "bytes_sent": used.bytes_out,
+                "gossip_dropped": used.dropped,
                 "disk_bytes": usage["store_bytes"],
-                "fsyncs": usage["persists"],
-                "fsync_s": usage["persist_us"] / 1e6,
+                "fsyncs": used.persists,
+                "fsync_s": used.persist_s,
                 "height": status["height"],
                 "view": status["view"],
-                "view_changes": status["view_changes"],
-                "decisions": status["decisions"],
-                "fallbacks": status["fallbacks"],
+                "view_changes": status["view_changes"] - (stood["view_changes"] if stood else 0),
+                "decisions": _more(status["decisions"], stood and stood["decisions"]),
+                "fallbacks": _more(status["fallbacks"], stood and stood["fallbacks"]),
                 "head": status["head"],
             }
         if stores is not None:
             row["head"] = stores.heads[seat.name]
         rows.append(row)
     return rows
+
+
+def _more(now: dict[str, int], before: dict[str, int] | None) -> dict[str, int]:
+    return dict(Counter(now) - Counter(before or {}))
 
 
 def _mib(size: int | None) -> float | None:

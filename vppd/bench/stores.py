@@ -7,10 +7,12 @@ import json
 import os
 import sqlite3
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
+
+import msgspec
 
 from vppd.bench.plant import Plant
 from vppd.codec import Decoder
@@ -44,18 +46,63 @@ class Stores(NamedTuple):
     """Digest of each node's last block."""
 
 
-async def inspect(plant: Plant) -> Stores:
-    """Read and check the stores of a plant that is stopped."""
+class Store(msgspec.Struct, frozen=True):
+    """What one node's store says."""
+
+    digests: dict[Height, str]
+    """Of every decided block, in hexadecimal."""
+    blocks: dict[Height, tuple[int, int]]
+    """Transactions and bytes of each; empty if nobody asked."""
+    failed: int
+    """Transactions whose receipt says failed or refused."""
+    fault: str | None
+    """Why it does not hold, as ``vppd block verify`` says."""
+
+
+async def inspect(plant: Plant, *, verified: bool = True) -> Stores:
+    """Read and check the stores of a plant that is stopped, as many at once as there are cores.
+
+    Args:
+        plant: one of our own.
+        verified: whether its decisions prove something, so that proofs are checked.
+    """
+    cores = asyncio.Semaphore(os.cpu_count() or 1)
     homes = [seat.home for seat in plant.seats if seat.home is not None]
-    chains = [await asyncio.to_thread(digests, home / "chain.db") for home in homes]
-    names = [seat.name for seat in plant.seats]
-    blocks, failed = await asyncio.to_thread(contents, homes[0] / "chain.db")
+
+    async def one(index: int) -> Store:
+        async with cores:
+            return await read_store(homes[index], whole=index == 0, verified=verified)
+
+    stores = await asyncio.gather(*(one(index) for index in range(len(homes))))
+    return together([seat.name for seat in plant.seats], stores)
+
+
+async def read_store(home: Path, *, whole: bool, verified: bool) -> Store:
+    """Read one store, and check it.
+
+    Args:
+        home: of its node, which is stopped.
+        whole: the blocks as well.
+        verified: run ``vppd block verify``.
+    """
+    found = await asyncio.to_thread(digests, home / "chain.db")
+    blocks: dict[Height, tuple[int, int]] = {}
+    failed = 0
+    if whole:
+        blocks, failed = await asyncio.to_thread(contents, home / "chain.db")
+    fault = await _verify(home, max(found, default=0)) if verified else None
+    return Store({h: digest.hex() for h, digest in found.items()}, blocks, failed, fault)
+
+
+def together(names: Sequence[str], stores: Sequence[Store]) -> Stores:
+    """The stores of all nodes, compared height by height."""
+    rows = list(zip(names, stores, strict=True))
     return Stores(
-        blocks,
-        failed,
-        forks(names, chains),
-        await _verify(names, homes, [max(chain, default=0) for chain in chains]),
-        {n: c[max(c)].hex() if c else "" for n, c in zip(names, chains, strict=True)},
+        {height: StoredBlock(*size) for height, size in stores[0].blocks.items()},
+        stores[0].failed,
+        forks(names, [store.digests for store in stores]),
+        tuple(f"the store of {n} does not hold: {s.fault}" for n, s in rows if s.fault),
+        {n: s.digests[max(s.digests)] if s.digests else "" for n, s in rows},
     )
 
 
@@ -65,9 +112,9 @@ def digests(store: Path) -> dict[Height, Digest]:
         return dict(connection.execute("SELECT height, digest FROM decisions").fetchall())
 
 
-def contents(store: Path) -> tuple[dict[Height, StoredBlock], int]:
-    """Size of every block, and how many transactions failed in all."""
-    blocks: dict[Height, StoredBlock] = {}
+def contents(store: Path) -> tuple[dict[Height, tuple[int, int]], int]:
+    """Transactions and bytes of every block, and how many transactions failed in all."""
+    blocks: dict[Height, tuple[int, int]] = {}
     failed = 0
     with closing(sqlite3.connect(uri(store, "ro"), uri=True)) as connection:
         rows = connection.execute(
@@ -76,48 +123,56 @@ def contents(store: Path) -> tuple[dict[Height, StoredBlock], int]:
         )
         for height, txs, receipts in rows:
             raws = _decode_list(txs)
-            blocks[height] = StoredBlock(len(raws), sum(map(len, raws)))
+            blocks[height] = len(raws), sum(map(len, raws))
             for receipt in _decode_list(receipts)[1:] if receipts else ():
                 failed += decode_receipt(receipt).status != Status.OK
     return blocks, failed
 
 
-def forks(names: Sequence[str], chains: Sequence[dict[Height, Digest]]) -> tuple[str, ...]:
-    """Heights at which two nodes have different blocks; a shorter chain is none."""
+def forks(names: Sequence[str], chains: Sequence[Mapping[Height, str]]) -> tuple[str, ...]:
+    """Heights at which two nodes have different blocks; a shorter chain is none.
+
+    Args:
+        names: of the nodes.
+        chains: digest by height of each, in hexadecimal.
+    """
     found = []
     for height in sorted({height for chain in chains for height in chain}):
         said = {name: chain[height] for name, chain in zip(names, chains, strict=True)
                 if height in chain}  # fmt: skip
         if len(set(said.values())) > 1:
-            shown = ", ".join(f"{name} {digest.hex()[:8]}" for name, digest in said.items())
+            shown = ", ".join(f"{name} {digest[:8]}" for name, digest in said.items())
             found.append(f"height {height}: {shown}")
     return tuple(found)
 
 
-async def _verify(
-    names: Sequence[str], homes: Sequence[Path], heads: Sequence[Height]
-) -> tuple[str, ...]:
-    """``vppd block verify`` on every store, as many at once as there are cores."""
-    cores = asyncio.Semaphore(os.cpu_count() or 1)
+async def _verify(home: Path, head: Height) -> str | None:
+    """``vppd block verify``: why the store does not hold."""
+    words = [f"{max(1, head - LAST + 1)}..{head}"] if head else []
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "vppd", "block", "verify", *words, "--home", str(home),
+        "--store", str(home / "chain.db"), "-o", "json",
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        out, err = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+    if process.returncode == 0 and json.loads(out)["ok"]:
+        return None
+    said = err.decode(errors="replace").strip().splitlines() or [f"exit {process.returncode}"]
+    return said[0]
 
-    async def one(name: str, home: Path, head: Height) -> str | None:
-        words = [f"{max(1, head - LAST + 1)}..{head}"] if head else []
-        async with cores:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "vppd", "block", "verify", *words, "--home", str(home),
-                "--store", str(home / "chain.db"), "-o", "json",
-                stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-            )  # fmt: skip
-            try:
-                out, err = await process.communicate()
-            finally:
-                if process.returncode is None:
-                    process.kill()
-        if process.returncode == 0 and json.loads(out)["ok"]:
-            return None
-        said = err.decode(errors="replace").strip().splitlines() or [f"exit {process.returncode}"]
-        return f"the store of {name} does not hold: {said[0]}"
 
-    rows = zip(names, homes, heads, strict=True)
-    found = await asyncio.gather(*(one(*row) for row in rows))
-    return tuple(reason for reason in found if reason is not None)
+def main(words: Sequence[str]) -> None:
+    """``python -m vppd.bench.stores HOME [whole] [verified]``: a :class:`Store` as JSON."""
+    home, *asked = words
+    found = asyncio.run(
+        read_store(Path(home), whole="whole" in asked, verified="verified" in asked)
+    )
+    sys.stdout.buffer.write(msgspec.json.encode(found) + b"\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -18,6 +18,8 @@ class LimitsShown(msgspec.Struct, frozen=True, kw_only=True):
     verify_per_s_all_cores: float
     fsync_ms: dict[str, float]
     loopback_rtt_us: float
+    verify_us: float = 0.0
+    """CPU of one check, with all cores at it; 0: not known."""
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +64,14 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     invalid_reasons: tuple[str, ...]
     closed: int | None = None
     """Outstanding transactions of a closed loop, whose latency says nothing about a rate."""
+    finality: str = "locked"
+    """What makes a block final; ``paper-majority``: half of the votes, as P4 has it."""
+    unsafe: bool = False
+    """Whether the engine is one that forks without anybody's fault."""
+    forks: int = 0
+    """Heights at which two nodes have decided different blocks."""
+    remarks: tuple[str, ...] = ()
+    """What is to be known of the run beside its figures, in plain words."""
     runs: tuple[Summary, ...] = ()
     """Of several runs, each by itself."""
 
@@ -92,7 +102,12 @@ def medians(runs: Sequence[Summary]) -> Summary:
     )
     rows: list[dict[str, Any]] = [msgspec.to_builtins(run) for run in runs]
     middle = {name: _middle([row[name] for row in rows]) for name in rows[0] if name != "runs"}
-    middle |= {"valid": not reasons, "invalid_reasons": reasons}
+    middle |= {
+        "valid": not reasons,
+        "invalid_reasons": reasons,
+        "forks": sum(run.forks for run in runs),
+        "remarks": list(dict.fromkeys(remark for run in runs for remark in run.remarks)),
+    }
     return replace(msgspec.convert(middle, Summary), runs=tuple(runs))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+from vppd.bench.cores import names
 from vppd.bench.plan import LEAST_WARM_UP_S, Plan
 from vppd.bench.samples import Window
 from vppd.bench.watch import Clock
@@ -59,7 +60,7 @@ def _reasons(facts: Facts, *, searching: bool) -> Iterator[str]:
     goodput = window.commits / plan.duration_s
     if window.dropped and not searching:
         yield f"{window.dropped} transactions were never taken by their connection"
-    for fork in facts.forks:
+    for fork in () if plan.unsafe else facts.forks:
         yield f"unequal blocks: {fork}"
     for name, how in facts.deaths.items():
         yield f"{name} died {how}, and nobody killed it"
@@ -85,6 +86,23 @@ def _reasons(facts: Facts, *, searching: bool) -> Iterator[str]:
     for name in facts.missing:
         yield f"{name} did not answer at the end"
     yield from facts.faults
+
+
+def remarks(plan: Plan, forks: Sequence[str]) -> tuple[str, ...]:
+    """What is to be said of an engine that is known to fork; nothing of any other."""
+    if not plan.unsafe:
+        return ()
+    name = names(plan.core, plan.engine, plan.path)
+    said = name.engine if plan.core == "published" else f"finality {name.finality}"
+    if not forks:
+        found = "in this run it did not"
+    else:
+        at = "one height" if len(forks) == 1 else f"{len(forks)} heights"
+        found = f"here nodes decided different blocks at {at}, first at {forks[0]}"
+    return (
+        f"{said} is unsafe, it can fork without anybody's fault: {found}",
+        "its decisions prove nothing, so nodes' blocks were compared and no proof was checked",
+    )
 
 
 def stepped(clocks: Iterable[Clock]) -> float | None:

@@ -10,12 +10,17 @@ from typing import Any, NamedTuple
 from vppd.bench.plant import Plant
 from vppd.client.client import Disconnected, RequestFailed
 from vppd.errors import UserError
+from vppd.net.frames import HELLO, PROOF, REFUSE
 from vppd.types import Height
 
 POLL_S = 0.5
 PATIENCE_S = 5.0
 QUIET = {"tx", "status", "ping"}
 """Frames between nodes that decide nothing: left out of messages per height."""
+
+
+HANDSHAKE = {str(HELLO): "hello", str(PROOF): "proof", str(REFUSE): "refuse"}
+"""Frames before the first message, which a node knows by their number alone."""
 
 
 class Mark(NamedTuple):
@@ -58,6 +63,9 @@ class Watch:
         """At how many nodes a height was durable, and when."""
         self.proposer: dict[Height, int] = {}
         self.clocks: list[Clock] = []
+        self._ahead_ns = list(plant.ahead_ns)
+        """Each node's monotonic clock against this machine's."""
+        self._guessed = [False] * len(plant.seats)
         self._seen = [0] * len(plant.seats)
 
     def begin(self, mark: Mark) -> None:
@@ -79,10 +87,12 @@ class Watch:
         first = str(self._seen[index] + 1)
         try:
             async with asyncio.timeout(PATIENCE_S), self._plant.connect(index) as client:
-                heights = await client.view("heights", first)
                 timings = await client.view("timings", first)
+                # Second, so that it has every height that the first one has.
+                heights = await client.view("heights", first)
         except (UserError, RequestFailed, Disconnected, TimeoutError):
             return
+        self._learn_clock(index, timings)
         for row in heights:
             self.heights[index][row["height"]] = row
         for height, proposed_ns, decided_ns in timings:
@@ -91,6 +101,19 @@ class Watch:
             if proposed_ns is not None:
                 self.proposed_ns[height] = proposed_ns
                 self.proposer[height] = index
+
+    def _learn_clock(self, index: int, timings: list[tuple[int, int | None, int]]) -> None:
+        """Of a clock that nobody has measured: what was decided was so before it was heard of."""
+        newest_ns = max((decided_ns for _, _, decided_ns in timings), default=None)
+        if self._plant.clocks_known or newest_ns is None:
+            return
+        least = newest_ns - time.monotonic_ns()
+        if not self._guessed[index] or least > self._ahead_ns[index]:
+            self._guessed[index], self._ahead_ns[index] = True, least
+
+    def proposed_at(self, height: Height) -> int:
+        """When a proposal was sent, by this machine's monotonic clock, ns."""
+        return self.proposed_ns[height] - self._ahead_ns[self.proposer[height]]
 
     async def mark(self, start_ns: int) -> Mark:
         """Status and usage of every node, now."""
@@ -108,12 +131,12 @@ class Watch:
     def commit_us(self, quorum: int, first_ns: int, end_ns: int) -> list[int]:
         """Proposal sent → decision durable at ``quorum`` nodes, of heights proposed in between.
 
-        One machine's nodes share its monotonic clock; of nodes elsewhere, the proposing node's own
-        time to its decision stands in.
+        The nodes of one machine share its monotonic clock; of nodes on several, the proposing
+        node's own time to its decision stands in.
         """
         found = []
         for height, sent_ns in sorted(self.proposed_ns.items()):
-            if not first_ns <= sent_ns < end_ns:
+            if not first_ns <= self.proposed_at(height) < end_ns:
                 continue
             if self._plant.one_machine:
                 decided = sorted(self.decided_ns[height])
@@ -124,6 +147,40 @@ class Watch:
                 if row is not None and row["decided_us"] is not None:
                     found.append(row["decided_us"])
         return found
+
+
+class Used(NamedTuple):
+    """What one daemon did since an earlier look, or since it began anew after that."""
+
+    same: bool
+    """It is the process that was looked at before."""
+    frames_out: dict[str, int]
+    bytes_out: dict[str, int]
+    frames_in: dict[str, int]
+    bytes_in: dict[str, int]
+    dropped: int
+    persists: int
+    persist_s: float
+
+
+def since(before: dict[str, Any] | None, usage: dict[str, Any]) -> Used:
+    """The difference of two usages of a node; a plant that runs has done much before."""
+    same = before is not None and before["cpu_us"] <= usage["cpu_us"]
+    nothing = {"out": {}, "in": {}, "dropped": 0, "persists": 0, "persist_us": 0}
+    old: dict[str, Any] = before if same and before is not None else nothing
+
+    def each(way: str, which: int) -> dict[str, int]:
+        rows = {
+            name: values[which] - old[way].get(name, (0, 0))[which]
+            for name, values in usage[way].items()
+        }
+        return {HANDSHAKE.get(name, name): count for name, count in rows.items() if count}
+
+    return Used(
+        same, each("out", 0), each("out", 1), each("in", 0), each("in", 1),
+        usage["dropped"] - old["dropped"], usage["persists"] - old["persists"],
+        (usage["persist_us"] - old["persist_us"]) / 1e6,
+    )  # fmt: skip
 
 
 class Spent(NamedTuple):

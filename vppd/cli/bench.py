@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,7 @@ import typer
 from msgspec.structs import replace
 
 from vppd.bench import latencies
+from vppd.bench.cores import Core
 from vppd.bench.environment import environment
 from vppd.bench.expect import Expectation, parse_expectation, require
 from vppd.bench.folder import results_folder, write_results
@@ -23,16 +25,27 @@ from vppd.bench.limits import Limits, measure
 from vppd.bench.plan import Plan, check, command, line, parse_kill_at
 from vppd.bench.plant import effective
 from vppd.bench.run import Run, Voice, run_once
-from vppd.bench.saturate import find_knee, knee
+from vppd.bench.saturate import find_knee, keeps_up, knee
 from vppd.bench.summary import Summary
-from vppd.cli.engine import ENGINE, PATH, EngineOption, PathOption, parse_engine, parse_path
+from vppd.cli.engine import ENGINE, PATH
 from vppd.cli.links import parse_fail, require_quorum
 from vppd.cli.loop import run_async
 from vppd.cli.output import Output, OutputOption, print_json, table
 from vppd.cli.progress import progress
-from vppd.cli.simulate import parse_delay_us
-from vppd.errors import Exit
+from vppd.cli.simulate import (
+    PUBLISHED,
+    PUBLISHED_PATH,
+    Finality,
+    Rules,
+    parse_delay_us,
+    parse_rules,
+)
+from vppd.errors import Exit, UserError
+from vppd.simulate.cluster import simulate as play_shipped
+from vppd.simulate.majority import simulate_majority
+from vppd.simulate.paper import simulate_published, simulate_timed
 from vppd.simulate.plant import sim_genesis
+from vppd.simulate.runner import Play
 
 
 class Arrival(StrEnum):
@@ -126,7 +139,7 @@ PeersOption: TypeAlias = Annotated[
 ]
 Keys: TypeAlias = Annotated[
     Path | None,
-    typer.Option(help="With --peers: funded accounts' *.key, and ca.pem, node.pem, node-tls.key."),
+    typer.Option(help="With --peers: funded accounts' *.key, and a certificate of the plant's."),
 ]
 Disk: TypeAlias = Annotated[
     Path | None, typer.Option(help="Folder for the plant's files meanwhile; default: /tmp.")
@@ -138,6 +151,27 @@ Assert: TypeAlias = Annotated[
         "--assert", metavar="FIGURE>=X", help="Exit 99 if it does not hold: 'latency_ms.p99<50'."
     ),
 ]
+BenchEngine: TypeAlias = Annotated[
+    str, typer.Option("--engine", help=f"bncm, pbft, dpos, one installed, or {PUBLISHED}.")
+]
+BenchPath: TypeAlias = Annotated[
+    str, typer.Option("--path", help=f"Of bncm: auto, collect, broadcast, {PUBLISHED_PATH}.")
+]
+FinalityOption: TypeAlias = Annotated[
+    Finality, typer.Option("--finality", help="Of dpos: what makes a block final.")
+]
+Unsafe: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--unsafe", help=f"Run {PUBLISHED} or {Finality.PAPER_MAJORITY} although it forks."
+    ),
+]
+_CORES: dict[Play, Core] = {
+    play_shipped: "shipped",
+    simulate_timed: "timed",
+    simulate_published: "published",
+    simulate_majority: "majority",
+}
 _USUAL = Plan()
 
 
@@ -183,8 +217,10 @@ class Screen(Voice):
 
 def run(
     n: Nodes = _USUAL.nodes,
-    engine: EngineOption = ENGINE,
-    path: PathOption = PATH,
+    engine: BenchEngine = ENGINE,
+    path: BenchPath = PATH,
+    finality: FinalityOption = Finality.LOCKED,
+    unsafe: Unsafe = False,
     rate: Annotated[
         float | None, typer.Option(help="Transactions per second, of all clients; default 500.")
     ] = None,
@@ -220,35 +256,37 @@ def run(
     """Load a plant for a while and say how it did.
 
     Raises:
-        UserError: E430…E439; E411, E412, E416, E424, E428.
+        UserError: E430…E439; E411, E412, E416, E424, E426…E428.
     """
     expected = [parse_expectation(text) for text in assertions or ()]
     plan = replace(
         _plan(
-            n, engine, path, ledger, arrival, sync, transport, entry, to, fail or (), kill or (),
-            delay,
+            n, parse_rules(engine, path, finality, unsafe=unsafe), ledger, arrival, sync,
+            transport, entry, to, fail or (), kill or (), delay,
         ),
         rate=rate if rate is not None or closed is not None else _USUAL.rate,
         closed=closed, unsigned=unsigned, ops=ops, bytes=size, clients=clients,
-        accounts=max(accounts, clients), duration_s=duration, warm_up_s=warm_up, grace_s=grace,
+        accounts=accounts, duration_s=duration, warm_up_s=warm_up, grace_s=grace,
         runs=runs, seed=seed, peers=None if peers is None else str(peers),
         keys=None if keys is None else str(keys),
     )  # fmt: skip
     check(plan)
     latencies.require_histograms()
-    plan = effective(plan)
+    plan, place = effective(plan), _disk(disk)
     with results_folder(out, plan) as folder:
-        where = environment(plan, _disk(disk))
-        _first_line(plan, output)
-        results = run_async(_runs(plan, _disk(disk)))
+        where = environment(plan, place)
+        first_line(plan, output)
+        results = run_async(_runs(plan, place))
         summary = write_results(folder, results, where, command(plan))
-    _end(summary, folder, expected, output)
+    conclude(summary, folder, expected, output)
 
 
 def saturate(
     n: Nodes = _USUAL.nodes,
-    engine: EngineOption = ENGINE,
-    path: PathOption = PATH,
+    engine: BenchEngine = ENGINE,
+    path: BenchPath = PATH,
+    finality: FinalityOption = Finality.LOCKED,
+    unsafe: Unsafe = False,
     rate: Annotated[float, typer.Option(help="Transactions per second to begin with.")] = 500.0,
     limit: Annotated[float, typer.Option(help="Longest p99 that counts as kept up, ms.")] = 1_000.0,
     arrival: ArrivalOption = Arrival.POISSON,
@@ -280,44 +318,44 @@ def saturate(
     """Find the highest rate that a plant keeps up with, and measure it there.
 
     Raises:
-        UserError: E430…E439; E411, E412, E416, E424, E428.
+        UserError: E430…E439; E411, E412, E416, E424, E426…E428.
     """
     expected = [parse_expectation(text) for text in assertions or ()]
     plan = replace(
         _plan(
-            n, engine, path, ledger, arrival, sync, transport, entry, to, fail or (), kill or (),
-            delay,
+            n, parse_rules(engine, path, finality, unsafe=unsafe), ledger, arrival, sync,
+            transport, entry, to, fail or (), kill or (), delay,
         ),
         rate=rate, unsigned=unsigned, ops=ops, bytes=size, clients=clients,
-        accounts=max(accounts, clients), duration_s=duration, warm_up_s=warm_up, grace_s=grace,
+        accounts=accounts, duration_s=duration, warm_up_s=warm_up, grace_s=grace,
         runs=runs, seed=seed, peers=None if peers is None else str(peers),
         keys=None if keys is None else str(keys),
     )  # fmt: skip
     check(plan)
     latencies.require_histograms()
-    plan = effective(plan)
+    plan, place = effective(plan), _disk(disk)
     with results_folder(out, plan) as folder:
-        where = environment(plan, _disk(disk))
-        _first_line(plan, output)
-        results, tried = run_async(_saturate(plan, limit, _disk(disk), output))
-        words = command(plan, f"saturate --limit {limit:g}")
+        where = environment(plan, place)
+        first_line(plan, output)
+        results, tried = run_async(_saturate(plan, limit, place, output))
+        words = command(plan, ("saturate", "--limit", f"{limit:g}"))
         summary = write_results(folder, results, where, words, search=tried)
-    _end(summary, folder, expected, output)
+    conclude(summary, folder, expected, output)
 
 
 def _plan(
-    n: int, engine: str, path: str, ledger: LedgerKind, arrival: Arrival, sync: Sync,
+    n: int, rules: Rules, ledger: LedgerKind, arrival: Arrival, sync: Sync,
     transport: TransportKind, entry: EntryKind, to: Target, fail: Sequence[str],
     kill: Sequence[str], delay: str | None,
 ) -> Plan:  # fmt: skip
     """What has words of its own; the numbers come on top."""
-    chosen = parse_engine(engine)
-    genesis = sim_genesis(n, chosen)  # for the names that write_testnet gives
+    genesis = sim_genesis(n, rules.engine)  # for the names that write_testnet gives
     failing = parse_fail(fail, genesis)
     require_quorum(failing, (), genesis)
     return Plan(
-        engine=chosen,
-        path=parse_path(path, chosen),
+        engine=rules.engine,
+        path=rules.path,
+        core=_CORES[rules.play],
         nodes=n,
         ledger=ledger.value,
         arrival=arrival.value,
@@ -332,10 +370,19 @@ def _plan(
 
 
 def _disk(disk: Path | None) -> Path:
-    return disk or Path(tempfile.gettempdir())
+    folder = disk or Path(tempfile.gettempdir())
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(
+            "E431",
+            f"no run: --disk {folder} is no folder that can be written to",
+            hint="vppd bench run --help",
+            exit_code=Exit.USAGE,
+        )
+    return folder
 
 
-def _first_line(plan: Plan, output: Output) -> None:
+def first_line(plan: Plan, output: Output) -> None:
+    """Print every effective parameter."""
     print(line(plan), file=sys.stderr if output is Output.JSON else sys.stdout, flush=True)
 
 
@@ -363,13 +410,16 @@ async def _saturate(
             check(tried)
             done = await run_once(tried, limits, disk, screen, searching=True)
         summary = done.summary
+        due = done.window.due / plan.duration_s
+        holds = keeps_up(summary, due, p99_ms)
         print(
-            f"{rate:,.0f}/s offered, {summary.goodput_tx_s:,.0f}/s committed, "
-            f"p99 {_number(summary.latency_ms['p99'])} ms",
+            f"{rate:,.0f}/s offered, {due:,.0f}/s due, {summary.goodput_tx_s:,.0f}/s committed, "
+            f"p99 {_number(summary.latency_ms['p99'])} ms: "
+            f"{'keeps up' if holds else 'falls behind'}",
             file=sys.stderr if output is Output.JSON else sys.stdout,
             flush=True,
         )
-        return summary, done.window.due / plan.duration_s
+        return summary, due
 
     tries = await find_knee(plan.rate or 1.0, p99_ms, offer)
     highest = knee(tries)
@@ -387,7 +437,9 @@ def _screen(what: str) -> Iterator[Screen]:
         screen.close()
 
 
-def _end(summary: Summary, folder: Path, expected: Sequence[Expectation], output: Output) -> None:
+def conclude(
+    summary: Summary, folder: Path, expected: Sequence[Expectation], output: Output
+) -> None:
     """Print, and exit 99 for a threshold that was missed, or 1 for a run that proves nothing."""
     if output is Output.JSON:
         print_json(msgspec.to_builtins(summary))
@@ -420,11 +472,16 @@ def _print(summary: Summary, folder: Path) -> None:
          f"{_number(summary.python_us_per_tx_replica)} us outside libsodium per transaction and "
          "replica"),
         ("memory", f"{_number(summary.rss_mib)} MiB", "of the largest daemon"),
+        ("forks", str(summary.forks), "heights at which nodes decided different blocks"),
         ("limits", f"fsync p50 {summary.limits.fsync_ms['p50']:.3f} p99 "
          f"{summary.limits.fsync_ms['p99']:.3f} ms",
          f"loopback round trip {summary.limits.loopback_rtt_us:.0f} us"),
     ]  # fmt: skip
     print("\n".join(table([{"figure": a, "value": b, "note": c} for a, b, c in rows])))
+    if summary.runs:
+        print(f"medians of {len(summary.runs)} runs")
+    for remark in summary.remarks:
+        print(f"note: {remark}")
     if summary.valid:
         print(f"valid; everything is in {folder}")
         return

@@ -421,7 +421,7 @@ COMMANDS = (
         "vppd.cli.bench_remote:remote",
         "Measure a plant on other machines, by SSH.",
         (
-            "vppd bench remote pis.toml --rate 20 --seconds 60",
+            "vppd bench remote pis.toml --rate 20 --duration 60",
             "vppd bench remote pis.toml --engine pbft --out pis-pbft -o json",
         ),
     ),

@@ -48,11 +48,12 @@ from vppd.node.driver import Disk, Driver
 from vppd.node.http import Health, serve_http
 from vppd.node.intake import Intake, Verifier
 from vppd.node.join import check_trust, conclude, is_far, join
+from vppd.node.machine import Machine
 from vppd.node.membership import Membership, Plan
 from vppd.node.metrics import Metrics
 from vppd.node.notify import notify, watchdog
 from vppd.node.replies import Replies
-from vppd.node.resume import resume
+from vppd.node.resume import MakeMachine, resume
 from vppd.node.retention import Retention
 from vppd.node.service import Service
 from vppd.node.sessions import Sessions
@@ -76,8 +77,15 @@ TX_BYTES = 64
 log = structlog.get_logger("vppd.node")
 
 
-async def run_node(home: Home, link: type[Link] = Link) -> None:
-    """Run the node of ``home`` until SIGTERM or SIGINT; ``link``: as :class:`Network` has it.
+async def run_node(
+    home: Home, link: type[Link] = Link, make_machine: MakeMachine = Machine
+) -> None:
+    """Run the node of ``home`` until SIGTERM or SIGINT.
+
+    Args:
+        home: its files.
+        link: as :class:`Network` has it.
+        make_machine: as :func:`~vppd.node.resume.resume` has it.
 
     Raises:
         UserError: it cannot start: store, port, certificates.
@@ -98,7 +106,8 @@ async def run_node(home: Home, link: type[Link] = Link) -> None:
                 joined = await join(home, store, instance, stop)
             if not stop.is_set():
                 await conclude(home, store, joined)
-                again = await Daemon(home, store, instance, link, late=joined is None).run(stop)
+                daemon = Daemon(home, store, instance, link, make_machine, late=joined is None)
+                again = await daemon.run(stop)
     log.info("stopped")
 
 
@@ -110,16 +119,18 @@ class Daemon:
         store: open.
         instance: of this process, for its hello.
         link: as :class:`~vppd.net.peers.Network` has it.
+        make_machine: as :func:`~vppd.node.resume.resume` has it.
         late: whether to go back, as long as there is no block, when the plant turns out to be far
             ahead: nobody was there to say so before.
     """
 
     def __init__(
-        self, home: Home, store: ChainStore, instance: bytes, link: type[Link] = Link, *,
-        late: bool = False,
+        self, home: Home, store: ChainStore, instance: bytes, link: type[Link] = Link,
+        make_machine: MakeMachine = Machine, *, late: bool = False,
     ) -> None:  # fmt: skip
         self._home = home
         self._link = link
+        self._make_machine = make_machine
         self._late = late
         self._behind: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._instance = instance
@@ -146,7 +157,7 @@ class Daemon:
             LocalFault: something of ours failed.
         """
         home = self._home
-        self._machine, first = await resume(home, self._store)
+        self._machine, first = await resume(home, self._store, self._make_machine)
         self._machine.gate.crew = self._verifier.threads
         self._membership = Membership(
             home.signer.public_key, self._machine.roster.number, home.genesis.validators,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import structlog
 
 from vppd.codec import Malformed
@@ -19,8 +22,13 @@ from vppd.types import Height
 
 log = structlog.get_logger("vppd.node")
 
+MakeMachine: TypeAlias = Callable[..., Machine]
+"""Builds it of what :class:`Machine` takes; the bench also builds machines of other engines."""
 
-async def resume(home: Home, store: ChainStore) -> tuple[Machine, Turn]:
+
+async def resume(
+    home: Home, store: ChainStore, make_machine: MakeMachine = Machine
+) -> tuple[Machine, Turn]:
     """A machine that goes on where the store ends, and its first turn.
 
     Raises:
@@ -49,7 +57,7 @@ async def resume(home: Home, store: ChainStore) -> tuple[Machine, Turn]:
             )
         ledger.freeze()  # for joiners, until the next checkpoint
     missed = [await _decision(store, h) for h in range(executed + 1, kept.decided + 1)]
-    machine = Machine(genesis, home.signer, verify, ledger)
+    machine = make_machine(genesis, home.signer, verify, ledger)
     turn = machine.start(now(), kept.log, header, missed)
     log.info("resumed", decided=kept.decided, executed=executed, replayed=len(missed))
     return machine, turn

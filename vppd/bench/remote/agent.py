@@ -37,11 +37,12 @@ class Agent:
 
     Args:
         silence_s: see :data:`SILENCE_S`.
+        inside: where its folder is to be; ``None``: where temporary files are.
     """
 
-    def __init__(self, silence_s: float) -> None:
+    def __init__(self, silence_s: float, inside: str | None = None) -> None:
         self.silence_s = silence_s
-        self.folder = Path(tempfile.mkdtemp(prefix="vppd-bench-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="vppd-bench-", dir=inside))
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.buffer = b""
         self.alive = self._guard()
@@ -108,8 +109,8 @@ class Agent:
     # ------------------------------------------------------------ what it can do
 
     def do_clock(self) -> dict[str, Any]:
-        """What time it is here, in nanoseconds."""
-        return {"unix_ns": time.time_ns()}
+        """What time it is here by both clocks, in nanoseconds."""
+        return {"unix_ns": time.time_ns(), "monotonic_ns": time.monotonic_ns()}
 
     def do_unpack(self, size: int, into: str) -> dict[str, Any]:
         """A tar archive of that many bytes follows."""
@@ -123,7 +124,12 @@ class Agent:
                 archive.extractall(target)  # noqa: S202  # the controller's own archive
         return {"unpacked": size}
 
-    def do_start(self, name: str, argv: list[str]) -> dict[str, Any]:
+    def do_drop(self, name: str) -> dict[str, Any]:
+        """Remove a folder in the folder, if it is there."""
+        shutil.rmtree(self.folder / name, ignore_errors=True)
+        return {"there": (self.folder / name).exists()}
+
+    def do_start(self, name: str, argv: list[str], *, stdin: bool = False) -> dict[str, Any]:
         """A process in the folder, with the pushed packages; its output goes to two files."""
         environment = {**os.environ, "PYTHONPATH": str(self.folder / "site")}
         with self._file(name, "out") as out, self._file(name, "err") as err:
@@ -131,7 +137,7 @@ class Agent:
                 [sys.executable, *argv],
                 cwd=self.folder,
                 env=environment,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
                 start_new_session=True,
@@ -144,10 +150,28 @@ class Agent:
     def _file(self, name: str, kind: str) -> io.BufferedWriter:
         return (self.folder / f"{name}.{kind}").open("wb")
 
+    def do_tell(self, name: str, line: str) -> dict[str, Any]:
+        """A line for its standard input."""
+        stdin = self.processes[name].stdin
+        assert stdin is not None, "started without"  # noqa: S101
+        with contextlib.suppress(BrokenPipeError):  # why it has ended, it has said
+            stdin.write(line.encode() + b"\n")
+            stdin.flush()
+        return {"told": len(line)}
+
+    def do_hear(self, name: str, offset: int) -> dict[str, Any]:
+        """Whole lines of what it has said since, and its exit code, once it has one."""
+        code = self.processes[name].poll()  # first: what it says before its end is heard then
+        with (self.folder / f"{name}.out").open("rb") as file:
+            file.seek(offset)
+            data = file.read()
+        whole = data[: data.rfind(b"\n") + 1]
+        lines = whole.decode(errors="replace").splitlines()
+        return {"lines": lines, "offset": offset + len(whole), "code": code}
+
     def do_poll(self, name: str) -> dict[str, Any]:
-        """Its exit code, once it has one, and what it has used."""
-        process = self.processes[name]
-        return {"code": process.poll(), **usage(process.pid)}
+        """Its exit code, once it has one."""
+        return {"code": self.processes[name].poll()}
 
     def do_stop(self, name: str) -> dict[str, Any]:
         """Ask it to end, and do not ask twice."""
@@ -159,25 +183,14 @@ class Agent:
             process.kill()
             return {"code": process.wait()}
 
-    def do_read(self, name: str) -> dict[str, Any]:
-        """A file of the folder, whole."""
-        return {"base64": base64.b64encode((self.folder / name).read_bytes()).decode("ascii")}
+    def do_read(self, name: str, offset: int) -> dict[str, Any]:
+        """A piece of a file of the folder; nothing, at its end."""
+        with (self.folder / name).open("rb") as file:
+            file.seek(offset)
+            return {"base64": base64.b64encode(file.read(CHUNK)).decode("ascii")}
 
     def do_bye(self) -> None:
         """The end: :func:`main` cleans up."""
-
-
-def usage(pid: int) -> dict[str, Any]:
-    """CPU seconds and resident memory of a process, where /proc says so."""
-    found: dict[str, Any] = {}
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        found["cpu_s"] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-        found["rss_mib"] = int(fields[21]) * os.sysconf("SC_PAGE_SIZE") / 2**20
-        with open(f"/proc/{pid}/status", encoding="ascii") as status:
-            peaks = [line.split()[1] for line in status if line.startswith("VmHWM")]
-        found["rss_max_mib"] = int(peaks[0]) / 1024  # what has ended has none
-    return found
 
 
 def facts(folder: Path) -> dict[str, Any]:
@@ -223,12 +236,12 @@ def clean(folder: Path) -> None:
         time.sleep(0.1)
 
 
-def main(silence_s: float) -> None:
+def main(silence_s: float, inside: str | None = None) -> None:
     """Talk, and clean up whatever happens."""
     for signum in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, lambda *_: sys.exit(1))
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    agent = Agent(silence_s)
+    agent = Agent(silence_s, inside)
     try:
         agent.run()
     finally:
@@ -240,4 +253,4 @@ def main(silence_s: float) -> None:
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]) if len(sys.argv) > 1 else SILENCE_S)
+    main(float(sys.argv[1]) if len(sys.argv) > 1 else SILENCE_S, *sys.argv[2:3])

@@ -34,6 +34,8 @@ class Clock(NamedTuple):
     """Positive: it is ahead."""
     rtt_ms: float
     """The offset is known to half of it."""
+    monotonic_ns: int
+    """Its monotonic clock against this machine's, as well known."""
 
 
 class Remote:
@@ -81,7 +83,8 @@ class Remote:
         except (OSError, asyncssh.Error, ValueError, TimeoutError) as err:
             raise _unreachable(host, err) from err
         try:
-            command = shlex.join([host.python, "-c", _AGENT, str(silence_s)])
+            words = [host.python, "-c", _AGENT, str(silence_s)]
+            command = shlex.join([*words, host.folder] if host.folder else words)
             process = await connection.create_process(command, encoding=None)
             facts = await _first_words(host, process)
         except BaseException:
@@ -132,7 +135,24 @@ class Remote:
         Raises:
             UserError: E459.
         """
-        return base64.b64decode((await self.ask("read", name=name))["base64"])
+        whole = b""
+        while piece := (await self.ask("read", name=name, offset=len(whole)))["base64"]:
+            whole += base64.b64decode(piece)
+        return whole
+
+    async def tunnel(self, here: Path, name: str) -> None:
+        """Make a Unix socket here that leads to one in the agent's folder, until the end.
+
+        Raises:
+            UserError: E459, the server there does not allow it.
+        """
+        import asyncssh
+
+        there = f"{self.facts['folder']}/{name}"
+        try:
+            await self._connection.forward_local_path(str(here), there)
+        except (OSError, asyncssh.Error) as err:
+            raise self._lost(f"no way to {there}: {err}") from err
 
     async def finish(self, name: str, argv: list[str], seconds: float) -> tuple[int, bytes, bytes]:
         """Run something to its end: exit code, output, errors.
@@ -157,12 +177,14 @@ class Remote:
         best: Clock | None = None
         for _ in range(ROUND_TRIPS):
             sent = time.time_ns()
-            there: int = (await self.ask("clock"))["unix_ns"]
-            back = time.time_ns()
+            said = await self.ask("clock")
+            there: int = said["unix_ns"]
+            back, now_ns = time.time_ns(), time.monotonic_ns()
             rtt_ms = (back - sent) / 1e6
             if best is None or rtt_ms < best.rtt_ms:
                 offset_ms = (there - (sent + back) / 2) / 1e6
-                best = Clock(round(offset_ms, 3), round(rtt_ms, 3))
+                ahead_ns = said["monotonic_ns"] - (now_ns - (back - sent) // 2)
+                best = Clock(round(offset_ms, 3), round(rtt_ms, 3), ahead_ns)
         assert best is not None  # noqa: S101  # there is at least one round trip
         return best
 
@@ -217,16 +239,16 @@ async def _errors(process: Any) -> str:
     with suppress(TimeoutError):
         async with asyncio.timeout(2):
             text: str = (await process.stderr.read()).decode(errors="replace").strip()
-            return text[-300:]
+            return text.rpartition("\n")[2][-300:]  # of a traceback, what it comes to
     return ""
 
 
 def _unfit(host: Host, why: str) -> UserError:
     return UserError(
         "E456",
-        f"{host.name} has no Python that will do",
+        f"{host.name} cannot run what it is sent",
         facts={"host": f"{host.address}:{host.port}", "python": host.python, "why": why},
-        hint='python = "/usr/bin/python3.11" for that host in the inventory',
+        hint='python = "/usr/bin/python3.11" or folder = "/var/tmp" for that host in the inventory',
     )
 
 

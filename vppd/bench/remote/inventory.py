@@ -12,6 +12,7 @@
     key = "~/.ssh/id_ed25519"        # default: the agent's and the usual files
     known_hosts = "~/.ssh/known_hosts"
     python = "python3"               # 3.11 or newer; may be a path
+    folder = "/var/tmp"              # on the disk that is measured; default: as for temporary files
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ class Host(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     known_hosts: str = "~/.ssh/known_hosts"
     """A host that is not in it is not connected to."""
     python: str = "python3"
+    folder: str = ""
+    """Everything lies in a fresh folder in it meanwhile."""
 
     @property
     def node_address(self) -> str:

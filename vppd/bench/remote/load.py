@@ -1,155 +1,129 @@
-"""The load on one host: signed transfers at a steady rate, each with its own latency.
+"""The load processes of a remote run: those of every run, each beside the node that it talks to.
 
-The interface between a remote run and whatever makes the load is small: a command line
-(:func:`command`) that is run on the host in the pushed environment, and one JSON object on its
-standard output at the end (:class:`LoadResult`). Open loop: a transaction is due at its time
-whether or not the ones before have been decided, and its latency counts from then.
+``python -m vppd.bench.client`` runs on the host and is spoken to through its agent. Its clock is
+the host's monotonic one, so the word to go names the same moment in each host's time.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import sys
-import time
-from collections.abc import Sequence
-from pathlib import Path
+import tempfile
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
-from vppd.client.client import Client, RequestFailed, connect
-from vppd.config.keys import load_key
-from vppd.crypto import SigningKey, key_text, sha256
-from vppd.ledger.transaction import Transfer, make_transaction, open_envelope
-from vppd.types import Digest
+from vppd.bench.client import Done, Failed, Go, Job, Ready, Said, Standing
+from vppd.bench.load import Listen
+from vppd.bench.remote.host import Remote
+from vppd.bench.samples import Samples
+from vppd.bench.wire import Entry
+from vppd.errors import UserError
 
-GRACE_S = 10.0
-"""After the last one was sent."""
-LIFETIME = 5_000
-MODULE = "vppd.bench.remote.load"
-
-
-class LoadResult(msgspec.Struct, kw_only=True):
-    """What one host's load came to."""
-
-    sent: int
-    """Handed to the node and accepted."""
-    rejected: int
-    dropped: int
-    """Not even tried in their second: this host was too slow."""
-    committed: int
-    timeouts: int
-    """Accepted and not decided when the grace was over."""
-    begun_unix_ns: int
-    latency_us: list[int]
-    """From when each was due until this node pushed its block, in the order of decision."""
-    blocks: dict[int, str]
-    """Height to digest, of every block this node decided meanwhile."""
+S = TypeVar("S", Ready, Done)
+HOME, SENDERS = "home", "senders"
+"""In the agent's folder."""
+POLL_S = 0.2
+ARGV = ("-m", "vppd.bench.client")
 
 
-def command(home: str, rate: float, seconds: float, warm_up: float) -> list[str]:
-    """Arguments after the interpreter.
+def there(job: Job, number: int) -> Job:
+    """A job with the paths of the host that does it."""
+    return replace(
+        job,
+        entry=Entry(kind="socket", where=f"{HOME}/vppd.sock"),
+        genesis=f"{HOME}/genesis.toml",
+        keys=tuple(f"{SENDERS}/{PurePosixPath(key).name}" for key in job.keys),
+        samples=f"client-{number}.u32",
+    )
+
+
+class RemoteClient:
+    """One load process on a host; what the run sees is as of a local one.
 
     Args:
-        home: of the node on this host.
-        rate: transactions per second.
-        seconds: that count.
-        warm_up: seconds before.
+        number: of this client.
+        job: what it does, as :func:`there` has it.
+        remote: where.
+        ahead_ns: that host's monotonic clock against this machine's.
+        listen: told how it stands.
     """
-    numbers = (rate, seconds, warm_up)
-    return ["-m", MODULE, "--home", home, *map(str, numbers)]
 
+    def __init__(
+        self, number: int, job: Job, remote: Remote, ahead_ns: int, listen: Listen
+    ) -> None:
+        self.number = number
+        self._job = job
+        self._remote = remote
+        self._ahead_ns = ahead_ns
+        self._listen = listen
+        self._name = f"client-{number}"
+        self._heard = 0
+        """Bytes of what it has said."""
 
-async def run_load(home: Path, rate: float, seconds: float, warm_up: float) -> LoadResult:
-    """Send from the account of the node at ``home``, and wait for what becomes of it.
+    async def prepare(self) -> Ready:
+        """Start it, and wait until everything is made.
 
-    Raises:
-        UserError: E351, the node does not answer.
-    """
-    key = load_key(home / "node.key")
-    result = LoadResult(
-        sent=0,
-        rejected=0,
-        dropped=0,
-        committed=0,
-        timeouts=0,
-        begun_unix_ns=0,
-        latency_us=[],
-        blocks={},
-    )
-    due: dict[Digest, tuple[float, bool]] = {}
-    async with connect(home / "vppd.sock") as client:
-        await client.subscribe()
-        listening = asyncio.create_task(_listen(client, due, result))
-        try:
-            await _send(client, key, due, result, (rate, seconds, warm_up))
-            end = time.perf_counter() + GRACE_S
-            while due and time.perf_counter() < end and not listening.done():
-                await asyncio.wait({listening}, timeout=0.05)
-        finally:
-            listening.cancel()
-            await asyncio.wait({listening})
-    result.timeouts = sum(counts for _, counts in due.values())
-    return result
+        Raises:
+            UserError: E458, it has failed; E459, its host is lost.
+        """
+        await self._remote.ask("start", name=self._name, argv=ARGV, stdin=True)
+        await self._tell(self._job)
+        return await self._hear(Ready)
 
+    async def go(self, start_ns: int) -> None:
+        """Let it begin, by its host's clock.
 
-async def _send(
-    client: Client, key: SigningKey, due: dict[Digest, tuple[float, bool]], result: LoadResult,
-    plan: tuple[float, float, float],
-) -> None:  # fmt: skip
-    rate, seconds, warm_up = plan
-    status = await client.view("status")
-    chain_id = bytes.fromhex(status["chain_id"])
-    account = await client.view("account", key_text(key.public_key))
-    nonce: int = account["nonce"]
-    expiry = int(status["height"]) + LIFETIME
-    begun = time.perf_counter()
-    result.begun_unix_ns = time.time_ns()
-    for number in range(round(rate * (warm_up + seconds))):
-        at = begun + number / rate
-        counts = at - begun >= warm_up
-        now = time.perf_counter()
-        if now < at:
-            await asyncio.sleep(at - now)
-        elif now - at > 1.0:
-            result.dropped += counts
-            continue
-        raw = make_transaction(key, chain_id, nonce, expiry, [Transfer(key.public_key, 1)])
-        tx_id = sha256(open_envelope(raw).body)
-        due[tx_id] = (at, counts)
-        try:
-            await client.submit(raw)
-        except RequestFailed:
-            del due[tx_id]
-            result.rejected += counts
-        else:
-            nonce += 1
-            result.sent += counts
+        Raises:
+            UserError: E459.
+        """
+        await self._tell(Go(start_ns + self._ahead_ns))
 
+    async def done(self) -> Done:
+        """Wait for its end.
 
-async def _listen(
-    client: Client, due: dict[Digest, tuple[float, bool]], result: LoadResult
-) -> None:
-    async for block in client.pushes():
-        now = time.perf_counter()
-        result.blocks[block.height] = block.digest.hex()
-        for tx_id in block.tx_ids:
-            at, counts = due.pop(tx_id, (now, False))
-            if counts:
-                result.committed += 1
-                result.latency_us.append(round((now - at) * 1e6))
+        Raises:
+            UserError: E458, E459.
+        """
+        return await self._hear(Done)
 
+    async def samples(self) -> Samples:
+        """What it has written.
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """On the host, started by its agent."""
-    parser = argparse.ArgumentParser(prog=f"python -m {MODULE}", description=__doc__)
-    parser.add_argument("--home", type=Path, required=True)
-    for name in ("rate", "seconds", "warm_up"):
-        parser.add_argument(name, type=float)
-    asked = parser.parse_args(arguments)
-    result = asyncio.run(run_load(asked.home, asked.rate, asked.seconds, asked.warm_up))
-    sys.stdout.buffer.write(msgspec.json.encode(result) + b"\n")
+        Raises:
+            UserError: E459.
+        """
+        flat = await self._remote.read(self._job.samples)
+        with tempfile.TemporaryDirectory(prefix="vppd-samples-") as folder:
+            path = Path(folder) / "samples"
+            path.write_bytes(flat)
+            return Samples.read(path)
 
+    async def _tell(self, message: Job | Go) -> None:
+        line = msgspec.json.encode(message).decode()
+        await self._remote.ask("tell", name=self._name, line=line)
 
-if __name__ == "__main__":
-    main()
+    async def _hear(self, kind: type[S]) -> S:
+        why = ""
+        while True:
+            said = await self._remote.ask("hear", name=self._name, offset=self._heard)
+            self._heard = said["offset"]
+            for line in said["lines"]:
+                message = msgspec.json.decode(line, type=Said)
+                if isinstance(message, kind):
+                    return message
+                if isinstance(message, Standing):
+                    self._listen(self.number, message)
+                elif isinstance(message, Failed):
+                    why = message.why
+            if said["code"] is not None and not said["lines"]:
+                break
+            await asyncio.sleep(POLL_S)
+        words = (await self._remote.read(f"{self._name}.err")).decode(errors="replace").strip()
+        raise UserError(
+            "E458",
+            f"the load on {self._remote.host.name} has failed",
+            facts={"why": why or words[-500:] or f"exit code {said['code']}"},
+            hint="the host needs memory for all transactions of the run, made before it begins",
+        )

@@ -1,4 +1,4 @@
-"""A measured run on other machines, from keys to clean-up."""
+"""Measured runs on other machines, from keys to clean-up; what comes of one is as of any run."""
 
 from __future__ import annotations
 
@@ -13,37 +13,38 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from vppd import __version__
-from vppd.bench.remote import load, wheels
+from vppd.bench.limits import Limits
+from vppd.bench.load import Client, Listen, jobs
+from vppd.bench.plan import Plan
+from vppd.bench.plant import Plant, Seat, Senders, write_plant
+from vppd.bench.remote import wheels
 from vppd.bench.remote.agent import SILENCE_S
 from vppd.bench.remote.host import Clock, Remote
 from vppd.bench.remote.inventory import Host, Inventory
-from vppd.bench.remote.load import LoadResult
-from vppd.cli.testnet import BASE_PORT, Testnet, write_testnet
-from vppd.config.genesis import ConsensusRules, Engine, PathSetting
+from vppd.bench.remote.load import HOME, SENDERS, RemoteClient, there
+from vppd.bench.run import Run, Site, Voice, run_at
+from vppd.bench.stores import Store, Stores, together
+from vppd.cli.testnet import BASE_PORT, Testnet
 from vppd.config.node import is_loopback
 from vppd.errors import UserError
-from vppd.stats import percentile
+from vppd.types import ReplicaIndex
 
 READY_S = 90.0
-SPARE_S = 60.0
-"""Beyond what a load should take on a slow machine."""
+LIMITS_S = 120.0
+STORES_S = 600.0
+"""To execute a long chain again on a slow machine."""
+HEAD_START_S = 2.0
+"""Between the word to go and the beginning: it has to reach every host."""
 WORST_CLOCK_MS = 500.0
 """Beyond this the plant itself would refuse blocks; the run is stamped invalid."""
-PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
-NODE, HOME = "node", "home"
+NODE = "node"
 
 
-class Plan(NamedTuple):
-    """What to measure."""
+class Ways(NamedTuple):
+    """How it is brought onto the machines."""
 
-    engine: Engine
-    path: PathSetting
-    rate: float
-    """Transactions per second of all hosts together."""
-    seconds: float
-    warm_up: float
     base_port: int = BASE_PORT
+    """Of the nodes."""
     wheel: Path | None = None
     """Of vppd; ``None``: built here."""
     wheels: Path | None = None
@@ -51,77 +52,216 @@ class Plan(NamedTuple):
     silence_s: float = SILENCE_S
 
 
-Say = Callable[[str], None]
+class Found(NamedTuple):
+    """What runs on the machines have come to."""
+
+    runs: list[Run]
+    hosts: dict[str, dict[str, Any]]
+    """By name: its facts, limits, both clocks, and whether it was left as it was."""
+    logs: dict[str, bytes]
+    """What each node said, in all runs."""
 
 
-async def measure(inventory: Inventory, plan: Plan, out: Path, say: Say) -> dict[str, Any]:
-    """Run a plant on the hosts and put it under load; the summary, also written to ``out``.
+class RemotePlant(Plant):
+    """A plant with a node on each host, met through tunnels.
+
+    Args:
+        made: its files.
+        seats: nodes, with the folders of the tunnels' ends here.
+        senders: who sends.
+        clocks: of the hosts.
+    """
+
+    def __init__(
+        self, made: Testnet, seats: Sequence[Seat], senders: Senders, clocks: Sequence[Clock]
+    ) -> None:
+        super().__init__(made.genesis, made.nodes[0].home / "genesis.toml", seats, senders)
+        self._clocks = tuple(clocks)
+        self.dead: dict[str, str] = {}
+        """Nodes that have ended by themselves, and how."""
+
+    @property
+    def ours(self) -> bool:
+        """It is of this run."""
+        return True
+
+    @property
+    def ahead_ns(self) -> Sequence[int]:
+        """As measured before the run."""
+        return [clock.monotonic_ns for clock in self._clocks]
+
+    @property
+    def clocks_known(self) -> bool:
+        """They were measured."""
+        return True
+
+    def deaths(self) -> dict[str, str]:
+        """Nodes that have died; none was killed."""
+        return self.dead
+
+
+class RemoteSite(Site):
+    """Machines with a node and load processes on each.
+
+    Args:
+        plan: of the run.
+        plant: that answers.
+        remotes: the machines, in the order of its nodes.
+        clocks: of them, before.
+        in_memory: whether the stores of one lie there.
+    """
+
+    head_start_s = HEAD_START_S
+
+    def __init__(
+        self, plan: Plan, plant: RemotePlant, remotes: Sequence[Remote], clocks: Sequence[Clock],
+        *, in_memory: bool,
+    ) -> None:  # fmt: skip
+        super().__init__(plan, plant, Path())
+        self._plant = plant
+        self._remotes = remotes
+        self._clocks = clocks
+        self._in_memory = in_memory
+
+    @asynccontextmanager
+    async def clients(
+        self, leader: ReplicaIndex, listen: Listen
+    ) -> AsyncIterator[Sequence[Client]]:
+        """Load processes on the hosts; the agents end them with everything else."""
+        yield [
+            RemoteClient(c, there(job, c), *self._at(c), listen)
+            for c, job in enumerate(jobs(self.plan, self.plant, Path(), leader))
+        ]
+
+    def _at(self, client: int) -> tuple[Remote, int]:
+        where = client % len(self._remotes)
+        return self._remotes[where], self._clocks[where].monotonic_ns
+
+    async def stores(self) -> Stores:
+        """Stop the nodes, and have each host check what its own has stored."""
+        await _all(self._remotes, lambda r: r.ask("stop", name=NODE))
+        proofs = [] if self.plan.unsafe else ["verified"]
+        first = self._remotes[0]
+
+        async def one(remote: Remote) -> Store:
+            whole = ["whole"] if remote is first else []
+            argv = ["-m", "vppd.bench.stores", HOME, *proofs, *whole]
+            return msgspec.json.decode(await _result(remote, "stores", argv, STORES_S), type=Store)
+
+        return together([seat.name for seat in self.plant.seats], await _all(self._remotes, one))
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether nothing that is synced reaches a disk on one of them."""
+        return self._in_memory
+
+    async def reasons(self) -> Sequence[str]:
+        """A node that has ended, and a clock that is off, before or after."""
+        said = await _all(self._remotes, lambda r: r.ask("poll", name=NODE))
+        for seat, node in zip(self.plant.seats, said, strict=True):
+            if node["code"] is not None:
+                self._plant.dead[seat.name] = f"with exit code {node['code']}"
+        after = await _all(self._remotes, Remote.clock)
+        return wrong_clocks([r.host.name for r in self._remotes], [*self._clocks, *after])
+
+
+def wrong_clocks(names: Sequence[str], clocks: Sequence[Clock]) -> tuple[str, ...]:
+    """Hosts whose clock was off by too much, at any time that it was looked at."""
+    worst: dict[str, float] = {}
+    for i, clock in enumerate(clocks):
+        name = names[i % len(names)]
+        worst[name] = max(worst.get(name, 0.0), abs(clock.offset_ms))
+    return tuple(
+        f"the clock of {name} is {off:.0f} ms off"
+        for name, off in worst.items()
+        if off > WORST_CLOCK_MS
+    )
+
+
+async def measure(inventory: Inventory, plan: Plan, ways: Ways, voice: Voice) -> Found:
+    """Run plants on the hosts and put them under load.
 
     Whatever happens, every host is asked to clean up before this returns, and one that cannot be
     asked does so by itself.
 
     Args:
         inventory: the machines, a node on each.
-        plan: what to measure.
-        out: a new folder.
-        say: progress, for people.
+        plan: what to measure; of as many nodes.
+        ways: how it gets there.
+        voice: progress, for people.
 
     Raises:
-        UserError: E430, E451, E455…E459.
+        UserError: E430, E455…E459.
     """
-    hosts = inventory.host
-    _make_folder(out)
-    async with _connected(hosts, plan.silence_s, say) as remotes:
+    hosts, say = inventory.host, voice.say
+    runs: list[Run] = []
+    logs: dict[str, bytes] = dict.fromkeys((host.name for host in hosts), b"")
+    async with _connected(hosts, ways.silence_s, say) as remotes:
         with tempfile.TemporaryDirectory(prefix="vppd-remote-") as scrap:
-            made = await _plant(hosts, plan, Path(scrap) / "plant")
-            say("sending packages and keys")
-            await _push(remotes, made, plan, Path(scrap))
-        before = await _all(remotes, Remote.clock)
-        say("starting the nodes")
-        await _all(remotes, lambda r: r.ask("start", name=NODE, argv=_node("start")))
-        await _all(remotes, _ready)
-        say(f"load: {plan.rate:g}/s for {plan.warm_up:g} + {plan.seconds:g} s")
-        share = plan.rate / len(hosts)
-        argv = load.command(HOME, share, plan.seconds, plan.warm_up)
-        patience = plan.warm_up + plan.seconds + load.GRACE_S + SPARE_S
-        loads = await _all(remotes, lambda r: _load(r, argv, patience))
-        say("collecting")
-        after = await _all(remotes, Remote.clock)
-        nodes = await _all(remotes, _look)
-        logs = await _all(remotes, lambda r: r.read(f"{NODE}.err"))
-        await _all(remotes, lambda r: r.ask("stop", name=NODE))
-    removed = {r.host.name: r.removed for r in remotes}
-    summary = _summary(plan, loads, nodes, [*before, *after], removed)
-    clocks = {
-        h.name: {"before": b._asdict(), "after": a._asdict()}
-        for h, b, a in zip(hosts, before, after, strict=True)
-    }
-    files = {
-        "summary.json": summary,
-        "clocks.json": clocks,
-        "nodes.json": {h.name: node for h, node in zip(hosts, nodes, strict=True)},
-        "env.json": {"vppd": __version__, "hosts": {r.host.name: r.facts for r in remotes}},
-        "loads.json": {
-            h.name: msgspec.to_builtins(result) for h, result in zip(hosts, loads, strict=True)
+            say("sending packages")
+            await _push(remotes, ways, Path(scrap))
+            before = await _all(remotes, Remote.clock)
+            say("measuring the machines")
+            asked = await _all(remotes, _limits)
+            for i in range(plan.runs):
+                say(f"run {i + 1} of {plan.runs}")
+                place = Path(scrap) / f"run-{i}"
+                place.mkdir()
+                async with _started(hosts, remotes, plan, ways, place, voice) as (plant, clocks):
+                    still = any(row["in_memory"] for row in asked)
+                    site = RemoteSite(plan, plant, remotes, clocks, in_memory=still)
+                    runs.append(await run_at(site, slowest(asked), voice))
+                    for remote in remotes:
+                        logs[remote.host.name] += await remote.read(f"{NODE}.err")
+            after = await _all(remotes, Remote.clock)
+    rows = zip(remotes, asked, before, after, strict=True)
+    return Found(
+        runs,
+        {
+            r.host.name: {
+                **r.facts,
+                "limits": limits,
+                "clock_before": b._asdict(),
+                "clock_after": a._asdict(),
+                "removed": r.removed,
+            }
+            for r, limits, b, a in rows
         },
-    }
-    for name, content in files.items():
-        (out / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    for host, log in zip(hosts, logs, strict=True):
-        (out / f"{host.name}.log").write_bytes(log)
-    return summary
+        logs,
+    )
 
 
-def _make_folder(out: Path) -> None:
-    try:
-        out.mkdir(parents=True)
-    except OSError as err:
+def slowest(measured: Sequence[dict[str, Any]]) -> Limits:
+    """What the machines can do together: each checks every signature, so the slowest one decides.
+
+    They measure at the same time, so that machines which are one share what it has.
+    """
+    rate = min(row["verify_per_s"] for row in measured)
+    worst = {name: max(row[name] for row in measured) for name in Limits._fields}
+    return Limits(**worst | {"verify_per_s": rate * len(measured)})
+
+
+async def _limits(remote: Remote) -> dict[str, Any]:
+    argv = ["-m", "vppd.bench.limits", "all", "."]
+    limits: dict[str, Any] = json.loads(await _result(remote, "limits", argv, LIMITS_S))
+    return limits
+
+
+async def _result(remote: Remote, name: str, argv: Sequence[str], seconds: float) -> bytes:
+    """What a program printed.
+
+    Raises:
+        UserError: E458, it failed; E459.
+    """
+    code, out, err = await remote.finish(name, list(argv), seconds)
+    if code:
         raise UserError(
-            "E451",
-            "the results cannot be written",
-            facts={"folder": str(out), "why": err.strerror or str(err)},
-            hint="--out FOLDER, one that does not exist yet",
-        ) from err
+            "E458",
+            f"{name} could not be read on {remote.host.name}",
+            facts={"exit code": str(code), "last words": err.decode(errors="replace")[-400:]},
+            hint="is there room on its disk?",
+        )
+    return out
 
 
 # ---------------------------------------------------------------- hosts
@@ -129,7 +269,7 @@ def _make_folder(out: Path) -> None:
 
 @asynccontextmanager
 async def _connected(
-    hosts: Sequence[Host], silence_s: float, say: Say
+    hosts: Sequence[Host], silence_s: float, say: Callable[[str], None]
 ) -> AsyncIterator[list[Remote]]:
     """Sessions with all of them; all are closed, and with them everything there, at the end."""
     say(f"connecting to {', '.join(host.name for host in hosts)}")
@@ -170,49 +310,94 @@ async def _all(remotes: Sequence[Remote], do: Callable[[Remote], Any]) -> list[A
 # ---------------------------------------------------------------- the plant
 
 
-async def _plant(hosts: Sequence[Host], plan: Plan, out: Path) -> Testnet:
-    """Keys and files. Hosts on loopback addresses are one machine with several ports."""
+@asynccontextmanager
+async def _started(
+    hosts: Sequence[Host], remotes: Sequence[Remote], plan: Plan, ways: Ways, place: Path,
+    voice: Voice,
+) -> AsyncIterator[tuple[RemotePlant, list[Clock]]]:  # fmt: skip
+    """A new plant on the hosts, with tunnels to its nodes; its files stay until the next one."""
     addresses = [host.node_address for host in hosts]
     if all(map(is_loopback, addresses)):
-        addresses = ["127.0.0.1"]
-    return await asyncio.to_thread(
-        write_testnet, out, len(hosts), hosts=addresses, base_port=plan.base_port,
-        consensus=ConsensusRules(engine=plan.engine, path=plan.path), chain_name="remote",
-    )  # fmt: skip
+        addresses = ["127.0.0.1"]  # one machine with several ports
+    made, senders = await asyncio.to_thread(
+        write_plant, place / "plant", plan, addresses, ways.base_port
+    )
+    voice.say("sending keys")
+    keys = await asyncio.to_thread(keys_by_host, senders, plan, len(hosts), place)
+    async with asyncio.TaskGroup() as group:
+        for remote, member, packed in zip(remotes, made.nodes, keys, strict=True):
+            home = wheels.pack_folder(member.home)
+            group.create_task(_lay_out(remote, {HOME: home, SENDERS: packed}))
+    voice.say("starting the nodes")
+    await _all(remotes, lambda r: r.ask("start", name=NODE, argv=_node("start")))
+    try:
+        await _all(remotes, _ready)
+        seats = []
+        for i, (remote, member) in enumerate(zip(remotes, made.nodes, strict=True)):
+            end = place / str(i)
+            end.mkdir()
+            await remote.tunnel(end / "vppd.sock", f"{HOME}/vppd.sock")
+            seats.append(Seat(member.name, member.addr, end))
+        clocks: list[Clock] = await _all(remotes, Remote.clock)
+        yield RemotePlant(made, seats, senders, clocks), clocks
+    finally:
+        await asyncio.gather(
+            *(remote.ask("stop", name=NODE) for remote in remotes), return_exceptions=True
+        )
 
 
-async def _push(remotes: Sequence[Remote], made: Testnet, plan: Plan, scrap: Path) -> None:
+def keys_by_host(senders: Senders, plan: Plan, hosts: int, place: Path) -> list[bytes]:
+    """An archive for each host: keys of the senders whose load process runs there, no others.
+
+    Args:
+        senders: their files are moved.
+        plan: has so many load processes; client c runs on host c mod ``hosts``.
+        hosts: how many.
+        place: folder to put them in.
+    """
+    packed = []
+    for where in range(hosts):
+        folder = place / f"senders-{where}"
+        folder.mkdir()
+        for i, path in enumerate(senders.keys):
+            if i % plan.clients % hosts == where:
+                path.rename(folder / path.name)
+        packed.append(wheels.pack_folder(folder))
+    return packed
+
+
+async def _lay_out(remote: Remote, archives: dict[str, bytes]) -> None:
+    for into, archive in archives.items():
+        await remote.ask("drop", name=into)
+        await remote.unpack(into, archive)
+
+
+async def _push(remotes: Sequence[Remote], ways: Ways, scrap: Path) -> None:
     sites: dict[str, bytes] = {}
-    wheel = plan.wheel
+    wheel = ways.wheel
     for remote in remotes:
         facts = remote.facts
-        kind = json.dumps([facts[k] for k in ("python", "machine", "libc", "implementation")])
-        if kind in sites:
+        if _kind(facts) in sites:
             continue
         folder = scrap / f"wheels-{len(sites)}"
         folder.mkdir()
-        if plan.wheels is not None:
-            found = sorted(plan.wheels.glob("*.whl"))
-            sites[kind] = await asyncio.to_thread(wheels.site, found, [])
+        if ways.wheels is not None:
+            found = sorted(ways.wheels.glob("*.whl"))
+            sites[_kind(facts)] = await asyncio.to_thread(wheels.site, found, [])
             continue
         if wheel is None:
             wheel = await asyncio.to_thread(wheels.make_wheel, scrap)
         if wheels.same_kind(facts):
-            sites[kind] = await asyncio.to_thread(wheels.site, [wheel], wheels.needed())
+            packed = await asyncio.to_thread(wheels.site, [wheel], wheels.needed())
         else:
             others = await asyncio.to_thread(wheels.download, facts, wheel, folder)
-            sites[kind] = await asyncio.to_thread(wheels.site, [wheel, *others], [])
-    async with asyncio.TaskGroup() as group:
-        for remote, member in zip(remotes, made.nodes, strict=True):
-            facts = remote.facts
-            kind = json.dumps([facts[k] for k in ("python", "machine", "libc", "implementation")])
-            home = wheels.pack_folder(member.home)
-            group.create_task(_send(remote, sites[kind], home))
+            packed = await asyncio.to_thread(wheels.site, [wheel, *others], [])
+        sites[_kind(facts)] = packed
+    await _all(remotes, lambda r: r.unpack("site", sites[_kind(r.facts)]))
 
 
-async def _send(remote: Remote, site: bytes, home: bytes) -> None:
-    await remote.unpack("site", site)
-    await remote.unpack(HOME, home)
+def _kind(facts: dict[str, Any]) -> str:
+    return json.dumps([facts[k] for k in ("python", "machine", "libc", "implementation")])
 
 
 def _node(*words: str) -> list[str]:
@@ -241,73 +426,3 @@ async def _ready(remote: Remote) -> None:
         facts={"host": remote.host.address, "last words": "\n".join(said[-5:]) or "(none)"},
         hint="the hosts must reach each other on the plant's ports, 7440 unless said otherwise",
     )
-
-
-async def _load(remote: Remote, argv: list[str], patience_s: float) -> LoadResult:
-    code, out, err = await remote.finish("load", argv, patience_s)
-    if code:
-        raise UserError(
-            "E458",
-            f"the load on {remote.host.name} has failed",
-            facts={"exit code": str(code), "last words": err.decode(errors="replace")[-400:]},
-            hint="the node's log is in the folder of the run, if it came so far",
-        )
-    return msgspec.json.decode(out, type=LoadResult)
-
-
-async def _look(remote: Remote) -> dict[str, Any]:
-    """Where its node stands and what it has used."""
-    used = await remote.ask("poll", name=NODE)
-    _, out, _ = await remote.finish("status", _node("status", "-o", "json"), READY_S)
-    return {"height": json.loads(out)["height"], **used}
-
-
-# ---------------------------------------------------------------- what came of it
-
-
-def _summary(
-    plan: Plan, loads: Sequence[LoadResult], nodes: Sequence[dict[str, Any]],
-    clocks: Sequence[Clock], removed: dict[str, bool],
-) -> dict[str, Any]:  # fmt: skip
-    """The stable keys that a remote run can tell, and whether it counts."""
-    samples = sorted(us for result in loads for us in result.latency_us)
-    committed = sum(result.committed for result in loads)
-    reasons = []
-    worst = max(abs(clock.offset_ms) for clock in clocks)
-    common = set.intersection(*(set(result.blocks) for result in loads))
-    if any(len({result.blocks[height] for result in loads}) > 1 for height in common):
-        reasons.append("nodes decided different blocks at one height")
-    if not common:
-        reasons.append("no height was compared between all nodes")
-    if worst > WORST_CLOCK_MS:
-        reasons.append(f"a host's clock is {worst:.0f} ms off")
-    if any(result.dropped for result in loads):
-        reasons.append("a host could not send as fast as it was asked to")
-    if not samples:
-        reasons.append("nothing was committed")
-    goodput = round(committed / plan.seconds, 2)
-    latency = {name: percentile(samples, p) / 1_000 if samples else None
-               for name, p in PERCENTILES.items()}  # fmt: skip
-    return {
-        "engine": plan.engine,
-        "path": plan.path,
-        "n": len(loads),
-        "ledger": "market",
-        "signed": True,
-        "ops_per_tx": 1,
-        "sync": "full",
-        "tls": True,
-        "rate": plan.rate,
-        "goodput_tx_s": goodput,
-        "goodput_ops_s": goodput,
-        "latency_ms": {**latency, "max": samples[-1] / 1_000 if samples else None},
-        "dropped": sum(result.dropped for result in loads),
-        "rejected": sum(result.rejected for result in loads),
-        "timeouts": sum(result.timeouts for result in loads),
-        "rss_mib": max(node.get("rss_max_mib", 0) for node in nodes),
-        "clock_worst_ms": worst,
-        "compared_heights": len(common),
-        "cleaned_up": removed,
-        "valid": not reasons,
-        "invalid_reasons": reasons,
-    }
