@@ -28,6 +28,7 @@ from vppd.store import places, reader
 from vppd.store.connection import SqliteThread
 from vppd.store.guard import Guard, Mark
 from vppd.store.lock import StoreLock
+from vppd.store.pace import Pace, is_small
 from vppd.store.rows import (
     Base,
     Certified,
@@ -92,6 +93,7 @@ class ChainStore:
         self._timer: asyncio.TimerHandle | None = None
         self._flushing: asyncio.Task[None] | None = None
         self._closed = False
+        self._pace = Pace()
 
     # ------------------------------------------------------------ making, opening, closing
 
@@ -255,16 +257,24 @@ class ChainStore:
         await self._on_writer(lambda c: self._writer.prune(c, through))
 
     async def _write(self, records: Sequence[Record]) -> None:
+        if self._pace.is_quick and is_small(records, self._queue):
+            await asyncio.sleep(0)  # what is to be sent leaves before this thread waits
         rows, self._queue = self._queue, []
         self._disarm()
-        await self._on_writer(lambda c: self._writer.write(c, records, rows))
+        here = self._pace.is_quick and self._writing.idle and is_small(records, rows)
+        await self._on_writer(lambda c: self._writer.write(c, records, rows), here=here)
         self._decided = self._writer.decided
         for row in rows:
             del self._unsaved[row.height]
 
-    async def _on_writer(self, work: Callable[[sqlite3.Connection], object]) -> None:
+    async def _on_writer(
+        self, work: Callable[[sqlite3.Connection], object], *, here: bool = False
+    ) -> None:
         try:
-            await self._writing.run(work)
+            if here:
+                self._writing.run_here(self._pace.timed(work))
+            else:
+                await self._writing.run(self._pace.timed(work))
         except Exception as err:
             raise LocalFault(f"{self._path}: not written: {err}") from err
 

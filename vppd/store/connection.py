@@ -15,6 +15,8 @@ from typing import Any, Literal, Self, TypeVar
 
 import aiosqlite
 
+from vppd.errors import LocalFault
+
 T = TypeVar("T")
 
 BUSY_S = 5.0
@@ -33,11 +35,12 @@ class SqliteThread:
         connection: opened and not yet used.
     """
 
-    __slots__ = ("_connection", "_queue")
+    __slots__ = ("_connection", "_queue", "_queued")
 
     def __init__(self, connection: aiosqlite.Connection) -> None:
         self._connection = connection
         self._queue: Callable[..., Awaitable[Any]] = connection._execute
+        self._queued = 0
 
     @classmethod
     async def open(cls, path: Path, mode: Literal["ro", "rw"]) -> Self:
@@ -51,8 +54,9 @@ class SqliteThread:
         def connect() -> sqlite3.Connection:
             try:
                 return sqlite3.connect(
-                    uri(path, mode), uri=True, isolation_level=None, timeout=BUSY_S
-                )
+                    uri(path, mode), uri=True, isolation_level=None, timeout=BUSY_S,
+                    check_same_thread=False,  # see run_here
+                )  # fmt: skip
             except sqlite3.Error as err:
                 failures.append(err)
                 return sqlite3.connect(":memory:")
@@ -70,8 +74,31 @@ class SqliteThread:
 
         A caller that is cancelled stops waiting; ``work`` runs to its end all the same.
         """
-        result: T = await self._queue(work, self._connection._conn)
+        self._queued += 1
+
+        def counted(connection: sqlite3.Connection) -> T:
+            try:
+                return work(connection)
+            finally:
+                self._queued -= 1  # on its thread, which runs one at a time
+
+        result: T = await self._queue(counted, self._connection._conn)
         return result
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is queued or under way, so that :meth:`run_here` may be called."""
+        return self._queued == 0
+
+    def run_here(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """What ``work`` returns or raises, on the caller's thread, which waits for the disk.
+
+        Raises:
+            LocalFault: the connection is in use.
+        """
+        if not self.idle:
+            raise LocalFault("a connection was to be used on two threads at once")
+        return work(self._connection._conn)
 
     async def close(self) -> None:
         """Finish what is queued, disconnect, end the thread."""
