@@ -11,10 +11,11 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import structlog
 
+from vppd.consensus.boundary import Now
 from vppd.errors import PeerFault
 from vppd.ledger.transaction import InvalidTransaction, Transaction
 from vppd.net.gate import BadSignature, Gate
@@ -34,6 +35,14 @@ Outcome: TypeAlias = Transaction | PeerFault | Refused
 """What was taken (or waits here already), or why it was not."""
 
 
+class Checks(Protocol):
+    """What verifies; the simulator has threads of its own."""
+
+    async def check(self, gate: Gate, txs: Sequence[Transaction]) -> list[BadSignature | None]:
+        """For each what is wrong with its signature; ``None``: nothing."""
+        ...
+
+
 class Verifier:
     """Verifies transactions on as many threads as there are cores."""
 
@@ -44,12 +53,12 @@ class Verifier:
     async def check(self, gate: Gate, txs: Sequence[Transaction]) -> list[BadSignature | None]:
         """For each what is wrong with its signature; ``None``: nothing."""
         if len(txs) <= INLINE:
-            return _check(gate, txs)
+            return check_senders(gate, txs)
         size = max(CHUNK, -(-len(txs) // self._cores))
         chunks = [txs[first : first + size] for first in range(0, len(txs), size)]
         loop = asyncio.get_running_loop()
         done = await asyncio.gather(
-            *(loop.run_in_executor(self._threads, _check, gate, chunk) for chunk in chunks)
+            *(loop.run_in_executor(self._threads, check_senders, gate, chunk) for chunk in chunks)
         )
         return [outcome for part in done for outcome in part]
 
@@ -65,12 +74,21 @@ class Intake:
         machine: whose mempool they go to.
         verifier: checks signatures.
         wake: called when something was taken.
+        clock: both clocks.
     """
 
-    def __init__(self, machine: Machine, verifier: Verifier, wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        verifier: Checks,
+        wake: Callable[[], None],
+        clock: Callable[[], Now] = now,
+    ) -> None:
         self._machine = machine
         self._verifier = verifier
         self._wake = wake
+        self._clock = clock
+        self._hearing = asyncio.Lock()
 
     async def take(self, raws: Sequence[bytes], *, own: bool) -> list[Outcome]:
         """Take what can be taken, each by itself; those of one sender in this order.
@@ -99,7 +117,7 @@ class Intake:
                 outcomes[position] = wrong
         sound = [i for i, outcome in enumerate(outcomes) if isinstance(outcome, Transaction)]
         txs = [outcome for outcome in outcomes if isinstance(outcome, Transaction)]
-        refused = machine.take(txs, now().monotonic_ms, own=own)
+        refused = machine.take(txs, self._clock().monotonic_ms, own=own)
         for position, why in zip(sound, refused, strict=True):
             if why is not None:
                 outcomes[position] = why
@@ -114,16 +132,22 @@ class Intake:
             BadSignature: its sender did not sign it.
         """
         try:
-            self._machine.submit(raw, now().monotonic_ms, own=False)
+            self._machine.submit(raw, self._clock().monotonic_ms, own=False)
         except (Refused, InvalidTransaction) as err:
             log.debug("gossip_refused", why=str(err))
         else:
             self._wake()
 
     async def hear_many(self, raws: Sequence[bytes]) -> int:
-        """Take those of several that can be taken; how many signatures did not hold."""
+        """Take those of several that can be taken; how many signatures did not hold.
+
+        In the order they came: while the first of one sender are being verified, the next would
+        look as if they were too far ahead.
+        """
         bad = 0
-        for outcome in await self.take(raws, own=False):
+        async with self._hearing:
+            outcomes = await self.take(raws, own=False)
+        for outcome in outcomes:
             if isinstance(outcome, BadSignature):
                 bad += 1
             elif not isinstance(outcome, Transaction):
@@ -131,7 +155,8 @@ class Intake:
         return bad
 
 
-def _check(gate: Gate, txs: Sequence[Transaction]) -> list[BadSignature | None]:
+def check_senders(gate: Gate, txs: Sequence[Transaction]) -> list[BadSignature | None]:
+    """For each what is wrong with its signature; ``None``: nothing."""
     outcomes: list[BadSignature | None] = []
     for tx in txs:
         try:
