@@ -588,6 +588,34 @@ MUTANTS = (
     ),
     # ------------------------------------------------------------ the gate
     Mutant(
+        "sender-unchecked",
+        AT_THE_GATE,
+        "        if self._known(raw) is None:\n            self.check_sender(tx)\n",
+        "",
+        GATE,
+    ),
+    Mutant(
+        "block-senders-unchecked",
+        AT_THE_GATE,
+        "        for tx in fresh:\n            self.check_sender(tx)\n",
+        "",
+        GATE,
+    ),
+    Mutant(
+        "known-fits-anywhere",
+        AT_THE_GATE,
+        "                    check_fits(tx, height, rules)\n",
+        "                    pass\n",
+        GATE,
+    ),
+    Mutant(
+        "opened-is-another",
+        AT_THE_GATE,
+        "        return self._opened.get(digest)",
+        "        return next(reversed(self._opened.values()), None)",
+        MACHINES,
+    ),
+    Mutant(
         "vote-unsigned",
         AT_THE_GATE,
         "            case Prepare() | Collected():\n                self._check_signature(message, "
