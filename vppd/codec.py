@@ -8,7 +8,7 @@ hashes cover received bytes (architecture.md, wall 7).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Generic, TypeVar
 
 import msgspec
@@ -61,6 +61,19 @@ class Decoder(Generic[T]):
         """
         try:
             return self._decode(data)
+        except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as err:
+            raise Malformed(f"not a {self._name}: {err}") from err
+        except UnicodeDecodeError as err:
+            raise Malformed(f"not a {self._name}: {err}") from err
+
+    def many(self, data: Iterable[bytes]) -> list[T]:
+        """The decoded values of many, without a call of ours for each.
+
+        Raises:
+            Malformed: one of them, as when it is decoded alone.
+        """
+        try:
+            return list(map(self._decode, data))
         except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as err:
             raise Malformed(f"not a {self._name}: {err}") from err
         except UnicodeDecodeError as err:

@@ -8,11 +8,9 @@ import pytest
 
 from vppd.bench.workload import MARGIN_MS, Kind, Load, Sender, Slots, Supply, slots_during
 from vppd.cli.testnet import scaled_market
-from vppd.codec import Message
 from vppd.config.genesis import ConsensusRules, MarketRulesSection
 from vppd.crypto import SigningKey, verify
 from vppd.errors import UserError
-from vppd.ledger import transaction
 from vppd.ledger.slots import Phase, phase_at
 from vppd.ledger.transaction import (
     PlaceOrder,
@@ -21,8 +19,6 @@ from vppd.ledger.transaction import (
     Transfer,
     check_stateless,
 )
-from vppd.net.frames import REQUEST, REQUEST_CAPS, FrameParser
-from vppd.net.requests import Submit, decode_request
 
 CHAIN = bytes(range(32))
 KEYS = [SigningKey(bytes([i]) * 32) for i in range(3)]
@@ -39,16 +35,10 @@ def supply(kinds: Sequence[Kind], count: int = 12, ops: int = 1, seed: int = 1) 
 
 
 def transactions(made: Supply) -> list[Transaction]:
-    """What a node reads in its requests; the signatures hold, or this raises."""
-    parser = FrameParser(REQUEST_CAPS)
-    found = []
-    for i, (type_, payload) in enumerate(parser.feed(bytes(made.frames))):
-        request = decode_request(payload)
-        assert (type_, request.id) == (REQUEST, i)
-        assert isinstance(request.ask, Submit)
-        raw = request.ask.raw
-        found.append(check_stateless(raw, CHAIN, 1, ConsensusRules(), verify))
-    return found
+    """What a node reads; the signatures hold, or this raises."""
+    return [
+        check_stateless(raw, CHAIN, 1, ConsensusRules(), verify) for raw in made.raws(0, made.count)
+    ]
 
 
 def test_each_transaction_is_valid_and_has_an_id_of_its_own() -> None:
@@ -94,14 +84,18 @@ def test_readings_of_a_meter_only_rise() -> None:
 
 
 def test_the_seed_decides_the_load() -> None:
-    assert bytes(supply(["order"]).frames) == bytes(supply(["order"]).frames)
-    assert bytes(supply(["order"]).frames) != bytes(supply(["order"], seed=2).frames)
+    assert supply(["order"]).raws(0, 12) == supply(["order"]).raws(0, 12)
+    assert supply(["order"]).raws(0, 12) != supply(["order"], seed=2).raws(0, 12)
 
 
-def test_requests_are_slices_of_one_piece() -> None:
+def test_a_request_holds_no_more_than_it_may() -> None:
     made = supply(["transfer"], 10)
-    parts = b"".join(bytes(made.requests(i, i + 1)) for i in range(10))
-    assert parts == bytes(made.requests(0, 10)) == bytes(made.frames)
+    size = len(made.raws(0, 1)[0])
+    assert made.fitting(2, 10, 5, 10 * size) == 7
+    assert made.fitting(2, 4, 5, 10 * size) == 4
+    assert made.fitting(2, 10, 5, 3 * size) == 5
+    assert made.fitting(2, 10, 5, 3 * size - 1) == 4
+    assert made.fitting(2, 10, 5, 1) == 3, "one at least"
 
 
 @pytest.mark.parametrize("late", [0, 1, 299_999, 300_000, 899_999, 450_000])
@@ -124,18 +118,9 @@ def test_a_market_of_short_slots_has_none_that_last() -> None:
     assert slots_during(short, 1_800_000_000_000, 10_000).count == 0
 
 
-class Opaque(Message, frozen=True, tag=9):
-    """Bytes that mean nothing."""
-
-    data: bytes
-
-
 @pytest.mark.parametrize("ops", [1, 2, 16])
 @pytest.mark.parametrize("size", [200, 255, 256, 257, 300, 512, 4_000, 70_000])
-def test_opaque_transactions_have_the_size_that_was_asked_for(
-    ops: int, size: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(transaction, "Opaque", Opaque, raising=False)
+def test_opaque_transactions_have_the_size_that_was_asked_for(ops: int, size: int) -> None:
     load = Load(CHAIN, 500, ops, size, unsigned=True, slots=SLOTS, receivers=[])
     nonces = (0, 127, 128, 255, 256, 65_535, 65_536, 2**32)
     for nonce in nonces:
@@ -145,8 +130,7 @@ def test_opaque_transactions_have_the_size_that_was_asked_for(
         assert len({made.tx_id(i) for i in range(5)}) == 5
 
 
-def test_more_operations_than_fit_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transaction, "Opaque", Opaque, raising=False)
+def test_more_operations_than_fit_are_refused() -> None:
     load = Load(CHAIN, 500, 64, 200, unsigned=True, slots=SLOTS, receivers=[])
     with pytest.raises(UserError, match="64 operations do not fit 200 bytes"):
         Supply([Sender(KEYS[0], "opaque", 0)], load, 1, seed=1)

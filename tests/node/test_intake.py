@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from tests.node.plant import KEYS, Host, payment
 from vppd.ledger.transaction import Transaction
 from vppd.net.gate import BadSignature, Gate
-from vppd.node.intake import Intake, check_senders
+from vppd.node.intake import Intake
 from vppd.node.mempool import MAX_GAP
 
 
@@ -20,7 +20,7 @@ class Slow:
 
     async def check(self, gate: Gate, txs: Sequence[Transaction]) -> list[BadSignature | None]:
         await self.go.wait()
-        return check_senders(gate, txs)
+        return gate.check_senders(txs)
 
 
 async def test_what_comes_while_those_before_it_are_verified_is_not_too_far_ahead() -> None:

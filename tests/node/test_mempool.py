@@ -171,7 +171,7 @@ def test_nobody_gains_by_filling_the_pool_behind_a_gap(box: Pool, small: int) ->
 
 
 def test_a_long_transaction_takes_the_places_of_several(box: Pool, small: int) -> None:
-    transfers = [Transfer(KEYS[0].public_key, 1)] * 60
+    transfers = [Transfer(KEYS[0].public_key, 1)] * 30
     long = decoded(make_transaction(KEYS[3], bytes(32), 0, 1_000, transfers))
     assert places(long) == 2
     assert places(tx()) == 1

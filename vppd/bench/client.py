@@ -47,16 +47,19 @@ from vppd.net.requests import (
     GetDecided,
     Request,
     Result,
+    Submit,
+    SubmitMany,
     Subscribe,
     Subscribed,
+    Taken,
     View,
     decode_push,
     decode_response,
 )
 from vppd.types import Digest, Height
 
-PIECE = 64
-"""Transactions in one write: fine enough to know when each was taken."""
+PIECE, PIECE_BYTES = 256, 48 * 1024
+"""Transactions in one request, at most: fine enough to know when each was taken."""
 TICKED_RATE, TICK_NS = 2_000, 1_000_000
 """From so many transactions per second on, those of a millisecond leave together."""
 RETRY, RETRY_NS = 16, 20_000_000
@@ -185,6 +188,9 @@ class LoadClient:
         self._height: Height = 0
         """Of the last block this client knows the transactions of."""
         self._questions = 0
+        self._requests = 0
+        self._asked: dict[int, tuple[int, int]] = {}
+        """Transactions of each request that is not answered."""
         self._refused = 0
         self._first_refusal = ""
         self._reconnects = 0
@@ -323,8 +329,10 @@ class LoadClient:
             first, end = self._next, bisect_right(self._due, now, self._next)
             self._next = end
         if not self._waiting:
-            for at in range(first, end, PIECE):
-                self._put(at, min(at + PIECE, end), now)
+            while first < end:
+                after = self._supply.fitting(first, end, PIECE, PIECE_BYTES)
+                self._put(first, after, now)
+                first = after
             return
         for i in range(first, end):
             behind = self._waiting.get(i % self._supply.senders)
@@ -335,11 +343,17 @@ class LoadClient:
                 self._out[i] = now  # this client is in time; it is the node that is not
 
     def _put(self, first: int, end: int, now: int) -> None:
-        self._line.put(Piece(self._supply.requests(first, end), first, end))
+        raws = self._supply.raws(first, end)
+        ask = Submit(raws[0]) if len(raws) == 1 else SubmitMany(raws)
+        self._requests += 1
+        self._asked[self._requests] = (first, end)
+        frame = encode_frame(REQUEST, encode(Request(self._requests, ask)))
+        self._line.put(Piece(memoryview(frame), first, end))
+        flight, tx_id, out = self._flight, self._supply.tx_id, self._out
         for i in range(first, end):
-            self._flight[self._supply.tx_id(i)] = i
-            if self._out[i] < 0:
-                self._out[i] = now
+            flight[tx_id(i)] = i
+            if out[i] < 0:
+                out[i] = now
 
     def _refuse(self, i: int, why: str, now: int, *, again: bool = True) -> None:
         """A transaction was refused, or is not held by the node any more."""
@@ -404,6 +418,7 @@ class LoadClient:
         except (OSError, PeerFault):
             return
         self._reconnects += 1
+        self._asked.clear()
         self._ask(Subscribe())
         for i in sorted(self._flight.values()):
             self._put(i, i + 1, now)
@@ -419,16 +434,34 @@ class LoadClient:
                     self._refuse(i, "the node holds it no longer", now)
         elif type_ == RESPONSE:
             response = decode_response(payload)
-            i, result = response.id, response.result
-            if i >= FIRST_QUESTION:
-                self._learn(result, now)
-            elif isinstance(result, Accepted):
-                if self._accepted[i] < 0:
-                    self._accepted[i] = now
-            elif isinstance(result, Failure) and self._decided[i] < 0:
-                self._refuse(i, result.text, now, again=result.code != FailureCode.INVALID)
+            if response.id >= FIRST_QUESTION:
+                self._learn(response.result, now)
+            else:
+                self._answered(*self._asked.pop(response.id), response.result, now)
         elif type_ == REFUSE:
             raise ConnectionResetError(refusal_reason(payload))
+
+    def _answered(self, first: int, end: int, result: Result, now: int) -> None:
+        """What became of a request with transactions ``first`` to ``end`` − 1."""
+        accepted = self._accepted
+        if isinstance(result, Taken):
+            turned = {refusal.position: refusal for refusal in result.turned}
+            for i in range(first, end):
+                refusal = turned.get(i - first)
+                if refusal is not None:
+                    self._turned(i, refusal.code, refusal.text, now)
+                elif accepted[i] < 0:
+                    accepted[i] = now
+        elif isinstance(result, Accepted):
+            if accepted[first] < 0:
+                accepted[first] = now
+        elif isinstance(result, Failure):  # of a request of several: none of them was looked at
+            for i in range(first, end):
+                self._turned(i, result.code, result.text, now)
+
+    def _turned(self, i: int, code: int, why: str, now: int) -> None:
+        if self._decided[i] < 0:
+            self._refuse(i, why, now, again=code != FailureCode.INVALID)
 
     def _learn(self, result: Result, now: int) -> None:
         """The blocks that went by while the connection was lost."""
@@ -440,11 +473,13 @@ class LoadClient:
             self._commit(tuple(map(transaction_id, result.txs)), now)
 
     def _commit(self, tx_ids: tuple[Digest, ...], now: int) -> None:
+        take, decided, committed = self._flight.pop, self._decided, 0
         for tx_id in tx_ids:
-            i = self._flight.pop(tx_id, None)
-            if i is not None:
-                self._decided[i] = now
-                self._committed += 1
+            i = take(tx_id, NOT_YET)
+            if i >= 0:
+                decided[i] = now
+                committed += 1
+        self._committed += committed
 
     # ------------------------------------------------------------ after
 

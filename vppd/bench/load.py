@@ -16,6 +16,7 @@ from vppd.bench.plan import Plan
 from vppd.bench.plant import Plant
 from vppd.bench.samples import Samples
 from vppd.errors import UserError
+from vppd.types import ReplicaIndex
 
 S = TypeVar("S", Ready, Done)
 STOP_S = 5.0
@@ -109,8 +110,8 @@ class LoadProcess:
             await process.wait()
 
 
-def jobs(plan: Plan, plant: Plant, folder: Path) -> list[Job]:
-    """What each client does: senders are dealt to clients, clients to nodes."""
+def jobs(plan: Plan, plant: Plant, folder: Path, leader: ReplicaIndex) -> list[Job]:
+    """What each client does: senders are dealt to clients, clients to nodes or to the leader."""
     senders, found = plant.senders, []
     for c in range(plan.clients):
         closed = None
@@ -118,7 +119,9 @@ def jobs(plan: Plan, plant: Plant, folder: Path) -> list[Job]:
             closed = plan.closed // plan.clients + (c < plan.closed % plan.clients)
         found.append(
             Job(
-                entry=plant.entry(c % len(plant.seats), plan.entry),
+                entry=plant.entry(
+                    leader if plan.to == "leader" else c % len(plant.seats), plan.entry
+                ),
                 genesis=str(plant.genesis_file),
                 keys=tuple(map(str, senders.keys[c :: plan.clients])),
                 kinds=senders.kinds[c :: plan.clients],

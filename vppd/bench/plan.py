@@ -11,12 +11,13 @@ from typing import Any, Literal
 import msgspec
 from msgspec.structs import replace
 
-from vppd.config.genesis import ConsensusRules, Engine, Genesis, PathSetting
+from vppd.config.genesis import ConsensusRules, Engine, PathSetting
 from vppd.config.node import Synchronous, Transport
 from vppd.errors import Exit, UserError
 from vppd.types import Ppm, ReplicaIndex
 
 Arrival = Literal["poisson", "constant"]
+Target = Literal["all", "leader"]
 Ledger = Literal["market", "null"]
 Fail = tuple[tuple[ReplicaIndex, Ppm], ...]
 Kill = tuple[tuple[ReplicaIndex, float], ...]
@@ -69,6 +70,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Between nodes; plain on loopback only."""
     entry: Literal["socket", "port"] = "socket"
     """Where clients connect: a node's Unix socket, or its port in the plant's transport."""
+    to: Target = "all"
+    """Nodes that the clients are dealt to."""
     seed: int = 1
     fail: Fail = ()
     """Nodes whose link fails in such a share of the heights."""
@@ -119,12 +122,8 @@ def check(plan: Plan) -> None:
     """Refuse numbers that make no run.
 
     Raises:
-        UserError: E431 for what contradicts itself, E432 for what this build cannot do.
+        UserError: E431, for what contradicts itself.
     """
-    if plan.ledger == "null" and "ledger" not in Genesis.__struct_fields__:
-        raise UserError(
-            "E432", "this build has no null ledger", hint="--ledger market", exit_code=Exit.USAGE
-        )
     total = plan.supply_per_s * plan.total_s
     positive = (
         ("--rate", plan.rate), ("--duration", plan.duration_s), ("--nodes", plan.nodes),
@@ -188,8 +187,8 @@ _FLAGS = {
     "bytes": "--bytes", "rate": "--rate", "arrival": "--arrival", "closed": "--closed",
     "clients": "--clients", "accounts": "--accounts", "duration_s": "--duration",
     "warm_up_s": "--warm-up", "grace_s": "--grace", "runs": "--runs", "sync": "--sync",
-    "transport": "--transport", "entry": "--entry", "seed": "--seed", "peers": "--peers",
-    "keys": "--keys",
+    "transport": "--transport", "entry": "--entry", "to": "--to", "seed": "--seed",
+    "peers": "--peers", "keys": "--keys",
 }  # fmt: skip
 
 

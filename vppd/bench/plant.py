@@ -20,7 +20,7 @@ from vppd.bench.wire import Entry
 from vppd.bench.workload import Kind, Slots, slots_during
 from vppd.cli.testnet import Testnet, scaled_market, write_testnet
 from vppd.client.client import Client, RequestFailed, connect, connect_port
-from vppd.config.genesis import AccountEntry, ConsensusRules, Genesis, MeterEntry
+from vppd.config.genesis import AccountEntry, ConsensusRules, Genesis, LedgerRules, MeterEntry
 from vppd.config.genesis_file import load_genesis
 from vppd.config.keys import create_key, load_key
 from vppd.config.node import is_loopback
@@ -234,6 +234,7 @@ def write_plant(out: Path, plan: Plan) -> tuple[Testnet, Senders]:
         out, plan.nodes, base_port=free_base_port(plan.nodes), seed=plan.seed,
         chain_name="vppd-bench", consensus=rules, market=market, transport=plan.transport,
         accounts=accounts, meters=meters,
+        ledger=LedgerRules(kind=plan.ledger, signed=not plan.unsigned),
     )  # fmt: skip
     for index, member in enumerate(testnet.nodes):
         faults = Faults(own=index, delay_us=plan.delay_us, fail=plan.fail, seed=plan.seed)
@@ -277,6 +278,8 @@ def effective(plan: Plan) -> Plan:
     return replace(
         plan,
         engine=genesis.consensus.engine,
+        ledger=genesis.ledger.kind,
+        unsigned=not genesis.ledger.signed,
         path=genesis.consensus.path,
         nodes=len(peers.peers),
         entry="port",
@@ -323,6 +326,9 @@ async def _known(plant: Plant, plan: Plan, files: Sequence[Path]) -> Senders:
     slots = slots_during(market, unix_ms(), round(1_000 * (plan.total_s + plan.grace_s)))
     per_sender = plan.supply_per_s * plan.total_s * plan.ops / max(1, len(files))
     ordering = per_sender < market.max_orders * slots.count
+    kind: Kind = "order" if ordering else "transfer"
+    if plant.genesis.ledger.kind == "null":
+        kind = "opaque"
     paths: list[Path] = []
     kinds: list[Kind] = []
     async with plant.connect(0) as client:
@@ -331,7 +337,7 @@ async def _known(plant: Plant, plan: Plan, files: Sequence[Path]) -> Senders:
                 account = await client.view("account", key_text(load_key(path).public_key))
                 if account["kind"] == "account":
                     paths.append(path)
-                    kinds.append("order" if ordering else "transfer")
+                    kinds.append(kind)
     if len(paths) < plan.clients:
         raise UserError(
             "E437",

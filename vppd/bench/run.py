@@ -24,7 +24,7 @@ from vppd.bench.watch import Clock, Mark, Spent, Watch, between
 from vppd.client.client import Disconnected, RequestFailed
 from vppd.errors import UserError
 from vppd.header import decode_header
-from vppd.types import Digest, Height
+from vppd.types import Digest, Height, ReplicaIndex
 
 HEAD_START_S = 0.3
 """Between the word to go and the beginning, so that it reaches every client."""
@@ -128,7 +128,7 @@ async def _load(
 
     idle = await watch.mark(time.monotonic_ns())
     watch.begin(idle)
-    async with load_processes(jobs(plan, plant, folder), listen) as clients:
+    async with load_processes(jobs(plan, plant, folder, _leader(plant, idle)), listen) as clients:
         voice.say(f"making {plan.supply_per_s * plan.total_s:,.0f} transactions")
         async with asyncio.timeout(PREPARE_S):
             ready = await asyncio.gather(*(client.prepare() for client in clients))
@@ -151,6 +151,12 @@ async def _load(
     mean = sum(r.mean_bytes * r.transactions for r in ready) / max(1, made)
     watch.clocks.append(Clock.read())
     return Heard((idle, first, last), rest, done, samples, mean), start_ns
+
+
+def _leader(plant: Plant, idle: Mark) -> ReplicaIndex:
+    """Who leads before the load begins, as the first node that answers says."""
+    said = next((status["leader"] for status in idle.status if status is not None), None)
+    return next((i for i, seat in enumerate(plant.seats) if seat.name == said), 0)
 
 
 @asynccontextmanager

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from random import Random
 from typing import Literal, NamedTuple
 
@@ -13,7 +14,6 @@ from vppd.codec import encode
 from vppd.config.genesis import MarketRulesSection
 from vppd.crypto import Signer, sha256
 from vppd.errors import Exit, UserError
-from vppd.ledger import transaction
 from vppd.ledger.slots import Phase, due_ms
 from vppd.ledger.transaction import (
     NO_SIGNATURE,
@@ -21,14 +21,13 @@ from vppd.ledger.transaction import (
     Body,
     Envelope,
     Op,
+    Opaque,
     PlaceOrder,
     Reading,
     Transfer,
     sign_bytes,
 )
 from vppd.market.auction import Side
-from vppd.net.frames import REQUEST, encode_frame
-from vppd.net.requests import Request, Submit
 from vppd.types import Digest, Height, PublicKey, Slot, TimeMs
 
 MARGIN_MS = 60_000
@@ -86,7 +85,7 @@ class Load(NamedTuple):
 
 
 class Supply:
-    """Requests ready to be sent, one after the other in one piece of memory.
+    """Transactions ready to be sent, one after the other in one piece of memory.
 
     Args:
         senders: take turns: transaction ``i`` is of sender ``i % len(senders)``.
@@ -99,10 +98,10 @@ class Supply:
         self.senders = len(senders)
         self.count = count
         self.offsets = array("Q", [0])
-        """Where each request begins; and the end."""
+        """Where each begins; and the end."""
         chance = Random(seed)  # noqa: S311  # a load, not a secret
         padding = Padding(load, chance) if senders[0].kind == "opaque" else None
-        frames, ids, self.tx_bytes = bytearray(), bytearray(), 0
+        joined, ids = bytearray(), bytearray()
         for i in range(count):
             turn, which = divmod(i, len(senders))
             sender = senders[which]
@@ -112,20 +111,26 @@ class Supply:
             else:
                 ops = padding.ops(sender, nonce)
             raw, tx_id = seal(sender, load, nonce, ops)
-            self.tx_bytes += len(raw)
-            frames += encode_frame(REQUEST, encode(Request(i, Submit(raw))))
+            joined += raw
             ids += tx_id
-            self.offsets.append(len(frames))
-        self.frames = memoryview(bytes(frames))
+            self.offsets.append(len(joined))
+        self.tx_bytes = len(joined)
+        self._joined = bytes(joined)
         self._ids = bytes(ids)
 
     def tx_id(self, i: int) -> Digest:
         """Of transaction ``i``."""
         return self._ids[32 * i : 32 * i + 32]
 
-    def requests(self, first: int, end: int) -> memoryview:
-        """The bytes of transactions ``first`` to ``end`` − 1."""
-        return self.frames[self.offsets[first] : self.offsets[end]]
+    def raws(self, first: int, end: int) -> tuple[bytes, ...]:
+        """Transactions ``first`` to ``end`` − 1."""
+        joined, offsets = self._joined, self.offsets
+        return tuple(joined[offsets[i] : offsets[i + 1]] for i in range(first, end))
+
+    def fitting(self, first: int, end: int, most: int, size: int) -> int:
+        """End of the range that begins with ``first`` and is within so many and so many bytes."""
+        end = min(end, first + most)
+        return max(first + 1, min(end, bisect_right(self.offsets, self.offsets[first] + size) - 1))
 
 
 def _ops(kind: Kind, load: Load, turn: int, which: int, chance: Random) -> Iterator[Op]:
@@ -155,7 +160,6 @@ class Padding:
         self._chance = chance
         self._wanted = load.size or DEFAULT_BYTES
         self._sizes = [0] * load.ops
-        self._opaque: Callable[[bytes], Op] = vars(transaction)["Opaque"]
         self._unsigned = load._replace(unsigned=True)  # as long, and nothing signed in vain
 
     def ops(self, sender: Sender, nonce: int) -> tuple[Op, ...]:
@@ -166,7 +170,7 @@ class Padding:
         """
         ops: tuple[Op, ...] = ()
         for _ in range(4):
-            ops = tuple(self._opaque(self._chance.randbytes(size)) for size in self._sizes)
+            ops = tuple(Opaque(self._chance.randbytes(size)) for size in self._sizes)
             missing = self._wanted - len(seal(sender, self._unsigned, nonce, ops)[0])
             if missing == 0:
                 return ops

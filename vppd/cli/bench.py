@@ -64,6 +64,13 @@ class TransportKind(StrEnum):
     PLAIN = "plain"
 
 
+class Target(StrEnum):
+    """Nodes that clients are dealt to."""
+
+    ALL = "all"
+    LEADER = "leader"
+
+
 class EntryKind(StrEnum):
     """Where clients connect."""
 
@@ -98,6 +105,9 @@ TransportOption: TypeAlias = Annotated[
 ]
 EntryOption: TypeAlias = Annotated[
     EntryKind, typer.Option("--entry", help="Clients use a node's Unix socket, or its port.")
+]
+ToOption: TypeAlias = Annotated[
+    Target, typer.Option("--to", help="Nodes that the clients are dealt to.")
 ]
 Seed: TypeAlias = Annotated[int, typer.Option(min=0, help="Decides keys, arrivals and faults.")]
 Fail: TypeAlias = Annotated[
@@ -195,6 +205,7 @@ def run(
     sync: SyncOption = Sync.FULL,
     transport: TransportOption = TransportKind.TLS,
     entry: EntryOption = EntryKind.SOCKET,
+    to: ToOption = Target.ALL,
     seed: Seed = _USUAL.seed,
     fail: Fail = None,
     kill: Kill = None,
@@ -214,7 +225,8 @@ def run(
     expected = [parse_expectation(text) for text in assertions or ()]
     plan = replace(
         _plan(
-            n, engine, path, ledger, arrival, sync, transport, entry, fail or (), kill or (), delay
+            n, engine, path, ledger, arrival, sync, transport, entry, to, fail or (), kill or (),
+            delay,
         ),
         rate=rate if rate is not None or closed is not None else _USUAL.rate,
         closed=closed, unsigned=unsigned, ops=ops, bytes=size, clients=clients,
@@ -253,6 +265,7 @@ def saturate(
     sync: SyncOption = Sync.FULL,
     transport: TransportOption = TransportKind.TLS,
     entry: EntryOption = EntryKind.SOCKET,
+    to: ToOption = Target.ALL,
     seed: Seed = _USUAL.seed,
     fail: Fail = None,
     kill: Kill = None,
@@ -272,7 +285,8 @@ def saturate(
     expected = [parse_expectation(text) for text in assertions or ()]
     plan = replace(
         _plan(
-            n, engine, path, ledger, arrival, sync, transport, entry, fail or (), kill or (), delay
+            n, engine, path, ledger, arrival, sync, transport, entry, to, fail or (), kill or (),
+            delay,
         ),
         rate=rate, unsigned=unsigned, ops=ops, bytes=size, clients=clients,
         accounts=max(accounts, clients), duration_s=duration, warm_up_s=warm_up, grace_s=grace,
@@ -293,8 +307,8 @@ def saturate(
 
 def _plan(
     n: int, engine: str, path: str, ledger: LedgerKind, arrival: Arrival, sync: Sync,
-    transport: TransportKind, entry: EntryKind, fail: Sequence[str], kill: Sequence[str],
-    delay: str | None,
+    transport: TransportKind, entry: EntryKind, to: Target, fail: Sequence[str],
+    kill: Sequence[str], delay: str | None,
 ) -> Plan:  # fmt: skip
     """What has words of its own; the numbers come on top."""
     chosen = parse_engine(engine)
@@ -310,6 +324,7 @@ def _plan(
         sync=sync.value,
         transport=transport.value,
         entry=entry.value,
+        to=to.value,
         fail=failing,
         kill=parse_kill_at(kill, [validator.name for validator in genesis.validators]),
         delay_us=0 if delay is None else parse_delay_us(delay),

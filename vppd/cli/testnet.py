@@ -23,6 +23,7 @@ from vppd.config.genesis import (
     AccountEntry,
     ConsensusRules,
     Genesis,
+    LedgerRules,
     MarketRulesSection,
     MeterEntry,
     Tariff,
@@ -199,6 +200,7 @@ def write_testnet(
     transport: Transport = "tls",
     accounts: Sequence[AccountEntry] = (),
     meters: Sequence[MeterEntry] = (),
+    ledger: LedgerRules | None = None,
 ) -> Testnet:
     """Write keys, certificates, genesis.toml, peers.toml and an empty store for each node.
 
@@ -220,6 +222,7 @@ def write_testnet(
         transport: ``"plain"`` writes no certificates; loopback only.
         accounts: further ones, whose keys somebody else holds.
         meters: the same.
+        ledger: ``None``: the market.
 
     Raises:
         UserError: E114, ``out`` holds something already; E117, numbers that make no plant; E120,
@@ -259,6 +262,7 @@ def write_testnet(
             *(MeterEntry(key=m.meter, account=m.name) for m in members if m.meter is not None),
             *meters,
         ],
+        ledger=ledger or LedgerRules(),
     )
     # Read back before it is written: a testnet never hands out a file that no node would start on.
     genesis = parse_genesis(genesis_text.encode(), out / "genesis.toml")

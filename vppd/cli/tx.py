@@ -141,7 +141,7 @@ def _check(raw: bytes, genesis: Genesis, file: Path) -> None:
             facts={"input": f"{_name(file)}, {len(raw)} bytes", "why": str(err)},
             hint="the bytes as they were signed, raw or hexadecimal, whole and nothing beside them",
         ) from err
-    if not signature_holds(tx, genesis.digest, verify):
+    if not signature_holds(tx, genesis.digest, verify, signed=genesis.ledger.signed):
         raise UserError(
             "E394",
             "the transaction's signature does not hold on this chain",

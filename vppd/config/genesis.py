@@ -14,6 +14,7 @@ Engine = NewType("Engine", str)
 PathSetting = Literal["auto", "collect", "broadcast"]
 """Where first-round votes go in engine ``bncm``; ``auto``: the leader picks by measured cost."""
 MarketRules = Literal["production", "paper003", "literal003", "two-stage"]
+LedgerKind = Literal["market", "null"]
 Ranking = Literal["composite", "largest-producer"]
 """By what producers are elected in engine ``dpos``: votes weighed by score, or energy alone."""
 Count = Annotated[int, Meta(ge=1, lt=2**31)]
@@ -83,6 +84,18 @@ class Governance(msgspec.Struct, frozen=True, kw_only=True):
     """Members of the era in force that must agree; unset: f+1, so that one of them is honest."""
     authority: tuple[PublicKey, ...] = ()
     """Registration authority: if there is one, a change also needs one of these keys."""
+
+
+class LedgerRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[ledger]``: what transactions do.
+
+    A plant trades on the ``market``. The ``null`` ledger only keeps what it is given, in order and
+    once: it measures everything but the market.
+    """
+
+    kind: LedgerKind = "market"
+    signed: bool = True
+    """False: whoever names a member may send in its name; null ledger only."""
 
 
 class Tariff(msgspec.Struct, frozen=True, kw_only=True):
@@ -182,3 +195,4 @@ class Genesis(msgspec.Struct, frozen=True, kw_only=True):
     accounts: tuple[AccountEntry, ...] = ()
     meters: tuple[MeterEntry, ...] = ()
     governance: Governance = Governance()
+    ledger: LedgerRules = LedgerRules()

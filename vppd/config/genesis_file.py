@@ -26,6 +26,7 @@ from vppd.config.genesis import (
     DposRules,
     Genesis,
     Governance,
+    LedgerRules,
     MarketRules,
     MarketRulesSection,
     MeterEntry,
@@ -52,6 +53,7 @@ ORDER_LIMIT: Micro = 2**52
 """The largest order's worth; the ledger counts to twice that, for rules with a tolerance."""
 _MARKET = MarketRulesSection()
 _NOBODY_ELSE = Governance()
+_MARKET_LEDGER = LedgerRules()
 _Offset = Annotated[int, Meta(ge=0, lt=2**53)]
 _Energy = Annotated[int, Meta(ge=0, lt=2**53)]
 _Currency = Annotated[str, Meta(pattern="^[A-Za-z]{1,16}$")]
@@ -129,6 +131,7 @@ class GenesisFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     chain_id: str
     consensus: ConsensusRules = ConsensusRules()
     governance: GovernanceTable = GovernanceTable()
+    ledger: LedgerRules = LedgerRules()
     market: MarketTable
     validator: tuple[ValidatorTable, ...]
     account: tuple[AccountTable, ...] = ()
@@ -186,6 +189,7 @@ class _Reader:
             accounts=accounts,
             meters=meters,
             governance=self._governance(file.governance, n),
+            ledger=self._ledger(file.ledger),
         )
 
     # -- members
@@ -291,6 +295,15 @@ class _Reader:
             ("consensus.max_block_bytes", rules.max_block_bytes),
             ("the frame's limit", BLOCK_BYTES_LIMIT - 1),
         )
+
+    def _ledger(self, rules: LedgerRules) -> LedgerRules:
+        if rules.kind == "market" and not rules.signed:
+            raise self._bad(
+                "ledger.signed",
+                "nobody's money moves without a signature",
+                'signed = true, or kind = "null" to measure without',
+            )
+        return rules
 
     def _governance(self, table: GovernanceTable, n: int) -> Governance:
         if table.threshold is not None:
@@ -442,6 +455,7 @@ def render_genesis(
     accounts: Iterable[AccountEntry] = (),
     meters: Iterable[MeterEntry] = (),
     governance: Governance = _NOBODY_ELSE,
+    ledger: LedgerRules = _MARKET_LEDGER,
 ) -> str:
     """genesis.toml for these records; :func:`parse_genesis` gives them back.
 
@@ -465,7 +479,7 @@ def render_genesis(
         for key in ConsensusRules.__struct_fields__
         if key not in {"engine", "path", "f", "dpos"}
     ]
-    lines += [*_dpos_lines(consensus), *_governance_lines(governance)]
+    lines += [*_dpos_lines(consensus), *_governance_lines(governance), *_ledger_lines(ledger)]
     lines += ["", "[market]", *_market_lines(market)]
     for tariff in market.tariffs:
         lines += [
@@ -513,6 +527,13 @@ def _dpos_lines(consensus: ConsensusRules) -> Iterator[str]:
         for key in DposRules.__struct_fields__:
             value = getattr(consensus.dpos, key)
             yield f'{key} = "{value}"' if isinstance(value, str) else f"{key} = {value}"
+
+
+def _ledger_lines(ledger: LedgerRules) -> Iterator[str]:
+    if ledger != _MARKET_LEDGER:
+        yield from ("", "[ledger]", f'kind = "{ledger.kind}"')
+        if not ledger.signed:
+            yield "signed = false"
 
 
 def _governance_lines(governance: Governance) -> Iterator[str]:

@@ -139,6 +139,11 @@ class Terms:
         self.latest = founding
         """The last one that is known, in force or not."""
 
+    @property
+    def signed(self) -> bool:
+        """Whether senders sign their transactions."""
+        return self._genesis.ledger.signed
+
     def note(self, eras: Iterable[Era]) -> None:
         """Learn of eras the ledger has decided on, ascending.
 

@@ -25,6 +25,7 @@ from vppd.ledger.context import Context, Failed
 from vppd.ledger.epochs import conclude
 from vppd.ledger.eras import DELAY, in_force, known_eras, latest_era
 from vppd.ledger.governance import configure
+from vppd.ledger.keeping import KEPT, KEPT_BYTES, Run
 from vppd.ledger.metering import take_reading
 from vppd.ledger.opening import opening_state
 from vppd.ledger.producers import next_election, vote
@@ -66,6 +67,7 @@ from vppd.ledger.statements import MOST_STATEMENTS, Effect, examine, state_fact
 from vppd.ledger.trading import close_gate, match_arrivals, place_order, restore_book
 from vppd.ledger.transaction import (
     Op,
+    Opaque,
     PlaceOrder,
     Reading,
     Transaction,
@@ -81,6 +83,7 @@ from vppd.types import Digest, Epoch, Height, Micro, PublicKey, Slot, TimeMs
 
 SNAPSHOTS = 2
 """States kept for joiners: who began with one has until the next but one to finish."""
+_OF_A_MARKET = (Transfer, PlaceOrder, Reading)
 _I64_MIN, _I64_MAX = -(2**63), 2**63 - 1
 
 
@@ -220,17 +223,11 @@ class Ledger:
         ctx.era = self.era_at(header.height)
         self._statements = 0
         own = self._triggers()
-        receipts = [Receipt(Status.OK, ErrorCode.NONE, (), own)]
-        tx_ids: list[Digest] = []
-        for tx in map(_open, txs) if opened is None else opened:
-            if isinstance(tx, bytes):
-                tx_ids.append(sha256(tx))
-                receipts.append(_failure(Status.REFUSED, ErrorCode.UNDECODABLE))
-            else:
-                tx_ids.append(tx.id)
-                receipts.append(self._transaction(tx))
-        receipts[0] = Receipt(Status.OK, ErrorCode.NONE, (), (*own, *self._conclusions()))
-        encoded = tuple(map(encode_receipt, receipts))
+        whole = tuple(map(_open, txs)) if opened is None else opened
+        tx_ids = tuple(sha256(tx) if isinstance(tx, bytes) else tx.id for tx in whole)
+        receipts = self._receipts(whole)
+        receipts.insert(0, Receipt(Status.OK, ErrorCode.NONE, (), (*own, *self._conclusions())))
+        encoded = tuple(KEPT_BYTES if r is KEPT else encode_receipt(r) for r in receipts)
         changes = self._buckets.apply(ctx.state.seal())
         self.height, self.time_ms = header.height, header.time_ms
         self.receipts_root = receipts_root(encoded)
@@ -242,9 +239,13 @@ class Ledger:
             self.receipts_root,
             encoded,
             changes,
-            tuple(tx_ids),
+            tx_ids,
             self.next_due_ms,
-            tuple(i for i, r in enumerate(receipts[1:]) if r.status == Status.REFUSED),
+            tuple(
+                i
+                for i, r in enumerate(receipts, -1)
+                if r is not KEPT and r.status == Status.REFUSED
+            ),
             self._scheduled(),
         )
 
@@ -281,6 +282,24 @@ class Ledger:
     def _scheduled(self) -> Era | None:
         latest = self._eras[-1]
         return latest if latest.first == self.height + DELAY else None
+
+    def _receipts(self, txs: Sequence[Transaction | bytes]) -> list[Receipt]:
+        """Execute the transactions; of each what it did."""
+        receipts: list[Receipt] = []
+        run = Run(self._ctx.state) if self.genesis.ledger.kind == "null" else None
+        while len(receipts) < len(txs):
+            if run is not None:
+                kept = run.keep(txs, len(receipts))
+                run.end()
+                receipts += [KEPT] * (kept - len(receipts))
+                if kept == len(txs):
+                    break
+            tx = txs[len(receipts)]
+            if isinstance(tx, bytes):
+                receipts.append(_failure(Status.REFUSED, ErrorCode.UNDECODABLE))
+            else:
+                receipts.append(self._transaction(tx))
+        return receipts
 
     def _transaction(self, tx: Transaction) -> Receipt:
         statement = statement_in(tx)
@@ -330,6 +349,9 @@ class Ledger:
 
     def _operation(self, sender: PublicKey, op: Op, *, is_meter: bool) -> None:
         ctx = self._ctx
+        null = self.genesis.ledger.kind == "null"
+        if isinstance(op, _OF_A_MARKET if null else Opaque):
+            raise Failed(ErrorCode.WRONG_LEDGER)
         match op:
             case Reading():
                 if not is_meter:
@@ -339,6 +361,8 @@ class Ledger:
                 correct(ctx, op.slot + 1, account)
             case _ if is_meter:
                 raise Failed(ErrorCode.NOT_AN_ACCOUNT)
+            case Opaque():
+                pass  # it is in the block
             case Transfer():
                 _transfer(ctx, sender, op)
             case PlaceOrder():

@@ -81,6 +81,7 @@ class ErrorCode(IntEnum):
     NOT_DPOS = 43
     NOT_A_CANDIDATE = 44
     TOO_MANY_TARGETS = 45
+    WRONG_LEDGER = 46
 
 
 MEANING: dict[ErrorCode, tuple[str, tuple[str, ...]]] = {
@@ -171,6 +172,10 @@ MEANING: dict[ErrorCode, tuple[str, tuple[str, ...]]] = {
     ErrorCode.TOO_MANY_TARGETS: (
         "A vote names distinct candidates, at most as many as there are producers.",
         ("most",),
+    ),
+    ErrorCode.WRONG_LEDGER: (
+        "Opaque bytes are for a null ledger, and it takes nothing of a market.",
+        (),
     ),
     ErrorCode.BEFORE_FIRST_SLOT: ("The meter counts from a later slot on.", ("first_slot",)),
 }

@@ -7,9 +7,10 @@ the id: never an encoding. Bodies travel and are hashed as received.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Annotated, Final, Literal, NamedTuple, TypeAlias
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Final, Literal, TypeAlias
 
+import msgspec
 from msgspec import Meta
 
 from vppd.codec import U32, U63, Bytes32, Bytes64, Decoder, Malformed, Message, encode
@@ -70,7 +71,13 @@ class Vote(Message, frozen=True, tag=8):
     """Candidates; empty: as if it had never voted."""
 
 
-Op: TypeAlias = Transfer | PlaceOrder | Reading | Ready | Accuse | Skip | Configure | Vote
+class Opaque(Message, frozen=True, tag=9):
+    """Bytes that a null ledger keeps."""
+
+    data: bytes
+
+
+Op: TypeAlias = Transfer | PlaceOrder | Reading | Ready | Accuse | Skip | Configure | Vote | Opaque
 """What a transaction does."""
 NOBODY: PublicKey = bytes(32)
 """Sender of a statement; no key pair has this public key."""
@@ -95,7 +102,7 @@ class Envelope(Message, frozen=True):
     sig: Bytes64
 
 
-class Transaction(NamedTuple):
+class Transaction(msgspec.Struct, frozen=True, gc=False):
     """A decoded transaction, with the bytes it came in."""
 
     raw: bytes
@@ -124,9 +131,22 @@ def open_envelope(raw: bytes) -> Envelope:
             many faces).
     """
     envelope = _decode_envelope(raw)
-    if encode(envelope) != raw:
-        raise Malformed("a transaction's envelope is not in its shortest encoding")
+    if len(raw) != _shortest(len(envelope.body)):
+        raise _not_shortest()
     return envelope
+
+
+def _shortest(body: int) -> int:
+    """Length of an envelope in its shortest encoding; each other one of the same is longer.
+
+    An array of two has a head of one byte or more, 64 bytes one of two or more, and the body's
+    head, by its length, at least two, three or five.
+    """
+    return body + (69 if body < 2**8 else 70 if body < 2**16 else 72)
+
+
+def _not_shortest() -> Malformed:
+    return Malformed("a transaction's envelope is not in its shortest encoding")
 
 
 def transaction_id(raw: bytes) -> Digest:
@@ -155,6 +175,25 @@ def decode_transaction(raw: bytes) -> Transaction:
         body.ops,
         envelope.sig,
     )
+
+
+def decode_transactions(raws: Sequence[bytes]) -> list[Transaction]:
+    """Many at once, in half the time that they take one by one.
+
+    Raises:
+        Malformed: one of them is none.
+    """
+    envelopes = _decode_envelope.many(raws)
+    parts = [envelope.body for envelope in envelopes]
+    if any(len(raw) != _shortest(len(part)) for raw, part in zip(raws, parts, strict=True)):
+        raise _not_shortest()
+    bodies = _decode_body.many(parts)
+    return [
+        Transaction(raw, tx_id, body.sender, body.nonce, body.expiry_height, body.ops, envelope.sig)
+        for raw, tx_id, body, envelope in zip(
+            raws, map(sha256, parts), bodies, envelopes, strict=True
+        )
+    ]
 
 
 def sign_bytes(chain_id: Digest, tx_id: Digest) -> bytes:
@@ -196,8 +235,13 @@ def is_new(tx: Transaction) -> bool:
     return any(not isinstance(op, Transfer | PlaceOrder | Reading) for op in tx.ops)
 
 
-def signature_holds(tx: Transaction, chain_id: Digest, verify: Verify) -> bool:
+def signature_holds(
+    tx: Transaction, chain_id: Digest, verify: Verify, *, signed: bool = True
+) -> bool:
     """Whether the sender signed it; of a statement, as far as that can be told without state.
+
+    On a chain that is not ``signed`` (:class:`~vppd.config.genesis.LedgerRules`) nobody signs: the
+    signature is the one of statements, so that a transaction has one form and not many.
 
     A ``ready`` is signed by the key it names. Whose signatures are in other statements the state
     says, and execution checks.
@@ -205,10 +249,35 @@ def signature_holds(tx: Transaction, chain_id: Digest, verify: Verify) -> bool:
     match statement_in(tx):
         case Ready(key=key, sig=sig) as ready:
             return verify(key, signed_part(ready, chain_id), sig)
+        case None if not signed:
+            return tx.sig == NO_SIGNATURE
         case None:
             return verify(tx.sender, sign_bytes(chain_id, tx.id), tx.sig)
         case _:
             return True
+
+
+def precheck_all(raws: Sequence[bytes], height: Height, rules: ConsensusRules) -> list[Transaction]:
+    """:func:`precheck` of many, in half the time.
+
+    Raises:
+        InvalidTransaction: one of them is; which, only :func:`precheck` says.
+    """
+    if max(map(len, raws), default=0) > rules.max_tx_bytes:
+        raise _too_large(max(raws, key=len), rules)
+    try:
+        txs = decode_transactions(raws)
+    except Malformed as err:
+        raise InvalidTransaction(str(err)) from err
+    last = height + rules.max_tx_lifetime
+    for tx in txs:
+        if len(tx.ops) == 1 and type(tx.ops[0]) not in _STATEMENTS and tx.sender != NOBODY:
+            if not height <= tx.expiry_height <= last:
+                check_fits(tx, height, rules)
+        else:
+            _check_form(tx)
+            check_fits(tx, height, rules)
+    return txs
 
 
 def precheck(raw: bytes, height: Height, rules: ConsensusRules) -> Transaction:
@@ -224,11 +293,15 @@ def precheck(raw: bytes, height: Height, rules: ConsensusRules) -> Transaction:
         tx = decode_transaction(raw)
     except Malformed as err:
         raise InvalidTransaction(str(err)) from err
+    _check_form(tx)
+    check_fits(tx, height, rules)
+    return tx
+
+
+def _check_form(tx: Transaction) -> None:
     alone = tx.sender == NOBODY or any(isinstance(op, _STATEMENTS) for op in tx.ops)
     if alone and statement_in(tx) is None:
         raise InvalidTransaction("what proves itself stands alone, under no name and signature")
-    check_fits(tx, height, rules)
-    return tx
 
 
 def check_fits(tx: Transaction, height: Height, rules: ConsensusRules) -> None:
@@ -262,7 +335,13 @@ def _too_large(raw: bytes, rules: ConsensusRules) -> InvalidTransaction:
 
 
 def check_stateless(
-    raw: bytes, chain_id: Digest, height: Height, rules: ConsensusRules, verify: Verify
+    raw: bytes,
+    chain_id: Digest,
+    height: Height,
+    rules: ConsensusRules,
+    verify: Verify,
+    *,
+    signed: bool = True,
 ) -> Transaction:
     """The transaction, if it may stand in block ``height`` of this chain.
 
@@ -270,6 +349,6 @@ def check_stateless(
         InvalidTransaction: as :func:`precheck`, or its signature does not hold.
     """
     tx = precheck(raw, height, rules)
-    if not signature_holds(tx, chain_id, verify):
+    if not signature_holds(tx, chain_id, verify, signed=signed):
         raise InvalidTransaction(f"transaction {tx.id.hex()[:16]}: signature does not hold")
     return tx

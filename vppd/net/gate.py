@@ -8,11 +8,12 @@ are statelessly valid. Nothing here depends on chain state, so it may run on any
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import TypeAlias, assert_never
 
 from vppd.codec import Decoder, Malformed
+from vppd.config.genesis import ConsensusRules
 from vppd.consensus.boundary import MessageHeader
 from vppd.consensus.certificate import check_certificate
 from vppd.consensus.evidence import charge_of
@@ -60,9 +61,12 @@ from vppd.header import Header, decode_header
 from vppd.ledger.block import check_body
 from vppd.ledger.transaction import (
     NO_SIGNATURE,
+    NOBODY,
+    InvalidTransaction,
     Transaction,
     check_fits,
     precheck,
+    precheck_all,
     signature_holds,
 )
 from vppd.types import (
@@ -102,6 +106,8 @@ _DECODE: dict[int, Callable[[bytes], PeerMessage]] = {
 
 OPENED_BLOCKS = 4
 """Blocks whose transactions are kept decoded: those that may yet be decided."""
+HEAD_BYTES = 64
+"""A transaction's sender is named within so many."""
 STANDING_BYTES = 107
 """The least that a signed view change takes in a statement, which may hold many."""
 
@@ -161,6 +167,13 @@ def header_of(
             return None
         case _:  # pragma: no cover
             assert_never(message)
+
+
+def _opened(raw: bytes, height: Height, rules: ConsensusRules) -> Transaction | InvalidTransaction:
+    try:
+        return precheck(raw, height, rules)
+    except InvalidTransaction as err:
+        return err
 
 
 def _signatures(*certificates: Certificate | None) -> int:
@@ -259,13 +272,41 @@ class Gate:
         """
         return precheck(raw, height, self._terms.at(height).rules)
 
+    def open_all(
+        self, raws: Sequence[bytes], height: Height
+    ) -> list[Transaction | InvalidTransaction]:
+        """:meth:`open_transaction` for many: each by itself, or why it is none."""
+        rules = self._terms.at(height).rules
+        try:
+            return list(precheck_all(raws, height, rules))
+        except InvalidTransaction:  # whose fault it is takes another look
+            return [_opened(raw, height, rules) for raw in raws]
+
+    @property
+    def signed(self) -> bool:
+        """Whether senders sign, so that looking at one is worth being asked for first."""
+        return self._terms.signed
+
+    def check_senders(self, txs: Sequence[Transaction]) -> list[BadSignature | None]:
+        """:meth:`check_sender` for many: for each what is wrong; safe on any thread."""
+        return [self._wrong(tx) for tx in txs]
+
+    def _wrong(self, tx: Transaction) -> BadSignature | None:
+        if not self._terms.signed and tx.sig == NO_SIGNATURE and tx.sender != NOBODY:
+            return None
+        try:
+            self.check_sender(tx)
+        except BadSignature as err:
+            return err
+        return None
+
     def check_sender(self, tx: Transaction) -> None:
         """Check who signed; safe on any thread.
 
         Raises:
             BadSignature: not its sender.
         """
-        if not signature_holds(tx, self._chain_id, self._verify):
+        if not signature_holds(tx, self._chain_id, self._verify, signed=self._terms.signed):
             raise BadSignature(f"transaction {tx.id.hex()[:16]}: signature does not hold")
 
     def opened(self, digest: Digest) -> tuple[Transaction, ...] | None:
@@ -312,8 +353,12 @@ class Gate:
     def _cost_of(self, raw: bytes) -> int:
         if self._known(raw) is not None:
             return 0
+        if not self._terms.signed and NOBODY not in raw[:HEAD_BYTES]:
+            return 0
         # Of statements admission checks all signatures; these end without one of their own.
-        return max(1, len(raw) // STANDING_BYTES) if raw.endswith(NO_SIGNATURE) else 1
+        if raw.endswith(NO_SIGNATURE):
+            return max(1, len(raw) // STANDING_BYTES)
+        return 1
 
     def _term(self, epoch: Epoch) -> Term:
         term = self._terms.of(epoch)
@@ -378,19 +423,20 @@ class Gate:
         fresh: list[Transaction] = []
 
         def ids() -> Iterator[Digest]:
-            for raw in raws:
-                tx = self._known(raw)
-                if tx is None:
-                    tx = precheck(raw, height, rules)
-                    fresh.append(tx)
-                else:
+            known = list(map(self._known, raws))
+            unknown = [raw for raw, tx in zip(raws, known, strict=True) if tx is None]
+            fresh.extend(precheck_all(unknown, height, rules))
+            for tx in known:
+                if tx is not None:
                     check_fits(tx, height, rules)
-                txs.append(tx)
-                yield tx.id
+            opened = iter(fresh)
+            txs.extend(next(opened) if tx is None else tx for tx in known)
+            return (tx.id for tx in txs)
 
-        check_body(header, raws, rules, ids())
-        for tx in fresh:
-            self.check_sender(tx)
+        check_body(header, raws, rules, ids)
+        for wrong in self.check_senders(fresh):
+            if wrong is not None:
+                raise wrong
         self.keep_opened(digest, tuple(txs))
 
     def _check_decided(self, block: DecidedBlock) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeAlias
@@ -22,7 +21,6 @@ from vppd.net.gate import BadSignature, Gate
 from vppd.node.clock import now
 from vppd.node.machine import Machine
 from vppd.node.mempool import Refused
-from vppd.types import PublicKey
 
 log = structlog.get_logger("vppd.node")
 
@@ -52,13 +50,13 @@ class Verifier:
 
     async def check(self, gate: Gate, txs: Sequence[Transaction]) -> list[BadSignature | None]:
         """For each what is wrong with its signature; ``None``: nothing."""
-        if len(txs) <= INLINE:
-            return check_senders(gate, txs)
+        if len(txs) <= INLINE or not gate.signed:
+            return gate.check_senders(txs)
         size = max(CHUNK, -(-len(txs) // self._cores))
         chunks = [txs[first : first + size] for first in range(0, len(txs), size)]
         loop = asyncio.get_running_loop()
         done = await asyncio.gather(
-            *(loop.run_in_executor(self._threads, check_senders, gate, chunk) for chunk in chunks)
+            *(loop.run_in_executor(self._threads, gate.check_senders, chunk) for chunk in chunks)
         )
         return [outcome for part in done for outcome in part]
 
@@ -98,29 +96,24 @@ class Intake:
             own: from a client of this node.
         """
         machine = self._machine
-        outcomes: list[Outcome] = []
-        ahead: Counter[PublicKey] = Counter()
-        fresh: dict[int, Transaction] = {}
-        for position, raw in enumerate(raws):
-            try:
-                tx = machine.consider(raw, ahead)
-            except (PeerFault, Refused) as err:
-                outcomes.append(err)
-                continue
-            outcomes.append(tx)
-            if tx.id not in machine.mempool:
-                fresh[position] = tx
-                ahead[tx.sender] += 1
+        outcomes: list[Outcome] = list(machine.consider(raws))
+        waiting = machine.mempool
+        fresh = {
+            position: tx
+            for position, tx in enumerate(outcomes)
+            if isinstance(tx, Transaction) and tx.id not in waiting
+        }
         checked = await self._verifier.check(machine.gate, tuple(fresh.values()))
         for position, wrong in zip(fresh, checked, strict=True):
             if wrong is not None:
                 outcomes[position] = wrong
-        sound = [i for i, outcome in enumerate(outcomes) if isinstance(outcome, Transaction)]
         txs = [outcome for outcome in outcomes if isinstance(outcome, Transaction)]
         refused = machine.take(txs, self._clock().monotonic_ms, own=own)
-        for position, why in zip(sound, refused, strict=True):
-            if why is not None:
-                outcomes[position] = why
+        if any(refused):
+            sound = [i for i, outcome in enumerate(outcomes) if isinstance(outcome, Transaction)]
+            for position, why in zip(sound, refused, strict=True):
+                if why is not None:
+                    outcomes[position] = why
         if txs:
             self._wake()
         return outcomes
@@ -153,16 +146,3 @@ class Intake:
             elif not isinstance(outcome, Transaction):
                 log.debug("gossip_refused", why=str(outcome))
         return bad
-
-
-def check_senders(gate: Gate, txs: Sequence[Transaction]) -> list[BadSignature | None]:
-    """For each what is wrong with its signature; ``None``: nothing."""
-    outcomes: list[BadSignature | None] = []
-    for tx in txs:
-        try:
-            gate.check_sender(tx)
-        except BadSignature as err:
-            outcomes.append(err)
-        else:
-            outcomes.append(None)
-    return outcomes

@@ -13,7 +13,7 @@ Between the two beats new inputs may arrive; they wait for the next turn.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import TypeAlias
 
@@ -63,7 +63,7 @@ from vppd.header import Header, decode_header
 from vppd.ledger.block import make_header
 from vppd.ledger.execution import Execution, Ledger
 from vppd.ledger.proofs import Ready
-from vppd.ledger.transaction import Transaction
+from vppd.ledger.transaction import InvalidTransaction, Transaction
 from vppd.net.gate import Gate, PeerMessage, header_of
 from vppd.node.beats import Committed, Effects, Frame, Receivers, Turn, in_frames
 from vppd.node.early import Early
@@ -83,6 +83,8 @@ from vppd.types import (
     View,
 )
 
+Considered: TypeAlias = Transaction | InvalidTransaction | Refused
+"""A transaction, or why it is none of this node's."""
 INBOX_BYTES = 4 * 1024 * 1024
 """Of one sender's messages, waiting for the next turn."""
 TOKEN_BYTES = 512
@@ -290,23 +292,33 @@ class Machine:
             self._pool_changed = True
         return tx
 
-    def consider(self, raw: bytes, ahead: Mapping[PublicKey, int]) -> Transaction:
-        """A transaction that :meth:`take` would take, but for its signature.
+    def consider(self, raws: Sequence[bytes]) -> list[Considered]:
+        """For each the transaction that :meth:`take` would take, but for its signature.
 
         Args:
-            raw: as received.
-            ahead: how many of each sender were considered and are not taken yet.
+            raws: as received; those of one sender will be taken in this order.
 
-        Raises:
-            InvalidTransaction: it can never be executed.
-            Refused: not now; the text says why.
+        Returns:
+            Or why it would not: it can never be executed, or not now.
         """
-        known = self.mempool.known(raw)
-        if known is not None:
-            return known
-        tx = self.gate.open_transaction(raw, self.ledger.height + 1)
-        self.mempool.admit(tx, ahead.get(tx.sender, 0))
-        return tx
+        pool = self.mempool
+        known = list(map(pool.known, raws))
+        unknown = [raw for raw, tx in zip(raws, known, strict=True) if tx is None]
+        opened = iter(self.gate.open_all(unknown, self.ledger.height + 1))
+        ahead: Counter[PublicKey] = Counter()
+        considered: list[Considered] = []
+        for waiting in known:
+            found = next(opened) if waiting is None else waiting
+            # Where nobody signs, taking it costs no more than asking first whether it would be.
+            if isinstance(found, Transaction) and waiting is None and self.gate.signed:
+                try:
+                    pool.admit(found, ahead[found.sender])
+                except Refused as err:
+                    considered.append(err)
+                    continue
+                ahead[found.sender] += 1
+            considered.append(found)
+        return considered
 
     def take(self, txs: Iterable[Transaction], now_ms: int, *, own: bool) -> list[Refused | None]:
         """Take transactions that were considered and whose signatures hold.

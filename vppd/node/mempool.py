@@ -25,13 +25,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import msgspec
+
 from vppd.ledger.context import Failed
 from vppd.ledger.receipts import MEANING
 from vppd.ledger.statements import MOST_STATEMENTS, Effect
-from vppd.ledger.transaction import Transaction, is_new, statement_in
+from vppd.ledger.transaction import NOBODY, Transaction, is_new, statement_in
 from vppd.types import Digest, Height, PublicKey
 
-MAX_TXS = 5_000
+MAX_TXS = 10_000
 MAX_BYTES = 8 * 1024 * 1024
 MAX_PER_ACCOUNT = 64
 MAX_GAP = 16
@@ -68,8 +70,7 @@ def places(tx: Transaction) -> int:
     return -(-len(tx.raw) // PLACE_BYTES)
 
 
-@dataclass(slots=True, eq=False)
-class Entry:
+class Entry(msgspec.Struct, eq=False, gc=False):
     """One waiting transaction."""
 
     tx: Transaction
@@ -109,10 +110,12 @@ class Mempool:
         self._entries: dict[Digest, Entry] = {}
         self._accounts: dict[PublicKey, Account] = {}
         self._by_raw: dict[bytes, Transaction] = {}
+        self.known: Callable[[bytes], Transaction | None] = self._by_raw.get
+        """The transaction in exactly these bytes, if it waits here: it was checked before."""
         self._bytes = 0
         self._places = 0
-        self._holders: defaultdict[int, dict[PublicKey, Account]] = defaultdict(dict)
-        """Accounts by the places they hold; no level is empty."""
+        self._holders: dict[int, dict[PublicKey, Account]] | None = None
+        """Accounts by the places they hold, no level empty; kept while there is little room."""
         self._turns: OrderedDict[PublicKey, Account] = OrderedDict()
         """Accounts with something ready, in the order in which they are served."""
         self._ready: OrderedDict[Digest, int] = OrderedDict()
@@ -134,10 +137,6 @@ class Mempool:
     def size_bytes(self) -> int:
         """Sum of the transactions' lengths."""
         return self._bytes
-
-    def known(self, raw: bytes) -> Transaction | None:
-        """The transaction in exactly these bytes, if it waits here: it was checked before."""
-        return self._by_raw.get(raw)
 
     def waiting(self, key: PublicKey) -> int:
         """How many transactions of an account wait without a gap before them.
@@ -172,29 +171,36 @@ class Mempool:
             return
         if self.readable_by_all and is_new(tx):
             raise Refused("some node is of the release before, and could not read a block with it")
-        if statement_in(tx) is not None:
+        if tx.sender == NOBODY and statement_in(tx) is not None:
             self._effect_of(tx)  # what costs nothing first
             self._effect_of(tx, proved=False)
             return
-        due = self._next_nonce(tx.sender)
-        if due is None:
-            raise Refused("the sender has no account on this chain")
-        if tx.nonce < due:
-            raise Refused(f"nonce {tx.nonce} is used, the account's next is {due} (a replay?)")
+        self._admit(tx, ahead)
+
+    def _admit(self, tx: Transaction, ahead: int = 0) -> Account:
+        """The account that a transaction which is no statement would go to.
+
+        Of one with something waiting, ``settle`` has kept the next nonce in step with the ledger.
+        """
         account = self._accounts.get(tx.sender)
-        following = due
-        if account is not None:
-            if tx.nonce in account.by_nonce:
-                raise Refused(f"another transaction with nonce {tx.nonce} is waiting")
-            if len(account.by_nonce) + ahead >= MAX_PER_ACCOUNT:
-                raise Refused(f"{MAX_PER_ACCOUNT} transactions of this account are waiting")
-            following = account.free
-        if tx.nonce > following + ahead + MAX_GAP:
-            raise Refused(f"nonce {tx.nonce} is too far ahead, the account's next is {following}")
-        if self._places + places(tx) > MAX_TXS:
-            would_hold = places(tx) + (account.places if account is not None else 0)
-            if would_hold >= max(self._holders):
-                raise Refused("the mempool is full, and nobody holds more of it than this account")
+        if account is None:
+            due = self._next_nonce(tx.sender)
+            if due is None:
+                raise Refused("the sender has no account on this chain")
+            account = Account(tx.sender, due, due)
+        nonce = tx.nonce
+        if nonce < account.due:
+            raise Refused(f"nonce {nonce} is used, the account's next is {account.due} (a replay?)")
+        if nonce in account.by_nonce:
+            raise Refused(f"another transaction with nonce {nonce} is waiting")
+        if len(account.by_nonce) + ahead >= MAX_PER_ACCOUNT:
+            raise Refused(f"{MAX_PER_ACCOUNT} transactions of this account are waiting")
+        if nonce > account.free + ahead + MAX_GAP:
+            raise Refused(f"nonce {nonce} is too far ahead, the account's next is {account.free}")
+        wanted = places(tx)
+        if self._places + wanted > MAX_TXS and wanted + account.places >= max(self._crowd()):
+            raise Refused("the mempool is full, and nobody holds more of it than this account")
+        return account
 
     def add(self, tx: Transaction, now_ms: int, *, own: bool) -> bool:
         """Take a checked transaction.
@@ -217,22 +223,24 @@ class Mempool:
                 known.remind_ms = min(known.remind_ms, now_ms)
                 self._own[tx.id] = known
             return False
-        if statement_in(tx) is not None and not self.readable_by_all:
+        if self.readable_by_all:
+            self.admit(tx)
+        elif tx.sender == NOBODY and statement_in(tx) is not None:
             self._statements[tx.id] = self._effect_of(tx)
             self._remember(Entry(tx, own, now_ms + BROADCAST_AFTER_MS))
             self._ready[tx.id] = now_ms
             return True
-        self.admit(tx)
-        self._make_room(places(tx))
-        account = self._accounts.get(tx.sender)
-        if account is None:
-            due = self._next_nonce(tx.sender) or 0
-            account = self._accounts[tx.sender] = Account(tx.sender, due, due)
+        account = self._admit(tx)
+        wanted = places(tx)
+        if self._places + wanted > MAX_TXS:
+            self._make_room(wanted)
+        self._accounts[tx.sender] = account
         entry = Entry(tx, own, now_ms + BROADCAST_AFTER_MS)
         account.by_nonce[tx.nonce] = entry
         self._remember(entry)
-        self._hold(account, places(tx))
-        self._extend(account, now_ms)
+        self._hold(account, wanted)
+        if tx.nonce == account.free:
+            self._extend(account, now_ms)
         return True
 
     def keep_readable(self, wanted: bool) -> bool:
@@ -283,7 +291,8 @@ class Mempool:
         enough is free, somebody still holds more than it does.
         """
         while self._places + wanted > MAX_TXS:
-            largest = self._holders[max(self._holders)]
+            holders = self._crowd()
+            largest = holders[max(holders)]
             victim = next(iter(largest.values()))
             newest = victim.by_nonce[max(victim.by_nonce)]
             self._drop(newest)
@@ -351,7 +360,8 @@ class Mempool:
             if due == account.due:
                 continue
             account.due, account.free = due, max(account.free, due)
-            for entry in [entry for nonce, entry in account.by_nonce.items() if nonce < due]:
+            for nonce in [nonce for nonce in account.by_nonce if nonce < due]:
+                entry = account.by_nonce[nonce]
                 self._drop(entry)
                 if entry.tx.id not in ids:
                     gone.append(entry.tx)
@@ -378,16 +388,32 @@ class Mempool:
 
     # ------------------------------------------------------------ books
 
+    def _crowd(self) -> dict[int, dict[PublicKey, Account]]:
+        """Accounts by the places they hold; asked for only when there is no room."""
+        if self._holders is None:
+            self._holders = {}
+            for account in self._accounts.values():
+                self._holders.setdefault(account.places, {})[account.key] = account
+        return self._holders
+
     def _hold(self, account: Account, more: int) -> None:
         """An account holds so many places more, or fewer."""
-        level = self._holders[account.places]
-        level.pop(account.key, None)
-        if not level:
-            del self._holders[account.places]
+        before = account.places
         self._places += more
         account.places += more
+        holders = self._holders
+        if holders is None:
+            return
+        if self._places <= MAX_TXS // 2:
+            self._holders = None
+            return
+        if before:
+            level = holders[before]
+            del level[account.key]
+            if not level:
+                del holders[before]
         if account.places:
-            self._holders[account.places][account.key] = account
+            holders.setdefault(account.places, {})[account.key] = account
 
     def _extend(self, account: Account, now_ms: int) -> None:
         """What follows the ready ones without a gap is ready from now on."""
@@ -411,9 +437,7 @@ class Mempool:
             del self._expiring[tx.expiry_height]
         self._bytes -= len(tx.raw)
         self._ready.pop(tx.id, None)
-        if tx.id in self._statements:
-            del self._statements[tx.id]
-        else:
+        if self._statements.pop(tx.id, None) is None:
             self._leave_account(tx)
 
     def _leave_account(self, tx: Transaction) -> None:

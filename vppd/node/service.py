@@ -154,9 +154,10 @@ class Service:
         fitting = [position for position in range(len(raws)) if position not in long]
         outcomes = await self._intake.take([raws[position] for position in fitting], own=True)
         for position, outcome in zip(fitting, outcomes, strict=True):
+            if isinstance(outcome, Transaction):
+                ids.append(outcome.id)
+                continue
             match outcome:
-                case Transaction():
-                    ids.append(outcome.id)
                 case Refused():
                     turned.append(Turned(position, FailureCode.REFUSED, str(outcome)))
                 case PeerFault():

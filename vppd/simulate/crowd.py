@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from vppd.ledger.transaction import Transaction, Transfer, make_transaction
 from vppd.net.gate import BadSignature, Gate
-from vppd.node.intake import INLINE, Intake, check_senders
+from vppd.node.intake import INLINE, Intake
 from vppd.simulate.checkers import Violation
 from vppd.simulate.plant import node_key
 from vppd.types import ReplicaIndex
@@ -48,7 +48,7 @@ class _Threads:
         """For each what is wrong with its signature; ``None``: nothing."""
         if len(txs) > INLINE:
             await _Hop(self._rng.randint(100, 5_000))
-        return check_senders(gate, txs)
+        return gate.check_senders(txs)
 
 
 class Crowd:

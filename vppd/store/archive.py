@@ -348,7 +348,14 @@ class _Chain:
             raise Malformed(wrong)
         check_body(header, txs, term.rules)
         for raw_tx in txs:
-            check_stateless(raw_tx, self._genesis.digest, header.height, term.rules, self._verify)
+            check_stateless(
+                raw_tx,
+                self._genesis.digest,
+                header.height,
+                term.rules,
+                self._verify,
+                signed=self._genesis.ledger.signed,
+            )
         done = ledger.execute(header, txs)
         if done.era is not None:
             self._epochs.add(done.era)

@@ -148,7 +148,14 @@ class Checks:
         rules = self.epochs.at(height).rules
         for position, raw in enumerate(txs):
             with blamed(height, Part.BODY, f"transaction {position}: "):
-                check_stateless(raw, self.genesis.digest, height, rules, self.verify)
+                check_stateless(
+                    raw,
+                    self.genesis.digest,
+                    height,
+                    rules,
+                    self.verify,
+                    signed=self.genesis.ledger.signed,
+                )
         self.transactions += len(txs)
 
     def check_certificate(self, stored: Stored) -> None:

@@ -1,0 +1,71 @@
+"""Opaque transactions of a null ledger: kept, each once, and nothing else.
+
+They are the whole work of a plant that measures (:mod:`vppd.bench`), so a run of them is executed
+without a record each: nonces are counted beside the state and written back when the run ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vppd.ledger.receipts import ErrorCode, Receipt, Status, encode_receipt
+from vppd.ledger.state import ACCOUNT, Account, State
+from vppd.ledger.transaction import Opaque, Transaction
+from vppd.types import PublicKey
+
+KEPT = Receipt(Status.OK, ErrorCode.NONE, (), ())
+"""Of every opaque transaction that is kept: one object, so that it is encoded and hashed once."""
+KEPT_BYTES = encode_receipt(KEPT)
+
+
+class Run:
+    """Opaque transactions one after the other.
+
+    Args:
+        state: whose members send.
+    """
+
+    __slots__ = ("_accounts", "_due", "_state")
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._accounts: dict[PublicKey, Account] = {}
+        self._due: dict[PublicKey, int] = {}
+
+    def keep(self, txs: Sequence[Transaction | bytes], first: int) -> int:
+        """Use the nonces of opaque transactions, one after the other from ``first`` on.
+
+        Returns:
+            The position of the first that is not kept, or the end. What is refused, and what holds
+            anything that is not opaque, is left to the general rules.
+        """
+        due, accounts = self._due, self._accounts
+        for position in range(first, len(txs)):
+            tx = txs[position]
+            if isinstance(tx, bytes):
+                return position
+            sender = tx.sender
+            nonce = due.get(sender)
+            if nonce is None:
+                account = self._state.get(ACCOUNT, sender)
+                if account is None:
+                    return position
+                accounts[sender] = account
+                nonce = account.nonce
+            if tx.nonce != nonce:
+                return position
+            for op in tx.ops:
+                if type(op) is not Opaque:
+                    return position
+            due[sender] = nonce + 1
+        return len(txs)
+
+    def end(self) -> None:
+        """Write the nonces back; the state is what one after the other would have left."""
+        for sender, due in self._due.items():
+            account = self._accounts[sender]
+            if due != account.nonce:
+                after = Account(due, account.balance, account.escrow, account.credit, account.bus)
+                self._state.put(ACCOUNT, after, sender)
+        self._due.clear()
+        self._accounts.clear()
