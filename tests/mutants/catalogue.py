@@ -597,15 +597,15 @@ MUTANTS = (
     Mutant(
         "block-senders-unchecked",
         AT_THE_GATE,
-        "        for tx in fresh:\n            self.check_sender(tx)\n",
-        "",
+        "        for wrong in self.check_senders(fresh):\n",
+        "        for wrong in self.check_senders(fresh[:0]):\n",
         GATE,
     ),
     Mutant(
         "known-fits-anywhere",
         AT_THE_GATE,
-        "                    check_fits(tx, height, rules)\n",
-        "                    pass\n",
+        "                if tx is not None:\n                    check_fits",
+        "                if tx is not None and height < 0:\n                    check_fits",
         GATE,
     ),
     Mutant(
@@ -613,7 +613,7 @@ MUTANTS = (
         AT_THE_GATE,
         "        return self._opened.get(digest)",
         "        return next(reversed(self._opened.values()), None)",
-        MACHINES,
+        GATE,
     ),
     Mutant(
         "vote-unsigned",

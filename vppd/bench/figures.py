@@ -89,7 +89,7 @@ def knee(run: RunFolder) -> Plot | None:
 
 def spectrum(run: RunFolder) -> Plot | None:
     """Latency by percentile, the tail stretched out."""
-    curves = [_percentiles(text) for text in run.histograms]
+    curves = [curve for curve in map(_percentiles, run.histograms) if curve]
     known = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
     latency = run.summary["latency_ms"]
     if not curves:
