@@ -136,7 +136,7 @@ def test_slots_have_room_for_so_many_orders_and_no_more() -> None:
 def job(**changed: Any) -> Job:
     usual = Job(
         entry=Entry(kind="socket", where="s"), genesis="", keys=(), kinds=(), ops=1, size=None,
-        unsigned=False, slots=Slots(0, 0, 0), rate=100.0, arrival="constant", phase=0.0,
+        unsigned=False, slots=Slots(0, 0, 0), clients=1, rate=100.0, arrival="constant", phase=0.0,
         closed=None, total_s=10.0, grace_s=1.0, seed=1, samples="",
     )  # fmt: skip
     return msgspec.structs.replace(usual, **changed)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
@@ -31,15 +33,19 @@ from vppd.ledger.transaction import (
     Envelope,
     InvalidTransaction,
     Op,
+    Opaque,
     PlaceOrder,
     Reading,
     Transfer,
     Vote,
     check_stateless,
     decode_transaction,
+    decode_transactions,
     make_statement,
     make_transaction,
+    open_envelope,
     precheck,
+    precheck_all,
     sign_bytes,
     signature_holds,
     statement_in,
@@ -84,6 +90,7 @@ ops: st.SearchStrategy[Op] = st.one_of(
     statements,
     st.builds(Configure, u63, st.lists(changes, min_size=1, max_size=3).map(tuple)),
     st.builds(Vote, st.lists(key32, max_size=5).map(tuple)),
+    st.builds(Opaque, st.binary(max_size=300)),
 )
 
 
@@ -163,6 +170,77 @@ def test_one_transaction_has_one_face() -> None:
     assert msgpack.unpackb(wide) == [body, sig]
     with pytest.raises(Malformed, match="shortest"):
         decode_transaction(wide)
+
+
+def lengths(of: bytes) -> list[bytes]:
+    """Ways to write these bytes in MessagePack."""
+    heads = [b"\xc5" + struct.pack(">H", len(of)), b"\xc6" + struct.pack(">I", len(of))]
+    return [encode(of), *(head + of for head in heads)]
+
+
+@settings(deadline=None)
+@given(st.integers(0, 600), st.sampled_from([b"\x92", b"\xdc\x00\x02", b"\xdd\x00\x00\x00\x02"]))
+def test_every_longer_way_to_write_an_envelope_is_refused(size: int, head: bytes) -> None:
+    body, sig = bytes(size), bytes(64)
+    shortest = encode(Envelope(body, sig))
+    for written_body in lengths(body):
+        for written_sig in lengths(sig):
+            raw = head + written_body + written_sig
+            assert msgpack.unpackb(raw) == [body, sig]
+            if raw == shortest:
+                assert open_envelope(raw) == Envelope(body, sig)
+            else:
+                with pytest.raises(Malformed, match="shortest"):
+                    open_envelope(raw)
+
+
+def test_text_is_no_bytes() -> None:
+    """A head for text is as long as one for bytes: the same envelope must not have both."""
+    with pytest.raises(Malformed):
+        open_envelope(b"\x92" + encode(b"body") + b"\xd9\x40" + bytes(64))
+    with pytest.raises(Malformed):
+        open_envelope(b"\x92" + b"\xd9\x01a" + encode(bytes(64)))
+
+
+def outcome(work: Callable[[], object]) -> object:
+    try:
+        return work()
+    except (InvalidTransaction, Malformed):
+        return None
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.lists(
+        st.one_of(
+            st.builds(
+                lambda nonce, expiry, ops: make_transaction(ANN, CHAIN, nonce, expiry, ops),
+                u63, st.integers(95, 115), st.lists(ops, min_size=1, max_size=4),
+            ),
+            st.builds(make_statement, st.integers(95, 115), statements),
+            st.binary(max_size=80),
+            st.builds(lambda raw: b"\xdc\x00\x02" + raw[1:], st.just(made())),
+        ),
+        max_size=5,
+    )
+)  # fmt: skip
+def test_many_are_what_each_is_alone(raws: list[bytes]) -> None:
+    """Blocks are opened whole, transactions of clients often one by one."""
+    opened = [outcome(lambda raw=raw: decode_transaction(raw)) for raw in raws]  # type: ignore[misc]
+    assert outcome(lambda: decode_transactions(raws)) == (None if None in opened else opened)
+    passed = [outcome(lambda raw=raw: precheck(raw, 100, RULES)) for raw in raws]  # type: ignore[misc]
+    assert outcome(lambda: precheck_all(raws, 100, RULES)) == (None if None in passed else passed)
+
+
+def test_two_bodies_do_not_share_their_bytes() -> None:
+    """What is over in one must not be taken for the beginning of the next."""
+    first, second = (msgpack.unpackb(made(height=h))[0] for h in (100, 101))
+    raws = [
+        encode(Envelope(first + second[:5], bytes(64))),
+        encode(Envelope(second[5:], bytes(64))),
+    ]
+    with pytest.raises(Malformed):
+        decode_transactions(raws)
 
 
 def test_size_is_limited() -> None:

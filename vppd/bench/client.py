@@ -18,8 +18,9 @@ import signal
 import sys
 import time
 from array import array
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from typing import Literal, TypeAlias, TypeVar
@@ -56,14 +57,20 @@ from vppd.net.requests import (
     decode_push,
     decode_response,
 )
+from vppd.node.mempool import MAX_PER_ACCOUNT, MAX_TXS
 from vppd.types import Digest, Height
 
 PIECE, PIECE_BYTES = 256, 48 * 1024
 """Transactions in one request, at most: fine enough to know when each was taken."""
+WINDOW = 3 * MAX_TXS // 4
+"""Of all clients, under way at a time: what is due beyond that waits here, not in a mempool that
+would refuse it again and again. It keeps its due time, and what it waits counts."""
 TICKED_RATE, TICK_NS = 2_000, 1_000_000
 """From so many transactions per second on, those of a millisecond leave together."""
 RETRY, RETRY_NS = 16, 20_000_000
 """So many transactions of a sender are tried again, so long after a refusal."""
+PER_SENDER = 3 * MAX_PER_ACCOUNT // 4
+"""Under way of one sender."""
 RECONNECT_NS = 100_000_000
 LONGEST_SLEEP_S, LONGEST_SLEEP_NS = 0.25, 250_000_000
 NOT_YET = -1
@@ -85,6 +92,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, tag="job"):
     size: int | None
     unsigned: bool
     slots: Slots
+    clients: int
+    """Load processes in all."""
     rate: float
     """Transactions per second of this client; of a closed loop, made ahead."""
     arrival: Literal["poisson", "constant"]
@@ -181,6 +190,8 @@ class LoadClient:
         self._flight: dict[Digest, int] = {}
         """Handed to the connection and not committed."""
         self._next = 0
+        self._told = 0
+        """So many have become due."""
         self._waiting: dict[int, list[int]] = {}
         """By sender: refused ones and what has become due behind them, in order."""
         self._retries: deque[tuple[int, int]] = deque()
@@ -189,7 +200,7 @@ class LoadClient:
         """Of the last block this client knows the transactions of."""
         self._questions = 0
         self._requests = 0
-        self._asked: dict[int, tuple[int, int]] = {}
+        self._asked: dict[int, Sequence[int]] = {}
         """Transactions of each request that is not answered."""
         self._refused = 0
         self._first_refusal = ""
@@ -232,7 +243,10 @@ class LoadClient:
         self._taken = array("q", [NOT_YET]) * count
         self._accepted = array("q", [NOT_YET]) * count
         self._decided = array("q", [NOT_YET]) * count
-        return Ready(count, self._supply.tx_bytes / max(1, count))
+        mean = self._supply.tx_bytes / max(1, count)
+        self._piece = max(1, min(PIECE, int(PIECE_BYTES / max(1.0, mean))))
+        self._window = min(WINDOW // job.clients, PER_SENDER * len(senders))
+        return Ready(count, mean)
 
     def _nonce(self, key: SigningKey) -> int:
         document = self._ask_now(View("account", key_text(key.public_key)), Document)
@@ -261,7 +275,7 @@ class LoadClient:
         """A request of this client's own: its number is above those of the transactions."""
         self._questions += 1
         frame = encode_frame(REQUEST, encode(Request(FIRST_QUESTION + self._questions, ask)))
-        self._line.put(Piece(memoryview(frame), 0, 0))
+        self._line.put(Piece(memoryview(frame)))
 
     # ------------------------------------------------------------ the load
 
@@ -290,7 +304,8 @@ class LoadClient:
                 say(Standing(self._sent, self._committed, self._refused))
         self._line.close()
         self._write_samples()
-        late = sorted(self._out[i] - self._due[i] for i in range(self._next) if self._out[i] >= 0)
+        begun = max(self._told, self._next)
+        late = sorted(self._out[i] - self._due[i] for i in range(begun) if self._out[i] >= 0)
         return Done(
             self._sent,
             self._committed,
@@ -311,9 +326,9 @@ class LoadClient:
         at = now + LONGEST_SLEEP_NS
         if now < 0:
             at = min(at, 0)
-        elif now < end and self._next < self._count and self._job.closed is None:
+        elif now < end and self._told < self._count and self._job.closed is None:
             tick = TICK_NS if self._job.rate >= TICKED_RATE else 0
-            at = min(at, max(self._due[self._next], now + tick))
+            at = min(at, max(self._due[self._told], now + tick))
         if self._retries:
             at = min(at, self._retries[0][0])
         return at
@@ -322,38 +337,40 @@ class LoadClient:
         if self._job.closed is not None:
             first = self._next
             while self._next - self._committed < self._job.closed and self._next < self._count:
-                self._due[self._next] = now
+                self._due[self._next] = self._out[self._next] = now
                 self._next += 1
             end = self._next
         else:
-            first, end = self._next, bisect_right(self._due, now, self._next)
-            self._next = end
+            while self._told < self._count and self._due[self._told] <= now:
+                self._out[self._told] = now  # this client is in time, whatever the node is
+                self._told += 1
+            first, room = self._next, max(0, self._window - (self._next - self._committed))
+            end = self._next = min(self._told, self._next + room)
         if not self._waiting:
-            while first < end:
-                after = self._supply.fitting(first, end, PIECE, PIECE_BYTES)
-                self._put(first, after, now)
-                first = after
+            self._put(range(first, end))
             return
+        through: list[int] = []
         for i in range(first, end):
             behind = self._waiting.get(i % self._supply.senders)
             if behind is None:
-                self._put(i, i + 1, now)
+                through.append(i)
             else:
                 behind.append(i)
-                self._out[i] = now  # this client is in time; it is the node that is not
+        self._put(through)
 
-    def _put(self, first: int, end: int, now: int) -> None:
-        raws = self._supply.raws(first, end)
-        ask = Submit(raws[0]) if len(raws) == 1 else SubmitMany(raws)
-        self._requests += 1
-        self._asked[self._requests] = (first, end)
-        frame = encode_frame(REQUEST, encode(Request(self._requests, ask)))
-        self._line.put(Piece(memoryview(frame), first, end))
-        flight, tx_id, out = self._flight, self._supply.tx_id, self._out
-        for i in range(first, end):
-            flight[tx_id(i)] = i
-            if out[i] < 0:
-                out[i] = now
+    def _put(self, which: Sequence[int]) -> None:
+        """Ask the node to take these, in as few requests as they fit."""
+        for first in range(0, len(which), self._piece):
+            piece = which[first : first + self._piece]
+            raws = self._supply.raws(piece)
+            ask = Submit(raws[0]) if len(raws) == 1 else SubmitMany(raws)
+            self._requests += 1
+            self._asked[self._requests] = piece
+            frame = encode_frame(REQUEST, encode(Request(self._requests, ask)))
+            self._line.put(Piece(memoryview(frame), piece))
+            flight, tx_id = self._flight, self._supply.tx_id
+            for i in piece:
+                flight[tx_id(i)] = i
 
     def _refuse(self, i: int, why: str, now: int, *, again: bool = True) -> None:
         """A transaction was refused, or is not held by the node any more."""
@@ -370,14 +387,15 @@ class LoadClient:
             behind.insert(at, i)
 
     def _retry(self, now: int) -> None:
+        again: list[int] = []
         while self._retries and self._retries[0][0] <= now:
             _, sender = self._retries.popleft()
             behind = [i for i in self._waiting.pop(sender) if self._decided[i] < 0]
-            for i in behind[:RETRY]:
-                self._put(i, i + 1, now)
+            again += behind[:RETRY]
             if behind[RETRY:]:
                 self._waiting[sender] = behind[RETRY:]
                 self._retries.append((now + RETRY_NS, sender))
+        self._put(again)
 
     # ------------------------------------------------------------ the connection
 
@@ -385,8 +403,8 @@ class LoadClient:
         """Write what is queued, wait until there is something to do, read."""
         line = self._line
         try:
-            for first, end in line.write():
-                self._note_taken(first, end, time.monotonic_ns() - start_ns)
+            for which in line.write():
+                self._note_taken(which, time.monotonic_ns() - start_ns)
             sock = line.open_socket
             wait_s = 0.0 if line.buffered else max(0, wait_ns) / 1e9
             reads = [sys.stdin] if sock is None else [sock, sys.stdin]
@@ -402,11 +420,13 @@ class LoadClient:
             self._first_refusal = self._first_refusal or f"connection lost: {err}"
             line.close()
 
-    def _note_taken(self, first: int, end: int, now: int) -> None:
-        for i in range(first, end):
-            if self._taken[i] < 0:
-                self._taken[i] = now
-                self._sent += 1
+    def _note_taken(self, which: Sequence[int], now: int) -> None:
+        taken, sent = self._taken, 0
+        for i in which:
+            if taken[i] < 0:
+                taken[i] = now
+                sent += 1
+        self._sent += sent
 
     def _come_back(self, now: int) -> None:
         """Connect again, now and then; what was under way is sent again."""
@@ -420,8 +440,7 @@ class LoadClient:
         self._reconnects += 1
         self._asked.clear()
         self._ask(Subscribe())
-        for i in sorted(self._flight.values()):
-            self._put(i, i + 1, now)
+        self._put(sorted(self._flight.values()))
 
     def _take(self, type_: int, payload: bytes, now: int) -> None:
         if type_ == PUSH:
@@ -437,26 +456,26 @@ class LoadClient:
             if response.id >= FIRST_QUESTION:
                 self._learn(response.result, now)
             else:
-                self._answered(*self._asked.pop(response.id), response.result, now)
+                self._answered(self._asked.pop(response.id), response.result, now)
         elif type_ == REFUSE:
             raise ConnectionResetError(refusal_reason(payload))
 
-    def _answered(self, first: int, end: int, result: Result, now: int) -> None:
-        """What became of a request with transactions ``first`` to ``end`` − 1."""
+    def _answered(self, which: Sequence[int], result: Result, now: int) -> None:
+        """What became of a request with these transactions."""
         accepted = self._accepted
         if isinstance(result, Taken):
             turned = {refusal.position: refusal for refusal in result.turned}
-            for i in range(first, end):
-                refusal = turned.get(i - first)
+            for position, i in enumerate(which):
+                refusal = turned.get(position)
                 if refusal is not None:
                     self._turned(i, refusal.code, refusal.text, now)
                 elif accepted[i] < 0:
                     accepted[i] = now
         elif isinstance(result, Accepted):
-            if accepted[first] < 0:
-                accepted[first] = now
+            if accepted[which[0]] < 0:
+                accepted[which[0]] = now
         elif isinstance(result, Failure):  # of a request of several: none of them was looked at
-            for i in range(first, end):
+            for i in which:
                 self._turned(i, result.code, result.text, now)
 
     def _turned(self, i: int, code: int, why: str, now: int) -> None:

@@ -120,6 +120,8 @@ def spectrum(run: RunFolder) -> Plot | None:
 
     title = "Percentile spectrum"
     note = "From the intended send time to the pushed commit, warm-up left out."
+    if not any(curves):
+        return None  # nothing was committed
     return Plot(title, note, inline(draw, WIDTH, 3.0, title))
 
 

@@ -129,6 +129,7 @@ def jobs(plan: Plan, plant: Plant, folder: Path, leader: ReplicaIndex) -> list[J
                 size=plan.bytes,
                 unsigned=plan.unsigned,
                 slots=senders.slots,
+                clients=plan.clients,
                 rate=plan.supply_per_s / plan.clients,
                 arrival=plan.arrival,
                 phase=c / plan.clients,

@@ -13,7 +13,7 @@ import socket
 import ssl
 import struct
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -47,9 +47,8 @@ class Piece(NamedTuple):
     """Bytes to write, and how many of the load's transactions they end."""
 
     data: memoryview
-    first: int
-    end: int
-    """Transactions ``first`` to ``end`` − 1; none: a question of the client's own."""
+    which: Sequence[int] = ()
+    """Numbers of these transactions; none: a question of the client's own."""
 
 
 class Connection:
@@ -143,24 +142,24 @@ class Connection:
         """Queue it."""
         self._queue.append(piece)
 
-    def write(self) -> Iterator[tuple[int, int]]:
-        """Hand over what the connection takes; yields transactions that are through, as ranges.
+    def write(self) -> Iterator[Sequence[int]]:
+        """Hand over what the connection takes; yields the transactions of each piece's end.
 
         Raises:
             OSError: the connection is gone.
         """
         sock = self._socket
         while self._queue and sock is not None:
-            data, first, end = self._queue[0]
+            data, which = self._queue[0]
             try:
                 written = sock.send(data[:CHUNK])
             except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
                 return
             if written < len(data):
-                self._queue[0] = Piece(data[written:], first, end)
+                self._queue[0] = Piece(data[written:], which)
             else:
                 self._queue.popleft()
-                yield first, end
+                yield which
 
     def wait(self, seconds: float) -> None:
         """Until something can be read, or so long."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from random import Random
 from typing import Literal, NamedTuple
 
@@ -122,15 +121,10 @@ class Supply:
         """Of transaction ``i``."""
         return self._ids[32 * i : 32 * i + 32]
 
-    def raws(self, first: int, end: int) -> tuple[bytes, ...]:
-        """Transactions ``first`` to ``end`` − 1."""
+    def raws(self, which: Iterable[int]) -> tuple[bytes, ...]:
+        """These transactions."""
         joined, offsets = self._joined, self.offsets
-        return tuple(joined[offsets[i] : offsets[i + 1]] for i in range(first, end))
-
-    def fitting(self, first: int, end: int, most: int, size: int) -> int:
-        """End of the range that begins with ``first`` and is within so many and so many bytes."""
-        end = min(end, first + most)
-        return max(first + 1, min(end, bisect_right(self.offsets, self.offsets[first] + size) - 1))
+        return tuple(joined[offsets[i] : offsets[i + 1]] for i in which)
 
 
 def _ops(kind: Kind, load: Load, turn: int, which: int, chance: Random) -> Iterator[Op]:

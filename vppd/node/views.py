@@ -11,13 +11,14 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from vppd import __version__
 from vppd.codec import encode
 from vppd.consensus.messages import Type
-from vppd.crypto import key_text, parse_key
+from vppd.crypto import KEY_PREFIX, key_text, parse_key
 from vppd.ledger.execution import Ledger
 from vppd.ledger.views import member_name
 from vppd.market.tariff import tariff_for
@@ -250,6 +251,9 @@ class Views:
         return self._account(self._key(text))
 
     def _key(self, text: str) -> PublicKey:
+        if text.startswith(KEY_PREFIX):  # no name has a colon
+            with suppress(ValueError):
+                return parse_key(text)
         for entry in self._machine.genesis.accounts:
             if entry.name == text:
                 return entry.key
