@@ -152,11 +152,12 @@ async def test_it_dials_and_gets_nothing_it_does_not_know(plant: Plant) -> None:
     writer.close()
 
 
-TXS = encode_frame(Type.TXS, encode(Txs((b"one", b"two", b"three"))))
+RAWS = tuple(word * 70 for word in (b"1", b"2", b"3"))
+TXS = encode_frame(Type.TXS, encode(Txs(RAWS)))
 
 
 def test_transactions_of_one_frame_go_one_by_one_where_several_are_not_known() -> None:
-    one_by_one = tuple(encode_frame(Type.TX, encode(Tx(raw))) for raw in (b"one", b"two", b"three"))
+    one_by_one = tuple(encode_frame(Type.TX, encode(Tx(raw))) for raw in RAWS)
     assert in_version(OLDEST_WIRE, TXS) == one_by_one
     assert in_version(NEWEST_WIRE, TXS) == (TXS,)
     assert in_version(OLDEST_WIRE, one_by_one[0]) == one_by_one[:1]
@@ -172,7 +173,7 @@ async def test_it_gets_every_transaction_of_a_frame_at_once(plant: Plant) -> Non
     await node.seen.all_up([1])
     assert node.network.send(1, TXS)
     node.network.broadcast(TXS)
-    for raw in (b"one", b"two", b"three") * 2:
+    for raw in RAWS * 2:
         assert await old.read(reader, Type.TX) == Frame(Type.TX, encode(Tx(raw)))
     (state,) = node.network.peer_states()
     assert state.traffic.frames_out[Type.TX] == 6

@@ -437,7 +437,8 @@ def test_what_is_wrong_with_a_transaction_is_found_before_its_signature(checked:
 
 
 @pytest.mark.parametrize(
-    "message", [Status(0, 1, 0, 0), GetBlock(OTHER), GetBlocks(1), Ping(1), Tx(b"x"), Txs((b"x",))]
+    "message",
+    [Status(0, 1, 0, 0), GetBlock(OTHER), GetBlocks(1), Ping(1), Tx(b"x"), Txs((bytes(64),))],
 )
 def test_what_claims_nothing_passes(checked: Checked, message: PeerMessage) -> None:
     checked.gate.check(message)
@@ -453,7 +454,7 @@ def test_every_message_survives_its_frame(maker: Maker, block: Block) -> None:
     messages = (
         block, Agree(maker.blocks[0].certificate), Prepare(0, 0, 1, OTHER, 2, vote),
         Commit(0, 0, 1, OTHER, 2, vote), reply(), Status(0, 1, 0, 0), GetBlock(OTHER),
-        body_of(block), GetBlocks(1), Blocks(decided(maker)), Tx(b"x"), Txs((b"x",)), Ping(1),
+        body_of(block), GetBlocks(1), Blocks(decided(maker)), Tx(b"x"), Txs((bytes(64),)), Ping(1),
         *(m for m in SAMPLES if isinstance(m, Collected | PrePrepared)),
         *(m for m in SAMPLES if isinstance(m, ViewChange | NewView | Evidence)),
     )  # fmt: skip
