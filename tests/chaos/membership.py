@@ -16,7 +16,7 @@ from typing import Any
 
 from tests.chaos import report
 from tests.chaos.load import Load
-from tests.chaos.plant import Stage, query
+from tests.chaos.plant import Stage, heights_of, query
 from tests.chaos.report import Figures, say
 from tests.e2e.plant import Node, Plant, eventually, free_base_port, vppd
 from vppd.cli.testnet import Member, write_testnet
@@ -143,7 +143,7 @@ class Growing(Plant):
         for node in self.nodes:
 
             def look(node: Node = node) -> bool:
-                stored = dict(query(node, "SELECT id, height FROM transactions"))
+                stored = heights_of(node, told)
                 return all(stored.get(tx_id) == height for tx_id, height in told.items())
 
             what = self.last_words(f"{node.name} has all {len(told)} acknowledged payments on disk")

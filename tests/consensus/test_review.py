@@ -6,6 +6,7 @@ from tests.consensus.harness import Lab, block, commit, header, prepare, sent, s
 from tests.consensus.test_restart import decided
 from vppd.consensus.boundary import MessageHeader, Offered, TimerKind, VoteRecord
 from vppd.consensus.messages import (
+    Agree,
     Block,
     BlockBody,
     Blocks,
@@ -109,3 +110,25 @@ def test_the_tick_goes_on_whatever_happens() -> None:
     for _ in range(5):
         step = lab.fire(TimerKind.TICK)
         assert TimerKind.TICK in {timer.kind for timer, _ in step.timers}
+
+
+def test_who_has_said_nothing_since_a_decision_is_not_told_of_it_again() -> None:
+    """Under load every status is older than the last decision: no certificate for each of them."""
+    lab = Lab()
+    lab.ms = 100
+    for peer in (1, 2, 3):
+        lab.status_of(peer, 0)
+    lab.ms = 200
+    lab.decide(header(lab.validators))
+    lab.ms = 2_200
+    assert not sent(lab.fire(TimerKind.TICK), Agree)
+    lab.ms = 2_300
+    late = lab.status_of(2, 0)
+    lab.ms = 4_400
+    for peer in (1, 3):
+        lab.status_of(peer, 1)
+    later = lab.fire(TimerKind.TICK)
+    told = [
+        send.to for step in (late, later) for send in step.send if isinstance(send.message, Agree)
+    ]
+    assert set(told) == {(2,)}, told

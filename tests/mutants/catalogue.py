@@ -597,8 +597,8 @@ MUTANTS = (
     Mutant(
         "block-senders-unchecked",
         AT_THE_GATE,
-        "        for wrong in self.check_senders(fresh):\n",
-        "        for wrong in self.check_senders(fresh[:0]):\n",
+        "        for wrong in self._spread(fresh):\n",
+        "        for wrong in self._spread(fresh[:0]):\n",
         GATE,
     ),
     Mutant(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -199,6 +200,27 @@ def test_transactions_seen_before_are_not_verified_again(block: Block) -> None:
     known = Checked({block.txs[0]: decode_transaction(block.txs[0])}.get)
     known.gate.check(block)
     assert known.count == 2 + len(block.txs) - 1
+
+
+@pytest.mark.parametrize("forged", [None, 0, 63, 64, 150, 199])
+def test_on_several_threads_one_forged_signature_is_found_wherever_it_is(
+    checked: Checked, forged: int | None
+) -> None:
+    maker = Maker()
+    txs = [maker.sign(KEYS[1], *_pay(i + 1)) for i in range(200)]
+    if forged is not None:
+        txs[forged] = txs[forged][:-1] + bytes([txs[forged][-1] ^ 1])
+    maker.add(*txs)
+    made = maker.blocks[0]
+    block = propose(made.header.encode(), made.txs, made.header.digest())
+    with ThreadPoolExecutor(3) as crew:
+        checked.gate.crew = crew
+        if forged is None:
+            checked.gate.check(block)
+            assert len(checked.gate.opened(made.header.digest()) or ()) == 200
+        else:
+            checked.refuses(block, BadSignature, "signature does not hold")
+            assert checked.gate.opened(made.header.digest()) is None
 
 
 @pytest.mark.parametrize(

@@ -78,8 +78,9 @@ def decided(height: Height) -> tuple[Record, ...]:
     return block, decision(block)
 
 
-def tx_id(height: Height, position: int = 0) -> Digest:
-    return sha256(b"id %d %d" % (height, position))
+def tx_id(height: Height, salt: int = 0) -> Digest:
+    """Of the one transaction of :func:`body`, as execution names what it cannot read."""
+    return sha256(b"tx %d %d" % (height, salt))
 
 
 def execution(

@@ -35,18 +35,21 @@ REFUSED = {
     "INSERT INTO executions VALUES (4, zeroblob(32), zeroblob(32), x'90', NULL)": (
         "height by height|only a decided block"
     ),
-    "UPDATE transactions SET height = 2": "never changed",
-    "DELETE FROM transactions": "never removed",
+    "UPDATE places SET ids = zeroblob(8)": "never changed",
+    "UPDATE places SET last = 2": "never changed",
+    "DELETE FROM places": "never removed",
+    "INSERT INTO places VALUES (2, 2, 2, zeroblob(8), x'00000001')": "of executed blocks",
+    "INSERT INTO places VALUES (2, 1, 2, zeroblob(8), x'00000001')": "of executed blocks",
+    "REPLACE INTO places SELECT id, 1, 1, zeroblob(8), counts FROM places": "appended, or joined",
 }
 WITHOUT_EFFECT = (
     "REPLACE INTO bodies SELECT id, digest, 9, 9, x'00', x'90', x'' FROM bodies WHERE height = 1",
     "REPLACE INTO bodies "
     "SELECT id, zeroblob(32), 9, 9, x'00', x'90', x'' FROM bodies WHERE height = 1",
     "REPLACE INTO bodies SELECT NULL, digest, 9, 9, x'00', x'90', x'' FROM bodies WHERE height = 1",
-    "REPLACE INTO transactions SELECT id, 2, 0 FROM transactions",
 )
 LATER = ("base", "pruned", "eras", "links")
-TABLES = ("decisions", "bodies", "executions", "transactions")
+TABLES = ("decisions", "bodies", "executions", "places")
 
 
 @pytest.fixture

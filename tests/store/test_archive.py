@@ -22,7 +22,7 @@ from vppd.store.chain import ChainStore
 from vppd.store.verify import verify_chain
 
 HEIGHTS = 12
-TABLES = ("decisions", "executions", "transactions", "state")
+TABLES = ("decisions", "executions", "places", "state")
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from tests.store.child import block_of
 from vppd.consensus.boundary import PreparedRecord, VoteRecord
 from vppd.errors import LocalFault
 from vppd.store.chain import ChainStore, Resume
+from vppd.store.places import Walk
 
 
 def child(what: str, path: Path) -> subprocess.Popen[str]:
@@ -36,7 +39,12 @@ async def resumed(path: Path) -> Resume:
         state = dict(await store.state_entries())
         if resume.executed:
             assert state[b"height"] == b"%d" % resume.executed
-        return resume
+    with closing(sqlite3.connect(path)) as connection:
+        walk = Walk(connection, 1)
+        for height in range(1, resume.executed + 1):
+            assert walk.compare(height, (b.tx_id(height),), ()) is None
+        assert walk.end(resume.executed) is None
+    return resume
 
 
 def check_acknowledged(resume: Resume, line: str) -> None:

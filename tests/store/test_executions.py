@@ -9,6 +9,8 @@ import pytest
 
 from tests.store import builders as b
 from vppd.errors import LocalFault
+from vppd.ledger.proofs import Ready
+from vppd.ledger.transaction import make_statement, transaction_id
 from vppd.store import chain
 from vppd.store.chain import ChainStore, StoredExecution, TxLocation
 
@@ -30,7 +32,9 @@ async def test_an_execution_waits_for_the_next_promise(patient: ChainStore, path
     assert b.raw_rows(path, "SELECT height FROM executions") == []
     await patient.persist([b.view(1)])
     assert b.raw_rows(path, "SELECT height FROM executions") == [(1,)]
-    assert b.raw_rows(path, "SELECT height, position FROM transactions") == [(1, 0)]
+    assert b.raw_rows(path, "SELECT first, last, ids, counts FROM places") == [
+        (1, 1, b.tx_id(1)[:8], b"\0\0\0\1")
+    ]
 
 
 async def test_it_costs_no_transaction_of_its_own(
@@ -104,13 +108,20 @@ async def test_the_state_is_sorted_by_key(store: ChainStore) -> None:
     assert keys == sorted(keys)
 
 
-async def test_a_transaction_decided_twice_stays_where_it_was_first(store: ChainStore) -> None:
-    same = b.tx_id(77)
+async def test_what_proves_itself_and_is_executed_twice_stays_where_it_was_first(
+    store: ChainStore,
+) -> None:
+    """Without a nonce, ``ready`` may be said again by the same bytes once its effect is gone."""
+    said = make_statement(1_000, Ready(bytes(32), 3, 1, bytes(32), bytes(32), bytes(64)))
+    same = transaction_id(said)
     for height in (1, 2, 3):
-        await store.persist(b.decided(height))
+        block = b.body(height, txs=(b"tx %d 0" % height, said))
+        await store.persist([block, b.decision(block)])
         store.put_execution(b.execution(height, tx_ids=(b.tx_id(height), same)))
-        assert await store.tx_location(same) == TxLocation(1, 1)
-        assert await store.tx_location(b.tx_id(height)) == TxLocation(height, 0)
+        for _ in ("waiting", "written"):
+            assert await store.tx_location(same) == TxLocation(1, 1)
+            assert await store.tx_location(b.tx_id(height)) == TxLocation(height, 0)
+            await store.persist([b.view(height)])
 
 
 @pytest.mark.parametrize("height", [1, 3, 4])

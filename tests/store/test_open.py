@@ -72,10 +72,10 @@ async def test_another_chain_is_refused_and_both_are_named(path: Path) -> None:
 
 
 async def test_a_newer_schema_is_refused(path: Path) -> None:
-    b.raw_write(path, "UPDATE meta SET value = 4 WHERE key = 'schema_version'")
+    b.raw_write(path, "UPDATE meta SET value = 5 WHERE key = 'schema_version'")
     error = await refused(path)
     assert error.code == "E252"
-    assert "version 4" in str(error)
+    assert "version 5" in str(error)
 
 
 def _truncate(path: Path) -> None:

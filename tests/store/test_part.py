@@ -182,7 +182,8 @@ COLUMNS = {
     ("executions", "state_root"): Part.STATE,
     ("executions", "receipts_root"): Part.RECEIPTS,
     ("executions", "receipts"): Part.RECEIPTS,
-    ("transactions", "id"): Part.INDEX,
+    ("places", "ids"): Part.INDEX,
+    ("places", "counts"): Part.INDEX,
     ("state", "value"): Part.STATE,
     ("safety", "record"): Part.SAFETY,
 }
@@ -193,8 +194,8 @@ def test_a_byte_of_what_is_kept_is_found(part: Path, table: str, column: str) ->
     chance = random.Random(f"{table}.{column}")
     query = f"SELECT rowid, {column} FROM {table}"  # noqa: S608 - our names
     key = "rowid"
-    if table in ("state", "transactions"):
-        key = "key" if table == "state" else "id"
+    if table == "state":
+        key = "key"
         query = f"SELECT {key}, {column} FROM {table}"  # noqa: S608 - our names
     rows = [(k, v) for k, v in b.raw_rows(part, query) if isinstance(v, bytes) and len(v) > 1]
     for place, value in chance.sample(rows, min(4, len(rows))):
@@ -241,7 +242,7 @@ REFUSED = (
     "DELETE FROM bodies WHERE height = 2",
     "DELETE FROM decisions WHERE height = 2",
     "DELETE FROM executions WHERE height = 8",
-    "DELETE FROM transactions",
+    "DELETE FROM places",
     "DELETE FROM pruned",
     "UPDATE pruned SET through = 5",
     "UPDATE pruned SET through = 12",

@@ -60,7 +60,7 @@ def test_every_table_of_decided_things_is_guarded() -> None:
     finally:
         connection.close()
     guarded = (
-        "bodies", "decisions", "executions", "transactions", "base", "pruned", "eras", "links",
+        "bodies", "decisions", "executions", "places", "base", "pruned", "eras", "links",
     )  # fmt: skip
     for table in guarded:
         assert {(table, "INSERT"), (table, "UPDATE"), (table, "DELETE")} <= guards

@@ -533,9 +533,15 @@ class Replica:
             i for i in peers if now_ms - self._reminded.get(i, -RESEND_AFTER_MS) >= RESEND_AFTER_MS
         ]
         self._reminded.update(dict.fromkeys(due, now_ms))
-        standing = {i: self._catchup.peers[i].status for i in due}
+        views = {i: self._catchup.peers[i] for i in due}
+        standing = {i: view.status for i, view in views.items()}
         if head.certificate is not None:
-            behind = tuple(i for i, s in standing.items() if s.decided < head.height)
+            # What was said before this node decided says nothing about who has: under load that is
+            # everybody, and a certificate for each of them would be most of what is sent.
+            behind = tuple(
+                i for i, view in views.items()
+                if view.status.decided < head.height and view.seen_ms >= core.decided_ms
+            )  # fmt: skip
             self._out.send(behind, Agree(head.certificate))
         opened, change = core.record.new_view, core.record.change
         # One this node has built has no signature yet: an observer gives none.

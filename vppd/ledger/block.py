@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from vppd.codec import Malformed
 from vppd.config.genesis import ConsensusRules
@@ -60,7 +60,7 @@ def check_body(
     header: Header,
     txs: Sequence[bytes],
     rules: ConsensusRules,
-    ids: Callable[[], Iterable[Digest]] | None = None,
+    ids: Iterable[Digest] | None = None,
 ) -> None:
     """Accepts the transactions that ``header`` names, within the limits, each of them once.
 
@@ -70,7 +70,7 @@ def check_body(
         header: of the block.
         txs: raw, in order.
         rules: in force at its height.
-        ids: of the transactions, asked for when they are the header's; ``None``: not known yet.
+        ids: of the transactions, looked at when they are the header's; ``None``: not known yet.
 
     Raises:
         Malformed: other transactions than the header's, too many, too large, or an id twice.
@@ -88,5 +88,5 @@ def check_body(
         )
     if merkle_root(txs) != header.tx_root:
         raise Malformed(f"block {header.height} holds other transactions than its header names")
-    if len(set(map(transaction_id, txs) if ids is None else ids())) != count:
+    if len(set(map(transaction_id, txs) if ids is None else ids)) != count:
         raise Malformed(f"block {header.height} holds a transaction twice")

@@ -12,6 +12,7 @@ Lengths are four bytes, big-endian.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from typing import Annotated, NamedTuple, TypeAlias
 
@@ -46,28 +47,56 @@ class StateProof(Message, frozen=True):
 
 def bucket_of(key: bytes) -> int:
     """Index of the bucket ``key`` falls into, 0…4095."""
-    return int.from_bytes(sha256(key)[:2]) >> 4
+    digest = sha256(key)
+    return digest[0] << 4 | digest[1] >> 4
 
 
 def bucket_hash(pairs: Iterable[Pair]) -> Digest:
     """Hash of a bucket with these pairs, given in key order."""
-    parts = [_BUCKET]
-    for key, value in pairs:
-        parts += (len(key).to_bytes(4), key, len(value).to_bytes(4), value)
-    return sha256(b"".join(parts))
+    return sha256(_BUCKET + b"".join([_written(key, value) for key, value in pairs]))
+
+
+def _written(key: bytes, value: bytes) -> bytes:
+    """A pair as its bucket's hash covers it."""
+    return b"%b%b%b%b" % (len(key).to_bytes(4), key, len(value).to_bytes(4), value)
+
+
+def _value_in(written: bytes, key: bytes) -> bytes:
+    return written[8 + len(key) :]
+
+
+class Bucket(NamedTuple):
+    """The pairs of one bucket, in key order."""
+
+    keys: list[bytes]
+    parts: list[bytes]
+    """Each pair as it is hashed: only what a block writes is put together again."""
+
+    def find(self, key: bytes) -> tuple[int, bytes | None]:
+        """Where a key's pair is, or would be, and the pair."""
+        at = bisect_left(self.keys, key)
+        if at < len(self.keys) and self.keys[at] == key:
+            return at, self.parts[at]
+        return at, None
+
+    def pairs(self) -> tuple[Pair, ...]:
+        """Keys and values."""
+        return tuple(
+            (key, _value_in(part, key)) for key, part in zip(self.keys, self.parts, strict=True)
+        )
 
 
 class Frozen(NamedTuple):
     """The buckets as they were at one moment; shares with the live ones what has not changed."""
 
-    buckets: tuple[dict[bytes, bytes], ...]
+    buckets: tuple[Bucket, ...]
     """Not to be changed."""
     hashes: tuple[Digest, ...]
     root: Digest
 
     def pairs(self, index: int) -> tuple[Pair, ...]:
         """All pairs of one bucket, in key order."""
-        return tuple(sorted(self.buckets[index].items()))
+        return self.buckets[index].pairs()
 
 
 class Buckets:
@@ -76,7 +105,7 @@ class Buckets:
     __slots__ = ("_buckets", "_hashes", "_own", "_shelves", "root")
 
     def __init__(self) -> None:
-        self._buckets: list[dict[bytes, bytes]] = [{} for _ in range(BUCKETS)]
+        self._buckets = [Bucket([], []) for _ in range(BUCKETS)]
         self._own = set(range(BUCKETS))
         """Those that no :class:`Frozen` shares."""
         self._hashes = [_EMPTY] * BUCKETS
@@ -85,11 +114,12 @@ class Buckets:
 
     def get(self, key: bytes) -> bytes | None:
         """The value of ``key``."""
-        return self._buckets[bucket_of(key)].get(key)
+        _, part = self._buckets[bucket_of(key)].find(key)
+        return None if part is None else _value_in(part, key)
 
     def entries(self) -> list[Pair]:
         """Every key and its value, in key order."""
-        return sorted(pair for bucket in self._buckets for pair in bucket.items())
+        return sorted(pair for bucket in self._buckets for pair in bucket.pairs())
 
     def apply(
         self, writes: Iterable[tuple[bytes, bytes | None]]
@@ -101,22 +131,28 @@ class Buckets:
         """
         changes: list[tuple[bytes, bytes | None]] = []
         touched: set[int] = set()
-        for key, value in writes:
+        for change in writes:
+            key, value = change
             index = bucket_of(key)
             bucket = self._buckets[index]
-            if bucket.get(key) == value:
+            at, before = bucket.find(key)
+            part = None if value is None else _written(key, value)
+            if part == before:
                 continue
             if index not in self._own:
-                bucket = self._buckets[index] = dict(bucket)
+                bucket = self._buckets[index] = Bucket(bucket.keys.copy(), bucket.parts.copy())
                 self._own.add(index)
-            if value is None:
-                del bucket[key]
+            if part is None:
+                del bucket.keys[at], bucket.parts[at]
+            elif before is None:
+                bucket.keys.insert(at, key)
+                bucket.parts.insert(at, part)
             else:
-                bucket[key] = value
+                bucket.parts[at] = part
             touched.add(index)
-            changes.append((key, value))
+            changes.append(change)
         for index in touched:
-            self._hashes[index] = bucket_hash(sorted(self._buckets[index].items()))
+            self._hashes[index] = sha256(_BUCKET + b"".join(self._buckets[index].parts))
         for shelf in {index // FAN_OUT for index in touched}:
             self._shelves[shelf] = _node(_SHELF, self._on_shelf(shelf))
         if touched:
@@ -133,7 +169,7 @@ class Buckets:
         index = bucket_of(key)
         shelf, place = divmod(index, FAN_OUT)
         return StateProof(
-            tuple(sorted(self._buckets[index].items())),
+            self._buckets[index].pairs(),
             _without(self._on_shelf(shelf), place),
             _without(self._shelves, shelf),
         )

@@ -9,7 +9,7 @@ from vppd.config.genesis import Genesis
 from vppd.crypto import Verify
 from vppd.ledger.receipts import GRID, ErrorCode, Event, Posted, Purse, Reason, SlotAdvanced
 from vppd.ledger.slots import Agenda, Phase
-from vppd.ledger.state import ACCOUNT, GRID_ACCOUNT, METER, SLOT, SlotRecord, State
+from vppd.ledger.state import ACCOUNT, GRID_ACCOUNT, METER, SLOT, Account, SlotRecord, State
 from vppd.market.auction import RULES, Book, Order
 from vppd.types import Height, Micro, PublicKey, Slot, TimeMs
 
@@ -83,11 +83,13 @@ class Context:
         if delta == 0:
             return
         record = self.state.need(ACCOUNT, account)
+        balance, escrow = record.balance, record.escrow
         if purse is Purse.BALANCE:
-            record = replace(record, balance=record.balance + delta)
+            balance += delta
         else:
-            record = replace(record, escrow=record.escrow + delta)
-        self.state.put(ACCOUNT, record, account)
+            escrow += delta
+        after = Account(record.nonce, balance, escrow, record.credit, record.bus)
+        self.state.put(ACCOUNT, after, account)
         self.events.append(Posted(account, purse, delta, reason))
 
     def charge(self, account: PublicKey, amount: Micro, reason: Reason) -> Micro:

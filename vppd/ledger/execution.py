@@ -306,17 +306,19 @@ class Ledger:
         if statement is not None:
             return self._statement(statement)
         state = self._ctx.state
-        meter = state.get(METER, tx.sender)
-        sender = state.get(ACCOUNT, tx.sender) if meter is None else meter
+        sender = state.get(ACCOUNT, tx.sender) or state.get(METER, tx.sender)
         if sender is None:
             return _failure(Status.REFUSED, ErrorCode.UNKNOWN_ACCOUNT)
         if tx.nonce != sender.nonce:
             return _failure(Status.REFUSED, ErrorCode.BAD_NONCE, sender.nonce)
-        if isinstance(sender, Meter):
-            state.put(METER, replace(sender, nonce=sender.nonce + 1), tx.sender)
+        if isinstance(sender, Account):  # written out: replace() takes a third of a transfer
+            after = Account(
+                sender.nonce + 1, sender.balance, sender.escrow, sender.credit, sender.bus
+            )
+            state.put(ACCOUNT, after, tx.sender)
         else:
-            state.put(ACCOUNT, replace(sender, nonce=sender.nonce + 1), tx.sender)
-        return self._operations(tx.sender, tx.ops, is_meter=meter is not None)
+            state.put(METER, replace(sender, nonce=sender.nonce + 1), tx.sender)
+        return self._operations(tx.sender, tx.ops, is_meter=isinstance(sender, Meter))
 
     def _statement(self, op: Statement) -> Receipt:
         """All or nothing, and nothing means no trace."""

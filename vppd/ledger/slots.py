@@ -32,6 +32,9 @@ class Phase(IntEnum):
     """No more corrections; gone from the state."""
 
 
+_LATER = (Phase.CLOSED, Phase.SETTLED, Phase.METERED, Phase.DELIVERING)
+
+
 def due_ms(market: MarketRulesSection, slot: Slot, phase: Phase) -> TimeMs:
     """Block time from which ``slot`` is in ``phase``."""
     start = market.slot_start(slot)
@@ -53,10 +56,15 @@ def due_ms(market: MarketRulesSection, slot: Slot, phase: Phase) -> TimeMs:
 
 def phase_at(market: MarketRulesSection, slot: Slot, time_ms: TimeMs) -> Phase | None:
     """The phase of ``slot`` at block time ``time_ms``; ``None`` before it opens."""
-    for phase in reversed(Phase):
+    ahead = market.slot_start(slot) - time_ms
+    if ahead > market.open_lead_ms:
+        return None
+    if ahead > market.gate_lead_ms:
+        return Phase.OPEN
+    for phase in _LATER:
         if time_ms >= due_ms(market, slot, phase):
             return phase
-    return None
+    return Phase.GATE_CLOSED
 
 
 class Agenda:

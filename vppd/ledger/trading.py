@@ -19,6 +19,7 @@ from vppd.ledger.state import (
     TRADE,
     Ordered,
     OrderRecord,
+    SlotRecord,
     State,
     TradeRecord,
 )
@@ -28,6 +29,7 @@ from vppd.market.tariff import tariff_for
 from vppd.types import Micro, MicroPerKwh, PublicKey, Slot, Wh
 
 _WH_PER_KWH = 1_000
+_SIDES = (Side.OFFER, Side.BID)
 
 
 def place_order(ctx: Context, sender: PublicKey, op: PlaceOrder) -> None:
@@ -64,7 +66,7 @@ def place_order(ctx: Context, sender: PublicKey, op: PlaceOrder) -> None:
         escrow,
         0,
     )
-    ctx.state.put(SLOT, replace(slot, orders=seq + 1), op.slot)
+    ctx.state.put(SLOT, SlotRecord(slot.phase, seq + 1, slot.trades), op.slot)
     ctx.state.put(ORDER, record, op.slot, seq)
     ctx.events.append(OrderAccepted(op.slot, seq))
     ctx.arrivals.append((op.slot, _order(seq, record)))
@@ -134,7 +136,7 @@ def _order(seq: int, record: OrderRecord) -> Order[PublicKey]:
     return Order(
         seq,
         record.account,
-        Side(record.side),
+        _SIDES[record.side],
         record.quantity_wh,
         record.price,
         record.reserve_price,
@@ -147,11 +149,11 @@ def _record(ctx: Context, slot: Slot, trade: Trade[PublicKey]) -> None:
     state, amount, quantity = ctx.state, trade.amount, trade.quantity_wh
     slot_record = state.need(SLOT, slot)
     seq = slot_record.trades
-    state.put(SLOT, replace(slot_record, trades=seq + 1), slot)
+    state.put(SLOT, SlotRecord(slot_record.phase, slot_record.orders, seq + 1), slot)
     offer = state.need(ORDER, slot, trade.offer_id)
     bid = state.need(ORDER, slot, trade.bid_id)
-    sold = replace(offer, remaining_wh=offer.remaining_wh - quantity)
-    bought = replace(bid, remaining_wh=bid.remaining_wh - quantity, cost=bid.cost + amount)
+    sold = _after(offer, quantity, 0)
+    bought = _after(bid, quantity, amount)
     state.put(ORDER, sold, slot, trade.offer_id)
     state.put(ORDER, bought, slot, trade.bid_id)
     record = TradeRecord(
@@ -180,6 +182,22 @@ def _record(ctx: Context, slot: Slot, trade: Trade[PublicKey]) -> None:
             amount,
             trade.round,
         )
+    )
+
+
+def _after(order: OrderRecord, quantity: Wh, amount: Micro) -> OrderRecord:
+    """An order after a trade."""
+    return OrderRecord(
+        order.account,
+        order.side,
+        order.quantity_wh,
+        order.remaining_wh - quantity,
+        order.price,
+        order.reserve_price,
+        order.credit,
+        order.bus,
+        order.escrow,
+        order.cost + amount,
     )
 
 

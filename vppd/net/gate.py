@@ -8,7 +8,8 @@ are statelessly valid. Nothing here depends on chain state, so it may run on any
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
 from itertools import pairwise
 from typing import TypeAlias, assert_never
 
@@ -69,6 +70,9 @@ from vppd.ledger.transaction import (
     precheck_all,
     signature_holds,
 )
+from vppd.ledger.transaction import (
+    sign_bytes as sign_bytes_of_tx,
+)
 from vppd.types import (
     ZERO_DIGEST,
     Digest,
@@ -106,6 +110,8 @@ _DECODE: dict[int, Callable[[bytes], PeerMessage]] = {
 
 OPENED_BLOCKS = 4
 """Blocks whose transactions are kept decoded: those that may yet be decided."""
+CHUNK = 64
+"""Signatures that one thread verifies at a time."""
 HEAD_BYTES = 64
 """A transaction's sender is named within so many."""
 STANDING_BYTES = 107
@@ -201,6 +207,8 @@ class Gate:
         self._terms = terms
         self._verify = verify
         self._known = known
+        self.crew: Executor | None = None
+        """Threads that share the signatures of a block; ``None``: whoever checks does it alone."""
         self._opened: OrderedDict[Digest, tuple[Transaction, ...]] = OrderedDict()
         """Transactions of the last blocks that passed, by the block's digest."""
 
@@ -289,11 +297,24 @@ class Gate:
 
     def check_senders(self, txs: Sequence[Transaction]) -> list[BadSignature | None]:
         """:meth:`check_sender` for many: for each what is wrong; safe on any thread."""
-        return [self._wrong(tx) for tx in txs]
+        head, verify, signed = sign_bytes_of_tx(self._chain_id, b""), self._verify, self.signed
+        return [
+            None
+            if tx.sender != NOBODY
+            and (verify(tx.sender, head + tx.id, tx.sig) if signed else tx.sig == NO_SIGNATURE)
+            else self._wrong(tx)
+            for tx in txs
+        ]
+
+    def _spread(self, txs: Sequence[Transaction]) -> Iterable[BadSignature | None]:
+        """:meth:`check_senders`, on all threads there are where that is worth the hop."""
+        if self.crew is None or len(txs) < 2 * CHUNK or not self.signed:
+            return self.check_senders(txs)
+        parts = [txs[first : first + CHUNK] for first in range(0, len(txs), CHUNK)]
+        return [wrong for part in self.crew.map(self.check_senders, parts) for wrong in part]
 
     def _wrong(self, tx: Transaction) -> BadSignature | None:
-        if not self._terms.signed and tx.sig == NO_SIGNATURE and tx.sender != NOBODY:
-            return None
+        """The long way, for statements, and to say what is wrong."""
         try:
             self.check_sender(tx)
         except BadSignature as err:
@@ -431,10 +452,10 @@ class Gate:
                     check_fits(tx, height, rules)
             opened = iter(fresh)
             txs.extend(next(opened) if tx is None else tx for tx in known)
-            return (tx.id for tx in txs)
+            yield from (tx.id for tx in txs)
 
-        check_body(header, raws, rules, ids)
-        for wrong in self.check_senders(fresh):
+        check_body(header, raws, rules, ids())
+        for wrong in self._spread(fresh):
             if wrong is not None:
                 raise wrong
         self.keep_opened(digest, tuple(txs))

@@ -68,6 +68,8 @@ BUSY_PER_LINK = 4
 """Blocks being checked, and answers being read, per peer; more are dropped and come again."""
 CHECKING_BYTES = 32 * 1024 * 1024
 """Of blocks being checked, in all: what comes beyond is dropped and comes again."""
+GC_THRESHOLDS = (20_000, 20, 20)
+"""Records hold no cycles: the collector finds next to nothing, and looks at everything to know."""
 TX_BYTES = 64
 """What a transaction in memory takes beside its bytes, about."""
 
@@ -145,6 +147,7 @@ class Daemon:
         """
         home = self._home
         self._machine, first = await resume(home, self._store)
+        self._machine.gate.crew = self._verifier.threads
         self._membership = Membership(
             home.signer.public_key, self._machine.roster.number, home.genesis.validators,
             home.peers.peers,
@@ -191,6 +194,7 @@ class Daemon:
             # What exists now lives as long as the process: no need to look at it ever again.
             gc.collect()
             gc.freeze()
+            gc.set_threshold(*GC_THRESHOLDS)
             notify("READY=1")
             log.info(
                 "started", name=home.name, role=str(home.role), height=self._machine.ledger.height
@@ -426,7 +430,8 @@ class Daemon:
             link.charge(verifications=self._machine.gate.cost(message))
         if isinstance(message, Block):
             self._metrics.proposal(message.height, own=False)
-        if not isinstance(message, Blocks) and len(message.txs) <= INLINE_TXS:
+        here = not self._machine.gate.signed  # and nothing to be gained from a thread
+        if not isinstance(message, Blocks) and (here or len(message.txs) <= INLINE_TXS):
             self._machine.gate.check(message)
             self._receive(peer, message)
         else:

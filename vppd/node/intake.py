@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Protocol, TypeAlias
 
 import structlog
@@ -17,7 +17,7 @@ import structlog
 from vppd.consensus.boundary import Now
 from vppd.errors import PeerFault
 from vppd.ledger.transaction import InvalidTransaction, Transaction
-from vppd.net.gate import BadSignature, Gate
+from vppd.net.gate import CHUNK, BadSignature, Gate
 from vppd.node.clock import now
 from vppd.node.machine import Machine
 from vppd.node.mempool import Refused
@@ -26,8 +26,6 @@ log = structlog.get_logger("vppd.node")
 
 INLINE = 8
 """So many signatures are verified on the spot."""
-CHUNK = 64
-"""Signatures that one thread verifies at a time."""
 
 Outcome: TypeAlias = Transaction | PeerFault | Refused
 """What was taken (or waits here already), or why it was not."""
@@ -46,7 +44,7 @@ class Verifier:
 
     def __init__(self) -> None:
         self._cores = os.cpu_count() or 1
-        self._threads = ThreadPoolExecutor(self._cores, "verify")
+        self.threads: Executor = ThreadPoolExecutor(self._cores, "verify")
 
     async def check(self, gate: Gate, txs: Sequence[Transaction]) -> list[BadSignature | None]:
         """For each what is wrong with its signature; ``None``: nothing."""
@@ -56,13 +54,13 @@ class Verifier:
         chunks = [txs[first : first + size] for first in range(0, len(txs), size)]
         loop = asyncio.get_running_loop()
         done = await asyncio.gather(
-            *(loop.run_in_executor(self._threads, gate.check_senders, chunk) for chunk in chunks)
+            *(loop.run_in_executor(self.threads, gate.check_senders, chunk) for chunk in chunks)
         )
         return [outcome for part in done for outcome in part]
 
     def close(self) -> None:
         """Begin nothing more."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self.threads.shutdown(wait=False, cancel_futures=True)
 
 
 class Intake:

@@ -170,13 +170,12 @@ class Service:
         return len(raw) > TX_BYTES_LIMIT and self._machine.validators.quorum.n > 1
 
     async def _tx(self, tx_id: Digest) -> Result:
-        # First here, then there: a block decided meanwhile moves it from the one to the other.
         waiting = self._machine.mempool.get(tx_id)
+        if waiting is not None:  # and so it is in no block: the index need not be searched
+            return TxState(TxStage.ACCEPTED, waiting.raw)
         location = await self._store.tx_location(tx_id)
         if location is None:
-            if waiting is None:
-                return TxState(TxStage.UNKNOWN)
-            return TxState(TxStage.ACCEPTED, waiting.raw)
+            return TxState(TxStage.UNKNOWN)
         height, index = location
         block = await self._store.block(height)
         execution = await self._store.execution(height)

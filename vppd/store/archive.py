@@ -55,7 +55,7 @@ MAX_OBJECT_BYTES = 4 << 20
 BLOCKS_AT_ONCE = 64
 AT_ONCE_BYTES = 1 << 20
 CACHE_KIB = 64 * 1024
-"""Of SQLite, while importing: ids of transactions go all over their index."""
+"""Of SQLite, while importing: entries of the state go all over their table."""
 
 Progress = Callable[[Height, Height], None]
 """Called with each height done and the last one."""
@@ -346,17 +346,13 @@ class _Chain:
         wrong = follows(header, head, applied, term.epoch, following)
         if wrong:
             raise Malformed(wrong)
-        check_body(header, txs, term.rules)
-        for raw_tx in txs:
-            check_stateless(
-                raw_tx,
-                self._genesis.digest,
-                header.height,
-                term.rules,
-                self._verify,
-                signed=self._genesis.ledger.signed,
-            )
-        done = ledger.execute(header, txs)
+        chain_id, signed, verify = self._genesis.digest, self._genesis.ledger.signed, self._verify
+        opened = [
+            check_stateless(raw_tx, chain_id, header.height, term.rules, verify, signed=signed)
+            for raw_tx in txs
+        ]
+        check_body(header, txs, term.rules, [tx.id for tx in opened])
+        done = ledger.execute(header, txs, opened)
         if done.era is not None:
             self._epochs.add(done.era)
         self._head = Head(header.height, certificate.digest, header.time_ms, certificate)

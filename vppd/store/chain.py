@@ -23,7 +23,8 @@ from vppd.consensus.boundary import BodyRecord, Record
 from vppd.consensus.messages import Certificate, DecidedBlock, EraLink
 from vppd.era import Era
 from vppd.errors import LocalFault, UserError
-from vppd.store import reader
+from vppd.ledger.transaction import NOBODY, decode_transaction
+from vppd.store import places, reader
 from vppd.store.connection import SqliteThread
 from vppd.store.guard import Guard, Mark
 from vppd.store.lock import StoreLock
@@ -359,15 +360,24 @@ class ChainStore:
         return await self._read(lambda c: reader.execution(c, height))
 
     async def tx_location(self, tx_id: Digest) -> TxLocation | None:
-        """Where a transaction was executed first, waiting executions included."""
-        waiting = tuple(self._unsaved.values())
-        found = await self._read(lambda c: reader.tx_location(c, tx_id))
-        if found is not None:
-            return found
-        for row in waiting:
-            for other, position in row.places():
-                if other == tx_id:
-                    return TxLocation(row.height, position)
+        """Where a transaction was executed first, waiting executions included.
+
+        Those are looked at before the index, for who asks has often just sent it. Only a statement
+        can be executed twice, and so may be in the index as well.
+        """
+        waiting = self._place_of_unsaved(tx_id)
+        if waiting is not None:
+            block = await self.block(waiting.height)
+            if block is not None and _has_nonce(block.txs[waiting.position]):
+                return waiting
+        return await self._read(lambda c: places.find(c, tx_id)) or waiting
+
+    def _place_of_unsaved(self, tx_id: Digest) -> TxLocation | None:
+        for row in self._unsaved.values():
+            if tx_id in row.tx_ids:
+                for other, position in row.places():
+                    if other == tx_id:
+                        return TxLocation(row.height, position)
         return None
 
     async def state_entries(self) -> tuple[tuple[bytes, bytes], ...]:
@@ -434,3 +444,11 @@ def _create(path: Path, chain_id: Digest) -> None:
                 os.close(folder)
     finally:
         lock.release()
+
+
+def _has_nonce(raw: bytes) -> bool:
+    """Whether a transaction can be executed but once, as far as that can be told."""
+    try:
+        return decode_transaction(raw).sender != NOBODY
+    except Malformed:
+        return False

@@ -18,7 +18,6 @@ from vppd.store.rows import (
     Certified,
     Resume,
     StoredExecution,
-    TxLocation,
     decode_certificate,
     decode_era,
     decode_list,
@@ -261,14 +260,6 @@ def execution(connection: sqlite3.Connection, height: Height) -> StoredExecution
         return None
     state_root, receipts_root, receipts, next_due_ms = row
     return StoredExecution(height, state_root, receipts_root, decode_list(receipts), next_due_ms)
-
-
-def tx_location(connection: sqlite3.Connection, tx_id: Digest) -> TxLocation | None:
-    """Where a transaction was executed first."""
-    row = connection.execute(
-        "SELECT height, position FROM transactions WHERE id = ?", (tx_id,)
-    ).fetchone()
-    return None if row is None else TxLocation(*row)
 
 
 def state_entries(connection: sqlite3.Connection) -> Iterator[tuple[bytes, bytes]]:

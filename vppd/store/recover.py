@@ -24,7 +24,7 @@ from vppd.config.genesis import Genesis
 from vppd.consensus.boundary import ObserverRecord
 from vppd.errors import LocalFault, UserError
 from vppd.ledger.execution import Ledger
-from vppd.store import reader
+from vppd.store import places, reader
 from vppd.store.connection import uri
 from vppd.store.guard import Guard, Mark
 from vppd.store.lock import StoreLock
@@ -239,7 +239,7 @@ def _fill(
     made.executemany("INSERT INTO meta (key, value) VALUES (?, ?)", notes.items())
 
 
-_PART = ("base", "links", "eras", "bodies", "decisions", "executions", "transactions", "pruned")
+_PART = ("base", "links", "eras", "bodies", "decisions", "executions", "pruned")
 """In an order in which their triggers let them be written."""
 
 
@@ -268,6 +268,10 @@ def _keep_part(
         for table in _PART:
             undecided = f"WHERE height <= {decided}" if table == "bodies" else ""
             made.execute(f"INSERT INTO {table} SELECT * FROM old.{table} {undecided}")  # noqa: S608 - our names
+        if places.has_runs(made, "old"):
+            made.execute("INSERT INTO places SELECT * FROM old.places")
+        else:
+            places.build(made, "old")
         made.execute("INSERT INTO state SELECT * FROM old.state")
         made.execute("INSERT INTO meta (key, value) VALUES ('genesis_state', 1)")
     made.execute("DETACH old")

@@ -13,9 +13,10 @@ from typing import Literal, TypeAlias
 
 from vppd.codec import Malformed
 from vppd.errors import LocalFault, UserError
+from vppd.store import places
 from vppd.types import Digest
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 APPLICATION_ID = 0x76707064
 """``vppd`` in the file's header: this is not just any SQLite database."""
 
@@ -26,14 +27,15 @@ SYNCHRONOUS: dict[Synchronous, int] = {"off": 0, "normal": 1, "full": 2}
 
 MISTYPED = (TypeError, ValueError, OverflowError, struct.error)
 """What reading a rotten row raises: its columns may hold any type, its text any bytes."""
-_ADDED = {1: ("evidence", "new_views"), 2: ("base", "pruned", "eras", "links")}
+_ADDED = {1: ("evidence", "new_views"), 2: ("base", "pruned", "eras", "links"), 3: ("places",)}
 """How the names begin that this version and those before it did not have."""
+_LATER = {1: "new_views", 2: "eras", 3: "places"}
+"""A table that no file of this version or one before it has."""
 _CHANGED = (
     "bodies_no_update",
     "decisions_in_order",
     "executions_in_order",
     "executions_no_delete",
-    "transactions_no_delete",
 )
 """Triggers of versions 1 and 2 that knew of no base and no pruning."""
 _CREATES = re.compile(r"^CREATE (?:TABLE|INDEX|TRIGGER) (\w+)", re.MULTILINE)
@@ -56,15 +58,15 @@ def upgrade(connection: sqlite3.Connection, version: int) -> None:
     """Bring the file of an older vppd to this build's layout; the caller has begun a transaction.
 
     Version 2 added ``new_views``, and ``evidence`` as far as late builds of version 1 had none.
-    Version 3 added ``base``, ``pruned``, ``eras`` and ``links``, and triggers that know of them. No
-    row is touched.
+    Version 3 added ``base``, ``pruned``, ``eras`` and ``links``, and triggers that know of them.
+    Version 4 has ``places`` where those before had ``transactions``; no other row is touched.
 
     Raises:
-        Malformed: it has tables that came later than its version says.
+        Malformed: it has tables that came later than its version says; or it is damaged.
     """
     layout = _layout()
     present = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-    if "eras" in present or (version == 1 and "new_views" in present):
+    if any(name in present for at, name in _LATER.items() if at >= version):
         raise Malformed(f"it says schema version {version} and has tables of a later one")
     added = tuple(name for at, names in _ADDED.items() if at >= version for name in names)
     for name, statement in layout.items():
@@ -73,6 +75,8 @@ def upgrade(connection: sqlite3.Connection, version: int) -> None:
             connection.execute(statement)
         elif name not in present and name.startswith(added):
             connection.execute(statement)
+    places.build(connection)
+    connection.execute("DROP TABLE transactions")
     connection.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", (SCHEMA_VERSION,))
 
 

@@ -1,9 +1,9 @@
--- chain.db, schema version 3. SQLite is the truth: nothing here is kept a second time elsewhere.
+-- chain.db, schema version 4. SQLite is the truth: nothing here is kept a second time elsewhere.
 --
 -- What was decided is append-only for every connection: triggers refuse to change or remove it.
 -- Conflict clauses (REPLACE) delete rows without firing delete triggers, so inserts are guarded too.
 -- Pruning is the one way to remove anything: it raises the mark in `pruned`, and the triggers let go
--- of what lies at or below it.
+-- of what lies at or below it. Of `places` a run also goes when one that covers it has come.
 
 CREATE TABLE meta (
     key   TEXT PRIMARY KEY,
@@ -87,12 +87,18 @@ CREATE TABLE links (
     certificate BLOB NOT NULL
 ) STRICT;
 
--- Where a transaction was executed first.
-CREATE TABLE transactions (
-    id       BLOB PRIMARY KEY CHECK (length(id) = 32),
-    height   INTEGER NOT NULL CHECK (height > 0),
-    position INTEGER NOT NULL CHECK (position >= 0)
-) STRICT, WITHOUT ROWID;
+-- Where transactions were executed: runs of heights, `ids` the first eight bytes of the id of each
+-- transaction in order, zeros for one that was refused, `counts` how many each height has, u32
+-- big-endian. A block appends a run; runs are joined, and pruning cuts one.
+CREATE TABLE places (
+    id     INTEGER PRIMARY KEY,
+    first  INTEGER NOT NULL CHECK (first > 0),
+    last   INTEGER NOT NULL CHECK (last >= first),
+    ids    BLOB NOT NULL,
+    counts BLOB NOT NULL
+) STRICT;
+
+CREATE INDEX places_by_last ON places (last, first);
 
 -- Proof that a replica broke the rules, kept for good; one per charge.
 CREATE TABLE evidence (
@@ -172,15 +178,20 @@ BEGIN SELECT RAISE(ABORT, 'evidence is never changed'); END;
 CREATE TRIGGER evidence_no_delete BEFORE DELETE ON evidence
 BEGIN SELECT RAISE(ABORT, 'evidence is never removed'); END;
 
-CREATE TRIGGER transactions_first_place BEFORE INSERT ON transactions
-WHEN EXISTS (SELECT 1 FROM transactions WHERE id = NEW.id)
-BEGIN SELECT RAISE(IGNORE); END;
+CREATE TRIGGER places_in_order BEFORE INSERT ON places
+WHEN NEW.last > (SELECT coalesce(max(height), 0) FROM executions)
+  OR EXISTS (SELECT 1 FROM places WHERE id = NEW.id)
+  OR EXISTS (SELECT 1 FROM places WHERE last >= NEW.first AND first <= NEW.last AND (
+     last > NEW.last OR max(first, coalesce((SELECT through FROM pruned), 0) + 1) < NEW.first))
+BEGIN SELECT RAISE(ABORT, 'places of executed blocks are appended, or joined'); END;
 
-CREATE TRIGGER transactions_no_update BEFORE UPDATE ON transactions
+CREATE TRIGGER places_no_update BEFORE UPDATE ON places
 BEGIN SELECT RAISE(ABORT, 'the place of a transaction is never changed'); END;
 
-CREATE TRIGGER transactions_no_delete BEFORE DELETE ON transactions
-WHEN OLD.height > coalesce((SELECT through FROM pruned), 0)
+CREATE TRIGGER places_no_delete BEFORE DELETE ON places
+WHEN OLD.last > coalesce((SELECT through FROM pruned), 0) AND NOT EXISTS (
+  SELECT 1 FROM places WHERE last >= OLD.last AND id <> OLD.id
+  AND first <= max(OLD.first, coalesce((SELECT through FROM pruned), 0) + 1))
 BEGIN SELECT RAISE(ABORT, 'the place of a transaction is never removed'); END;
 
 CREATE TRIGGER base_first BEFORE INSERT ON base

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -16,10 +16,10 @@ from vppd.crypto import Verify, sha256
 from vppd.errors import PeerFault
 from vppd.header import Header, decode_header
 from vppd.ledger.block import check_body
-from vppd.ledger.transaction import check_stateless, transaction_id
-from vppd.store import reader
+from vppd.ledger.transaction import Transaction, check_stateless
 from vppd.store.epochs import Epochs
-from vppd.store.rows import TxLocation, decode_certificate, decode_list
+from vppd.store.places import Walk, Wrong
+from vppd.store.rows import decode_certificate, decode_list
 from vppd.store.safety import SafetyRow
 from vppd.types import Digest, Height
 
@@ -70,6 +70,15 @@ class Stored(NamedTuple):
     proposal_sig: bytes
 
 
+class Contents(NamedTuple):
+    """A block as stored."""
+
+    header: Header
+    txs: tuple[bytes, ...]
+    opened: list[Transaction] | None
+    """The same, decoded, where each was checked."""
+
+
 class Checks:
     """What can be said of a stored height by itself, whether it can be executed again or not.
 
@@ -89,17 +98,39 @@ class Checks:
         self.verify = verifier
         self.transactions = 0
         """Checked with their signatures."""
-        self.indexed = 0
-        """Found where the index says."""
+        self._index: Walk | None = None
 
-    def contents(self, stored: Stored) -> tuple[Header, tuple[bytes, ...]]:
-        """Header and transactions, as far as hashes vouch for them."""
+    def contents(self, stored: Stored, *, report: bool = True) -> Contents:
+        """Header and transactions, as far as hashes vouch for them.
+
+        Args:
+            stored: the height.
+            report: also whether each transaction could stand there, and its sender signed it.
+        """
         header = self.header(stored)
+        opened: list[Transaction] = []
         with blamed(stored.height, Part.BODY):
             txs = decode_list(stored.txs)
             _require_canonical(txs, stored.txs)
-            check_body(header, txs, self.epochs.at(stored.height).rules)
-        return header, txs
+            # Ids are asked for last: until then, the hashes have vouched for every byte.
+            ids = self._open(stored.height, txs, opened) if report else None
+            check_body(header, txs, self.epochs.at(stored.height).rules, ids)
+        return Contents(header, txs, opened if report else None)
+
+    def _open(
+        self, height: Height, txs: Sequence[bytes], opened: list[Transaction]
+    ) -> Iterator[Digest]:
+        """The id of each transaction that is in order; decoded, they go to ``opened``."""
+        rules, chain_id, verify = self.epochs.at(height).rules, self.genesis.digest, self.verify
+        signed = self.genesis.ledger.signed
+        try:
+            for raw in txs:
+                tx = check_stateless(raw, chain_id, height, rules, verify, signed=signed)
+                opened.append(tx)
+                yield tx.id
+        except PeerFault as err:
+            raise Bad(height, Part.BODY, f"transaction {len(opened)}: {err}") from err
+        self.transactions += len(txs)
 
     def header(self, stored: Stored) -> Header:
         """The header, as far as hashes vouch for it."""
@@ -143,21 +174,6 @@ class Checks:
                 f"the proposal's signature for view {stored.view} is no validator's",
             )
 
-    def check_transactions(self, height: Height, txs: Sequence[bytes]) -> None:
-        """Each transaction could stand there, and its sender signed it."""
-        rules = self.epochs.at(height).rules
-        for position, raw in enumerate(txs):
-            with blamed(height, Part.BODY, f"transaction {position}: "):
-                check_stateless(
-                    raw,
-                    self.genesis.digest,
-                    height,
-                    rules,
-                    self.verify,
-                    signed=self.genesis.ledger.signed,
-                )
-        self.transactions += len(txs)
-
     def check_certificate(self, stored: Stored) -> None:
         """The epoch's validators decided exactly this."""
         height = stored.height
@@ -174,32 +190,23 @@ class Checks:
             check_certificate(certificate, term.validators, self.genesis.digest, self.verify)
 
     def check_index(
-        self, height: Height, tx_ids: Sequence[Digest], refused: Collection[int], *, report: bool
+        self, height: Height, tx_ids: Sequence[Digest], refused: Collection[int]
     ) -> None:
-        """Each transaction is found where it was executed first, a refused one not at all."""
-        for position, tx_id in enumerate(tx_ids):
-            if position in refused:
-                continue
-            found = reader.tx_location(self.connection, tx_id)
-            if found == (height, position):
-                self.indexed += 1
-            elif report and not self._was_executed(found, tx_id, before=(height, position)):
-                where = (
-                    "missing" if found is None else f"said to be {found.position} of {found.height}"
-                )
-                raise Bad(height, Part.INDEX, f"transaction {position} is {where}")
+        """Each transaction is found where it was executed, a refused one not at all.
 
-    def _was_executed(
-        self, found: TxLocation | None, tx_id: Digest, before: tuple[Height, int]
-    ) -> bool:
-        """A transaction decided twice stays where it was first."""
-        if found is None or found >= before:
-            return False
-        with suppress(PeerFault):
-            block = reader.block(self.connection, found.height)
-            if block is not None and found.position < len(block.txs):
-                return transaction_id(block.txs[found.position]) == tx_id
-        return False
+        Args:
+            height: at the first call any, then one above the last.
+            tx_ids: of the block's transactions.
+            refused: positions.
+        """
+        if self._index is None:
+            self._index = Walk(self.connection, height)
+        _accept(self._index.compare(height, tx_ids, refused))
+
+    def check_index_end(self, executed: Height, begins: Height = 0) -> None:
+        """The index tells of nothing but the heights that were checked: all above ``begins``."""
+        walk = self._index or Walk(self.connection, begins + 1)
+        _accept(walk.end(executed, begins))
 
     def check_new_views(self, decided: Height) -> None:
         """Each content is what it is named by."""
@@ -211,6 +218,11 @@ class Checks:
         """The safety record's checksum."""
         with blamed(decided, Part.SAFETY):
             SafetyRow.load(self.connection)
+
+
+def _accept(wrong: Wrong | None) -> None:
+    if wrong is not None:
+        raise Bad(wrong.height, Part.INDEX, wrong.what)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import sqlite3
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -27,7 +27,7 @@ from vppd.store.connection import uri
 from vppd.store.epochs import Epochs
 from vppd.store.rows import decode_certificate
 from vppd.store.schema import MISTYPED, identify, opening, require_file
-from vppd.store.soundness import Bad, Checks, Failure, Part, Stored
+from vppd.store.soundness import Bad, Checks, Contents, Failure, Part, Stored
 from vppd.store.verify_part import PartCheck
 from vppd.types import Digest, Height, TimeMs
 
@@ -183,12 +183,12 @@ class _Check(Checks):
                 self._check_state(0)
             for stored in self._rows(end):
                 height = stored.height
-                header, txs = self.contents(stored)
-                if height >= first:
-                    self._check_header(header, stored)
-                    self.check_transactions(height, txs)
+                report = height >= first
+                contents = self.contents(stored, report=report)
+                if report:
+                    self._check_header(contents.header, stored)
                     self.check_certificate(stored)
-                self._execute(height, header, txs, report=height >= first)
+                self._execute(contents, report=report)
                 if first <= height == self._executed:
                     self._check_state(height)
                 done = max(done, height)
@@ -236,17 +236,16 @@ class _Check(Checks):
                 stored = self._row(height)
                 if stored is None:
                     return None
-                header, txs = self.contents(stored)
-                self._check_header(header, stored)
-                self.check_transactions(height, txs)
+                contents = self.contents(stored)
+                self._check_header(contents.header, stored)
                 self.check_certificate(stored)
             except Bad as bad:
                 return bad.failure
             except (sqlite3.Error, PeerFault, *MISTYPED) as err:
                 return Failure(height, Part.DECISION, f"not readable: {err}")
-            execution = self._run(header, txs)
+            execution = self._run(contents)
             body = BodyRecord(
-                stored.digest, height, stored.view, stored.header, txs, stored.proposal_sig
+                stored.digest, height, stored.view, stored.header, contents.txs, stored.proposal_sig
             )
             certificate = decode_certificate(stored.certificate)
             yield SoundBlock(body, DecisionRecord(height, stored.digest, certificate), execution)
@@ -270,21 +269,20 @@ class _Check(Checks):
                     return Stored(height, *row, *body)
         raise Bad(height, Part.BODY, f"no body with digest {row[0].hex()[:16]}")
 
-    def _run(self, header: Header, txs: Sequence[bytes]) -> Execution:
-        execution = self._ledger.execute(header, txs)
+    def _run(self, contents: Contents) -> Execution:
+        header, txs, opened = contents
+        execution = self._ledger.execute(header, txs, opened)
         self._parent, self._parent_time_ms = header.digest(), header.time_ms
         if execution.era is not None:
             self.epochs.add(execution.era)
         return execution
 
-    def _execute(
-        self, height: Height, header: Header, txs: Sequence[bytes], *, report: bool
-    ) -> None:
-        execution = self._run(header, txs)
-        if height <= self._executed:
-            self.check_index(height, execution.tx_ids, execution.refused, report=report)
-            if report:
-                self._check_execution(height, execution)
+    def _execute(self, contents: Contents, *, report: bool) -> None:
+        execution = self._run(contents)
+        height = execution.height
+        if report and height <= self._executed:
+            self.check_index(height, execution.tx_ids, execution.refused)
+            self._check_execution(height, execution)
 
     def _check_execution(self, height: Height, execution: Execution) -> None:
         row = self.connection.execute(
@@ -331,7 +329,5 @@ class _Check(Checks):
             raise Bad(decided + 1, Part.RECEIPTS, "an execution of a block that is not decided")
         if len(reader.eras(self.connection)) != self.epochs.latest:
             raise Bad(self._executed, Part.ERA, "eras that no block has scheduled")
-        rows: int = self.connection.execute("SELECT count(*) FROM transactions").fetchone()[0]
-        if rows != self.indexed:
-            raise Bad(self._executed, Part.INDEX, f"{rows} entries for {self.indexed} transactions")
+        self.check_index_end(self._executed)
         self.check_safety(decided)

@@ -14,15 +14,14 @@ from typing import NamedTuple
 
 from vppd.codec import Malformed
 from vppd.config.genesis import Genesis
-from vppd.crypto import Verify, sha256
+from vppd.crypto import Verify
 from vppd.header import Header
 from vppd.ledger.buckets import Buckets
 from vppd.ledger.receipts import Status, decode_receipt, receipts_root
-from vppd.ledger.transaction import transaction_id
 from vppd.store import reader
 from vppd.store.epochs import Epochs
 from vppd.store.rows import PRUNED, StoredExecution
-from vppd.store.soundness import Bad, Checks, Failure, Part, Stored, blamed
+from vppd.store.soundness import Bad, Checks, Contents, Failure, Part, Stored, blamed
 from vppd.types import Digest, Height
 
 ALL_LINKS_BYTES = 2**62
@@ -112,19 +111,19 @@ class PartCheck(Checks):
     def _check(self, stored: Stored, *, report: bool) -> None:
         height = stored.height
         pruned = height <= self._begins
-        txs: tuple[bytes, ...] = ()
+        contents = None
         if pruned:
             header = self.header(stored)
             if stored.txs != PRUNED:
                 raise Bad(height, Part.BODY, "its transactions should have been pruned")
         else:
-            header, txs = self.contents(stored)
+            contents = self.contents(stored, report=report)
+            header = contents.header
         self._check_place(header)
         self._before = header
         if report:
             self.check_proposal(header, stored)
             self.check_certificate(stored)
-            self.check_transactions(height, txs)
         with blamed(height, Part.RECEIPTS):
             execution = reader.execution(self.connection, height)
         self._roots = None
@@ -132,8 +131,8 @@ class PartCheck(Checks):
             self._roots = (execution.state_root, execution.receipts_root)
         elif not pruned and height <= self._executed:
             raise Bad(height, Part.RECEIPTS, "no execution is stored")
-        if execution is not None and not pruned:
-            self._check_execution(execution, txs, report=report)
+        if execution is not None and contents is not None:
+            self._check_execution(execution, contents)
 
     def _check_place(self, header: Header) -> None:
         """The header stands on the one before, and names the roots that are stored after it."""
@@ -158,10 +157,8 @@ class PartCheck(Checks):
             return self._before.digest()
         return self.genesis.digest if header.height == 1 else header.parent
 
-    def _check_execution(
-        self, execution: StoredExecution, txs: tuple[bytes, ...], *, report: bool
-    ) -> None:
-        height = execution.height
+    def _check_execution(self, execution: StoredExecution, contents: Contents) -> None:
+        height, txs = execution.height, contents.txs
         if receipts_root(execution.receipts) != execution.receipts_root:
             raise Bad(height, Part.RECEIPTS, "their stored root is not that of the receipts")
         if len(execution.receipts) != len(txs) + 1:
@@ -169,7 +166,8 @@ class PartCheck(Checks):
         with blamed(height, Part.RECEIPTS):
             statuses = [decode_receipt(raw).status for raw in execution.receipts[1:]]
         refused = {i for i, status in enumerate(statuses) if status == Status.REFUSED}
-        self.check_index(height, [_id_of(raw) for raw in txs], refused, report=report)
+        if contents.opened is not None:
+            self.check_index(height, [tx.id for tx in contents.opened], refused)
 
     def _check_state(self) -> None:
         """The state is the one after the last execution; the base's was certified."""
@@ -200,16 +198,6 @@ class PartCheck(Checks):
     def _check_rest(self, decided: Height) -> None:
         if self._executed > decided:
             raise Bad(decided + 1, Part.RECEIPTS, "an execution of a block that is not decided")
-        rows: int = self.connection.execute("SELECT count(*) FROM transactions").fetchone()[0]
-        if rows != self.indexed:
-            raise Bad(self._executed, Part.INDEX, f"{rows} entries for {self.indexed} transactions")
+        self.check_index_end(self._executed, self._begins)
         self.check_safety(decided)
         self.check_new_views(decided)
-
-
-def _id_of(raw: bytes) -> Digest:
-    """As execution names it."""
-    try:
-        return transaction_id(raw)
-    except Malformed:
-        return sha256(raw)

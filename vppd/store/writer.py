@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import assert_never
 
-from vppd.codec import Malformed, encode
+from vppd.codec import encode
 from vppd.consensus.boundary import (
     BodyRecord,
     DecisionRecord,
@@ -29,12 +29,11 @@ from vppd.consensus.evidence import charge_of
 from vppd.era import Era
 from vppd.errors import LocalFault
 from vppd.header import decode_header
-from vppd.ledger.transaction import transaction_id
-from vppd.store import reader
+from vppd.store import places, reader
 from vppd.store.guard import Guard, Mark
-from vppd.store.rows import PRUNED, Base, ExecutionRow, decode_list
+from vppd.store.rows import PRUNED, Base, ExecutionRow
 from vppd.store.safety import SafetyRow
-from vppd.types import Digest, Height
+from vppd.types import Height
 
 
 @contextmanager
@@ -243,10 +242,7 @@ def _insert_execution(connection: sqlite3.Connection, row: ExecutionRow) -> None
         "VALUES (?, ?, ?, ?, ?)",
         (row.height, row.state_root, row.receipts_root, encode(row.receipts), row.next_due_ms),
     )
-    connection.executemany(
-        "INSERT INTO transactions (id, height, position) VALUES (?, ?, ?)",
-        [(tx_id, row.height, position) for tx_id, position in row.places()],
-    )
+    places.append(connection, row.height, row.tx_ids, row.refused)
     connection.executemany(
         "REPLACE INTO state (key, value) VALUES (?, ?)",
         [change for change in row.changes if change[1] is not None],
@@ -278,27 +274,10 @@ def prune(connection: sqlite3.Connection, through: Height) -> int:
         connection.execute("UPDATE pruned SET through = ?", (through,))
     else:
         connection.execute("INSERT INTO pruned (id, through) VALUES (1, ?)", (through,))
-    rows = connection.execute(
-        "SELECT id, height, txs FROM bodies WHERE height BETWEEN ? AND ?", (first, through)
-    ).fetchall()
-    for row, height, txs in rows:
-        connection.executemany(
-            "DELETE FROM transactions WHERE id = ? AND height = ?",
-            [(tx_id, height) for tx_id in _ids(txs)],
-        )
-        connection.execute(
-            "UPDATE bodies SET txs = ?, proposal_sig = ? WHERE id = ?", (PRUNED, b"", row)
-        )
+    changed = connection.execute(
+        "UPDATE bodies SET txs = ?, proposal_sig = ? WHERE height BETWEEN ? AND ?",
+        (PRUNED, b"", first, through),
+    )
+    places.prune(connection, through)
     connection.execute("DELETE FROM executions WHERE height <= ?", (through,))
-    return len(rows)
-
-
-def _ids(txs: bytes) -> list[Digest]:
-    """Ids of what is a transaction in an encoded body."""
-    found: list[Digest] = []
-    for raw in decode_list(txs):
-        try:
-            found.append(transaction_id(raw))
-        except Malformed:
-            continue  # it was refused, and is in no index
-    return found
+    return changed.rowcount
