@@ -39,6 +39,7 @@ from vppd.errors import UserError
 
 SHORT = ("--duration", "2", "--warm-up", "1", "--clients", "2", "--accounts", "8")
 BRIEF = ("--duration", "1", "--warm-up", "0.5", "--clients", "2", "--accounts", "8")
+"""Too short for a run that counts."""
 PACE = ("goodput", "the load processes were")
 """Reasons that a machine with too much to do can always have."""
 
@@ -218,7 +219,7 @@ def test_what_is_refused_is_sent_again_until_it_is_taken(tmp_path: Path) -> None
 
 def test_links_that_always_fail_leave_no_first_round_decision(tmp_path: Path) -> None:
     done = bench(
-        tmp_path, "-n", 4, "--rate", 60, "--fail", "der-3=100%", "--delay", "20ms", *BRIEF,
+        tmp_path, "-n", 4, "--rate", 60, "--fail", "der-3=100%", "--delay", "20ms", *SHORT,
         "-o", "json",
     )  # fmt: skip
     summary = done.ran.data
@@ -238,7 +239,7 @@ def test_several_runs_have_medians_and_folders_of_their_own(tmp_path: Path) -> N
 
 
 def test_the_port_with_tls_serves_clients_too(tmp_path: Path) -> None:
-    done = bench(tmp_path, "-n", 1, "--rate", 60, "--entry", "port", *BRIEF, "-o", "json")
+    done = bench(tmp_path, "-n", 1, "--rate", 60, "--entry", "port", *SHORT, "-o", "json")
     assert only_pace(done.ran.data)
     assert done.ran.data["timeouts"] == 0
 
@@ -273,7 +274,7 @@ def test_a_plant_that_runs_is_loaded_over_its_ports_and_left_alone(
     keys = home.parent.parent / "keys"
     before = running.nodes[0].view("status")["height"]
     done = bench(
-        tmp_path, "--peers", home / "peers.toml", "--keys", keys, "--rate", 60, *BRIEF,
+        tmp_path, "--peers", home / "peers.toml", "--keys", keys, "--rate", 60, *SHORT,
         "-o", "json",
     )  # fmt: skip
     summary = done.ran.data
