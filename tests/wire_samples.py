@@ -78,6 +78,7 @@ from vppd.ledger.proofs import Accuse, Ready, Skip, signed_part
 from vppd.ledger.receipts import EraScheduled, Receipt, SlotAdvanced, encode_receipt
 from vppd.ledger.transaction import (
     Op,
+    Opaque,
     PlaceOrder,
     Reading,
     Transfer,
@@ -176,7 +177,7 @@ SAMPLES: tuple[Message, ...] = (
     GetBlocks(8),
     Blocks((DecidedBlock(HEADER.encode(), TXS, CERTIFICATE),)),
     Tx(b"\x01\x02\x03"),
-    Txs((b"\x01\x02\x03", b"\x04")),
+    Txs((bytes([1]) * 64, bytes([4]) * 65)),
     Evidence(PROOFS[0]),
     Ping(1_767_225_600_000),
 )
@@ -260,6 +261,7 @@ OPS: tuple[Op, ...] = (
     Skip(0, 2, 8, (STANDING,)),
     Configure(0, (SetNumber("f", 1),)),
     Vote((BOB.public_key,)),
+    Opaque(b"\x01\x02\x03"),
 )
 STATEMENT = make_statement(1_007, READY)
 ERA = Era(

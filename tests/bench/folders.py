@@ -124,12 +124,12 @@ def write_run(
     return folder
 
 
-def histogram(rng: Random) -> str:
-    """Latencies of 20,000 transactions, in microseconds."""
+def histogram(rng: Random, count: int = 20_000) -> str:
+    """Latencies of so many transactions, in microseconds."""
     from hdrh.histogram import HdrHistogram  # type: ignore[import-untyped]
 
     made = HdrHistogram(1, 120_000_000, 3)
-    for _ in range(20_000):
+    for _ in range(count):
         made.record_value(int(4_000 * rng.lognormvariate(0, 0.5)))
     text: str = made.encode().decode()
     return text

@@ -6,11 +6,12 @@ import json
 import re
 import sys
 from pathlib import Path
+from random import Random
 from xml.etree import ElementTree as ET
 
 import pytest
 
-from tests.bench.folders import PLAN, write_lines, write_run
+from tests.bench.folders import PLAN, histogram, write_lines, write_run
 from tests.e2e.plant import vppd
 from vppd.bench.plots import INK, SERIES
 from vppd.bench.readback import read_folder
@@ -105,6 +106,14 @@ def test_a_folder_with_nothing_but_the_summary_has_a_report(tmp_path: Path) -> N
     page = page_of(write_run(tmp_path, bare=True, runs=1))
     heads = re.findall(r"<h2>(.*?)</h2>", page)
     assert heads == ["Near the limits", "Percentile spectrum", "Parameters", "Again"]
+
+
+def test_a_run_in_which_nothing_was_measured_has_a_report(tmp_path: Path) -> None:
+    nothing = dict.fromkeys(("p50", "p90", "p99", "p999", "max"))
+    write_run(tmp_path, bare=True, runs=1, goodput_tx_s=0.0, latency_ms=nothing, commit_ms=nothing)
+    held = {"unit": "us", "latency": histogram(Random(1), 0)}
+    (tmp_path / "latency.hgrm.json").write_text(json.dumps(held))
+    assert "<h2>Percentile spectrum" not in page_of(tmp_path)
 
 
 def test_a_report_replaces_the_one_before(tmp_path: Path) -> None:

@@ -39,6 +39,8 @@ from vppd.config.keys import create_key
 from vppd.errors import UserError
 
 SHORT = ("--duration", "2", "--warm-up", "1", "--clients", "2", "--accounts", "8")
+BRIEF = ("--duration", "1", "--warm-up", "0.5", "--clients", "2", "--accounts", "8")
+"""Too short for a run that counts."""
 PACE = ("goodput", "the load processes were")
 """Reasons that a machine with too much to do can always have."""
 
@@ -233,7 +235,7 @@ def test_links_that_always_fail_leave_no_first_round_decision(tmp_path: Path) ->
 
 
 def test_several_runs_have_medians_and_folders_of_their_own(tmp_path: Path) -> None:
-    done = bench(tmp_path, "-n", 1, "--rate", 60, "--runs", 2, *SHORT, "-o", "json")
+    done = bench(tmp_path, "-n", 1, "--rate", 60, "--runs", 2, *BRIEF, "-o", "json")
     summary = done.ran.data
     each = [run["goodput_tx_s"] for run in summary["runs"]]
     assert (len(each), summary["goodput_tx_s"]) == (2, pytest.approx(sum(each) / 2))
@@ -314,6 +316,7 @@ def test_a_search_that_finds_no_rate_says_so_and_keeps_every_step(
         "-o", "json", cwd=tmp_path, seconds=110,
     )  # fmt: skip
     assert ran.code == 1, ran.err
+    assert ran.out, ran.err
     assert ran.data["rate"] == 1.0
     assert any("warm-up" in reason for reason in ran.data["invalid_reasons"])
     document = json.loads((out / "saturate.json").read_text())

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.plant import Node, Plant, plant_of, vppd
+from tests.e2e.plant import LIFETIME_BLOCKS, Node, Plant, eventually, plant_of, vppd
 from vppd.ledger.changes import Configure, SetNumber
-from vppd.ledger.transaction import Transfer
+from vppd.ledger.transaction import Transfer, make_transaction
 
 pytestmark = [pytest.mark.slow, pytest.mark.net]
 
@@ -46,6 +46,23 @@ def pay(plant: Plant, payer: Node) -> None:
     assert paid.code == 0, paid.err
 
 
+def pay_often(plant: Plant, payer: Node, count: int) -> None:
+    """Transfers handed over together, until all are decided."""
+    account = payer.view("account", payer.name)
+    nonce, expiry = account["nonce"], account["height"] + LIFETIME_BLOCKS
+    ops = (Transfer(plant.nodes[0].key.public_key, 1),)
+    raws = [
+        make_transaction(payer.key, plant.genesis.digest, nonce + i, expiry, ops)
+        for i in range(count)
+    ]
+    taken = payer.ask(lambda client: client.submit_many(raws))
+    assert (len(taken.ids), taken.turned) == (count, ())
+    eventually(
+        lambda: payer.view("account", payer.name)["nonce"] == nonce + count,
+        plant.last_words(f"{count} transfers handed over together"),
+    )
+
+
 def spoken(plant: Plant) -> list[dict[str, int | None]]:
     """Per node: the version spoken with each other one."""
     return [
@@ -62,6 +79,7 @@ def test_it_decides_and_is_upgraded_in_steps(plant: Plant) -> None:
         assert said == {name: 3 if new else 2 for name, new in both_new.items()}
     for payer in plant.nodes:
         pay(plant, payer)
+    pay_often(plant, plant.nodes[1], 20)  # the leader knows no frame of several
     for node in plant.nodes[1], plant.nodes[3]:  # of this release: whoever wrote it, it stays out
         raw = plant.sign(node, Configure(0, (SetNumber("view_timeout_ms", 3_000),)))
         sent = node.vppd("tx", "send", "-", stdin=raw)

@@ -42,7 +42,7 @@ from vppd.errors import PeerFault
 from vppd.net.frames import HELLO, OPENING_CAPS, PROOF, REFUSE, REQUEST, announced, encode_frame
 from vppd.net.gate import decode_message
 from vppd.net.hello import Channel, Handshake, Kind, Refuse, Self
-from vppd.net.requests import Request, Submit, decode_request
+from vppd.net.requests import Request, Submit, SubmitMany, decode_request
 from vppd.net.sync import SYNC_TYPES
 from vppd.node.beats import Frame
 from vppd.node.mempool import Refused
@@ -237,6 +237,10 @@ class Fuzzer:
             ask = decode_request(payload).ask
             if isinstance(ask, Submit):
                 self._victim.machine.submit(ask.raw, self._victim.ms, own=True)
+            elif isinstance(ask, SubmitMany):
+                for raw in ask.raws:
+                    with suppress(PeerFault, Refused):  # each by itself
+                        self._victim.machine.submit(raw, self._victim.ms, own=True)
 
         shallow = _glance(self._victim)
         begun = time.thread_time()
@@ -291,7 +295,8 @@ HELLOS = _hellos()
 
 def requests(samples: list[Sample]) -> list[tuple[Any, bytes]]:
     """Value and payload of a request of each kind."""
-    asks = [*ASKS, *(Submit(s.message.raw) for s in samples if isinstance(s.message, Tx))]
+    raws = tuple(s.message.raw for s in samples if isinstance(s.message, Tx))
+    asks = [*ASKS, *map(Submit, raws), SubmitMany(raws)]
     payloads = [encode(Request(5, ask)) for ask in asks]
     return [(apart(payload), payload) for payload in payloads]
 

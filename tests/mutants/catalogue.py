@@ -588,6 +588,34 @@ MUTANTS = (
     ),
     # ------------------------------------------------------------ the gate
     Mutant(
+        "sender-unchecked",
+        AT_THE_GATE,
+        "        if self._known(raw) is None:\n            self.check_sender(tx)\n",
+        "",
+        GATE,
+    ),
+    Mutant(
+        "block-senders-unchecked",
+        AT_THE_GATE,
+        "        for wrong in self._spread(fresh):\n",
+        "        for wrong in self._spread(fresh[:0]):\n",
+        GATE,
+    ),
+    Mutant(
+        "known-fits-anywhere",
+        AT_THE_GATE,
+        "                if tx is not None:\n                    check_fits",
+        "                if tx is not None and height < 0:\n                    check_fits",
+        GATE,
+    ),
+    Mutant(
+        "opened-is-another",
+        AT_THE_GATE,
+        "        return self._opened.get(digest)",
+        "        return next(reversed(self._opened.values()), None)",
+        GATE,
+    ),
+    Mutant(
         "vote-unsigned",
         AT_THE_GATE,
         "            case Prepare() | Collected():\n                self._check_signature(message, "

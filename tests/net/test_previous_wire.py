@@ -12,7 +12,8 @@ from msgspec import Meta
 
 from tests.net.plant import CHAIN, KEYS, Got, Plant
 from tests.wire_samples import ALICE, BOB, NONCES, SEALS, VALIDATORS, D, meet
-from vppd.consensus.messages import Type
+from vppd.codec import encode
+from vppd.consensus.messages import Tx, Txs, Type
 from vppd.crypto import SigningKey, verify
 from vppd.net.frames import (
     HELLO,
@@ -29,6 +30,7 @@ from vppd.net.frames import (
     wire_of,
 )
 from vppd.net.hello import Channel, Handshake, Kind, Self
+from vppd.net.older import in_version
 
 HELLO_ALICE = bytes.fromhex(
     "00000081209702c420000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f00c4208a88e3dd"
@@ -81,7 +83,7 @@ def test_pinned_nodes_say_byte_for_byte_what_the_release_before_said() -> None:
     assert (bob.peer.name, bob.peer.index) == ("op-0", 0)
 
 
-def test_versions_differ_in_the_types_of_state_sync_alone() -> None:
+def test_versions_differ_in_the_types_from_18_on_alone() -> None:
     assert {t for t in range(256) if wire_of(t) > OLDEST_WIRE} == set(range(18, 32))
     assert set(peer_caps(OLDEST_WIRE)) == OLD_TYPES
     assert peer_caps(NEWEST_WIRE) == PEER_CAPS
@@ -147,6 +149,35 @@ async def test_it_dials_and_gets_nothing_it_does_not_know(plant: Plant) -> None:
     node.network.broadcast(encode_frame(TO_COME, b"new"))
     node.network.broadcast(encode_frame(Type.STATUS, b"old"))
     assert await old.read(reader, Type.STATUS) == Frame(Type.STATUS, b"old")
+    writer.close()
+
+
+RAWS = tuple(word * 70 for word in (b"1", b"2", b"3"))
+TXS = encode_frame(Type.TXS, encode(Txs(RAWS)))
+
+
+def test_transactions_of_one_frame_go_one_by_one_where_several_are_not_known() -> None:
+    one_by_one = tuple(encode_frame(Type.TX, encode(Tx(raw))) for raw in RAWS)
+    assert in_version(OLDEST_WIRE, TXS) == one_by_one
+    assert in_version(NEWEST_WIRE, TXS) == (TXS,)
+    assert in_version(OLDEST_WIRE, one_by_one[0]) == one_by_one[:1]
+    assert in_version(OLDEST_WIRE, encode_frame(TO_COME, b"new")) == ()
+
+
+@pytest.mark.net
+async def test_it_gets_every_transaction_of_a_frame_at_once(plant: Plant) -> None:
+    node = await plant.start(0)
+    old = OldNode(KEYS[1], plant)
+    reader, writer = await asyncio.open_connection(node.host, node.network.port)
+    await old.meet(reader, writer)
+    await node.seen.all_up([1])
+    assert node.network.send(1, TXS)
+    node.network.broadcast(TXS)
+    for raw in RAWS * 2:
+        assert await old.read(reader, Type.TX) == Frame(Type.TX, encode(Tx(raw)))
+    (state,) = node.network.peer_states()
+    assert state.traffic.frames_out[Type.TX] == 6
+    assert Type.TXS not in state.traffic.frames_out
     writer.close()
 
 

@@ -43,6 +43,7 @@ from vppd.consensus.terms import Terms
 from vppd.crypto import sha256, verify
 from vppd.era import Era, EraMember
 from vppd.errors import PeerFault
+from vppd.header import decode_header
 from vppd.ledger.transaction import (
     InvalidTransaction,
     Transaction,
@@ -308,6 +309,38 @@ def test_a_block_with_a_transaction_nobody_may_propose_is_refused(
     checked.refuses(proposal, kind, words)
 
 
+@pytest.mark.parametrize(("expiry", "words"), [(0, "expired"), (10**6, "more than")])
+def test_what_waits_here_must_fit_the_block_it_is_in(maker: Maker, expiry: int, words: str) -> None:
+    """It did fit once, or will."""
+    raw = payment(expiry=expiry)
+    known = Checked({raw: decode_transaction(raw)}.get)
+    header = maker.blocks[0].header._replace(
+        tx_root=merkle_root((raw,)), tx_count=1, body_bytes=len(raw)
+    )
+    known.refuses(propose(header.encode(), (raw,), header.digest()), InvalidTransaction, words)
+
+
+def test_a_block_that_has_passed_is_kept_open_under_its_own_digest(
+    checked: Checked, maker: Maker, block: Block
+) -> None:
+    second = maker.blocks[1]
+    checked.gate.check(block)
+    checked.gate.check(propose(second.header.encode(), second.txs, second.header.digest(), 2))
+    for digest, raws in ((block.digest, block.txs), (second.header.digest(), second.txs)):
+        assert checked.gate.opened(digest) == tuple(map(decode_transaction, raws))
+    assert checked.gate.opened(OTHER) is None
+
+
+def test_a_block_that_is_refused_is_not_kept_open(checked: Checked, block: Block) -> None:
+    forged = payment(1, chain=OTHER)
+    header = decode_header(block.header)._replace(
+        tx_root=merkle_root((forged,)), tx_count=1, body_bytes=len(forged)
+    )
+    wrong = propose(header.encode(), (forged,), header.digest())
+    checked.refuses(wrong, BadSignature, "signature does not hold")
+    assert checked.gate.opened(header.digest()) is None
+
+
 def test_a_body_passes_without_a_vote(checked: Checked, block: Block) -> None:
     checked.gate.check(body_of(block))
     assert checked.count == 1 + len(block.txs)
@@ -426,7 +459,8 @@ def test_what_is_wrong_with_a_transaction_is_found_before_its_signature(checked:
 
 
 @pytest.mark.parametrize(
-    "message", [Status(0, 1, 0, 0), GetBlock(OTHER), GetBlocks(1), Ping(1), Tx(b"x"), Txs((b"x",))]
+    "message",
+    [Status(0, 1, 0, 0), GetBlock(OTHER), GetBlocks(1), Ping(1), Tx(b"x"), Txs((bytes(64),))],
 )
 def test_what_claims_nothing_passes(checked: Checked, message: PeerMessage) -> None:
     checked.gate.check(message)
@@ -442,7 +476,7 @@ def test_every_message_survives_its_frame(maker: Maker, block: Block) -> None:
     messages = (
         block, Agree(maker.blocks[0].certificate), Prepare(0, 0, 1, OTHER, 2, vote),
         Commit(0, 0, 1, OTHER, 2, vote), reply(), Status(0, 1, 0, 0), GetBlock(OTHER),
-        body_of(block), GetBlocks(1), Blocks(decided(maker)), Tx(b"x"), Txs((b"x",)), Ping(1),
+        body_of(block), GetBlocks(1), Blocks(decided(maker)), Tx(b"x"), Txs((bytes(64),)), Ping(1),
         *(m for m in SAMPLES if isinstance(m, Collected | PrePrepared)),
         *(m for m in SAMPLES if isinstance(m, ViewChange | NewView | Evidence)),
     )  # fmt: skip

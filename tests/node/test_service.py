@@ -34,8 +34,10 @@ from vppd.net.requests import (
     Request,
     Result,
     Submit,
+    SubmitMany,
     Subscribe,
     Subscribed,
+    Taken,
     TxStage,
     TxState,
     View,
@@ -43,8 +45,9 @@ from vppd.net.requests import (
 )
 from vppd.node.beats import Committed
 from vppd.node.driver import Disk, Driver
-from vppd.node.intake import Intake, Verifier
+from vppd.node.intake import INLINE, Intake, Verifier
 from vppd.node.machine import Machine
+from vppd.node.mempool import MAX_PER_ACCOUNT
 from vppd.node.metrics import Metrics
 from vppd.node.replies import Replies
 from vppd.node.service import Service, committed_push
@@ -97,7 +100,9 @@ async def served(maker: Maker, tmp_path: Path) -> AsyncIterator[Served]:
     path = tmp_path / "chain.db"
     await write(path, maker)
     async with await ChainStore.open(path, GENESIS.digest) as store:
-        yield Served(maker, store, tmp_path)
+        made = Served(maker, store, tmp_path)
+        yield made
+        made.verifier.close()
 
 
 # ---------------------------------------------------------------- submit
@@ -140,8 +145,50 @@ async def test_what_no_frame_between_nodes_carries_is_refused_with_others(
     assert len(raw) > CAP[Type.TX]
     if alone:
         assert await large.ask(Submit(raw)) == Accepted(transaction_id(raw))
+        assert await large.ask(SubmitMany((raw,))) == Taken((transaction_id(raw),), ())
     else:
-        await large.fails(Submit(raw), FailureCode.INVALID, "from node to node go at most 16384")
+        words = "from node to node go at most 16384"
+        await large.fails(Submit(raw), FailureCode.INVALID, words)
+        small = payment(1, nonce)
+        taken = await large.ask(SubmitMany((small, raw, b"\xc1")))
+        assert isinstance(taken, Taken)
+        assert taken.ids == (transaction_id(small),)
+        assert [each.position for each in taken.turned] == [1, 2]
+        assert words in taken.turned[0].text
+
+
+@pytest.mark.parametrize("each", [2, MAX_PER_ACCOUNT - 1], ids=["on the spot", "on threads"])
+async def test_of_many_each_is_taken_or_turned_away_by_itself(served: Served, each: int) -> None:
+    """In the order given, so that one sender's nonces may follow each other."""
+    nonces = {who: served.machine.ledger.nonce(KEYS[who].public_key) or 0 for who in (0, 2, 3)}
+    good = [payment(who, nonces[who] + i) for i in range(each) for who in nonces]
+    count = len(good)
+    assert (count <= INLINE) == (each == 2)
+    forged = payment(1, served.machine.ledger.nonce(KEYS[1].public_key) or 0, chain=bytes(32))
+    replayed = served.maker.blocks[0].txs[0]
+    raws = (*good[:2], b"\xc1", forged, *good[2:], replayed, good[0])
+    taken = await served.ask(SubmitMany(raws))
+    assert isinstance(taken, Taken)
+    assert taken.ids == tuple(map(transaction_id, (*good, good[0]))), "twice is fine"
+    said = [(turned.position, FailureCode(turned.code)) for turned in taken.turned]
+    assert said == [
+        (2, FailureCode.INVALID), (3, FailureCode.INVALID), (count + 2, FailureCode.REFUSED),
+    ]  # fmt: skip
+    reasons = ("not a", "does not hold", "(a replay?)")
+    for turned, words in zip(taken.turned, reasons, strict=True):
+        assert words in turned.text
+    assert len(served.machine.mempool) == count
+
+
+async def test_of_two_with_one_nonce_the_first_is_taken(served: Served) -> None:
+    nonce = served.machine.ledger.nonce(KEYS[2].public_key) or 0
+    one, other = payment(2, nonce, 1), payment(2, nonce, 2)
+    taken = await served.ask(SubmitMany((one, other)))
+    assert isinstance(taken, Taken)
+    assert taken.ids == (transaction_id(one),)
+    (turned,) = taken.turned
+    assert (turned.position, turned.code) == (1, FailureCode.REFUSED)
+    assert "another transaction" in turned.text
 
 
 # ---------------------------------------------------------------- facts

@@ -15,7 +15,7 @@ from vppd.types import Height
 
 POLL_S = 0.5
 PATIENCE_S = 5.0
-QUIET = {"tx", "status", "ping"}
+QUIET = {"tx", "txs", "status", "ping"}
 """Frames between nodes that decide nothing: left out of messages per height."""
 
 
@@ -95,8 +95,10 @@ class Watch:
         self._learn_clock(index, timings)
         for row in heights:
             self.heights[index][row["height"]] = row
+            self._seen[index] = max(self._seen[index], row["height"])
         for height, proposed_ns, decided_ns in timings:
-            self._seen[index] = max(self._seen[index], height)
+            if height > self._seen[index]:  # decided between the two questions: both again
+                continue
             self.decided_ns.setdefault(height, []).append(decided_ns)
             if proposed_ns is not None:
                 self.proposed_ns[height] = proposed_ns

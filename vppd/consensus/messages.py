@@ -389,7 +389,8 @@ class Tx(Message, frozen=True):
 class Txs(Message, frozen=True):
     """``txs``: several signed transactions on their way to the leader, each as received."""
 
-    raws: tuple[bytes, ...]
+    raws: Annotated[tuple[Annotated[bytes, Meta(min_length=64)], ...], Meta(min_length=1)]
+    """None is shorter than its signature: a frame of nothing but beginnings opens none of them."""
 
 
 class Ping(Message, frozen=True):

@@ -34,6 +34,7 @@ from vppd.net.hello import (
     refuse_frame,
 )
 from vppd.net.limits import RATES, Flood, Meter, Rates
+from vppd.net.older import in_version
 from vppd.net.outgoing import Outgoing, Shared, SlowReader
 from vppd.net.tls import explain, peer_fingerprint
 from vppd.types import ZERO_DIGEST, Digest, PublicKey
@@ -233,9 +234,15 @@ class Link(asyncio.Protocol):
         Returns:
             Whether it will be sent; a slow reader gets no gossip, and is cut when that does not
             suffice (``link_down`` comes from within this call then). What the other side's version
-            of the protocol does not know is not sent.
+            of the protocol does not know goes in its words, or not at all.
         """
-        if self.closed or wire_of(frame[_TYPE_AT]) > self.wire:
+        if wire_of(frame[_TYPE_AT]) <= self.wire:
+            return self._queue(frame)
+        older = [self._queue(known) for known in in_version(self.wire, frame)]
+        return bool(older) and all(older)
+
+    def _queue(self, frame: bytes) -> bool:
+        if self.closed:
             return False
         try:
             queued = self._outgoing.put(frame)

@@ -10,10 +10,11 @@ import asyncio
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import structlog
 
+from vppd.consensus.boundary import Now
 from vppd.errors import PeerFault
 from vppd.ledger.transaction import InvalidTransaction, Transaction
 from vppd.net.gate import CHUNK, BadSignature, Gate
@@ -28,6 +29,14 @@ INLINE = 8
 
 Outcome: TypeAlias = Transaction | PeerFault | Refused
 """What was taken (or waits here already), or why it was not."""
+
+
+class Checks(Protocol):
+    """What verifies; the simulator has threads of its own."""
+
+    async def check(self, gate: Gate, txs: Sequence[Transaction]) -> list[BadSignature | None]:
+        """For each what is wrong with its signature; ``None``: nothing."""
+        ...
 
 
 class Verifier:
@@ -61,12 +70,21 @@ class Intake:
         machine: whose mempool they go to.
         verifier: checks signatures.
         wake: called when something was taken.
+        clock: both clocks.
     """
 
-    def __init__(self, machine: Machine, verifier: Verifier, wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        verifier: Checks,
+        wake: Callable[[], None],
+        clock: Callable[[], Now] = now,
+    ) -> None:
         self._machine = machine
         self._verifier = verifier
         self._wake = wake
+        self._clock = clock
+        self._hearing = asyncio.Lock()
 
     async def take(self, raws: Sequence[bytes], *, own: bool) -> list[Outcome]:
         """Take what can be taken, each by itself; those of one sender in this order.
@@ -88,7 +106,7 @@ class Intake:
             if wrong is not None:
                 outcomes[position] = wrong
         txs = [outcome for outcome in outcomes if isinstance(outcome, Transaction)]
-        refused = machine.take(txs, now().monotonic_ms, own=own)
+        refused = machine.take(txs, self._clock().monotonic_ms, own=own)
         if any(refused):
             sound = [i for i, outcome in enumerate(outcomes) if isinstance(outcome, Transaction)]
             for position, why in zip(sound, refused, strict=True):
@@ -105,16 +123,22 @@ class Intake:
             BadSignature: its sender did not sign it.
         """
         try:
-            self._machine.submit(raw, now().monotonic_ms, own=False)
+            self._machine.submit(raw, self._clock().monotonic_ms, own=False)
         except (Refused, InvalidTransaction) as err:
             log.debug("gossip_refused", why=str(err))
         else:
             self._wake()
 
     async def hear_many(self, raws: Sequence[bytes]) -> int:
-        """Take those of several that can be taken; how many signatures did not hold."""
+        """Take those of several that can be taken; how many signatures did not hold.
+
+        In the order they came: while the first of one sender are being verified, the next would
+        look as if they were too far ahead.
+        """
         bad = 0
-        for outcome in await self.take(raws, own=False):
+        async with self._hearing:
+            outcomes = await self.take(raws, own=False)
+        for outcome in outcomes:
             if isinstance(outcome, BadSignature):
                 bad += 1
             elif not isinstance(outcome, Transaction):

@@ -130,9 +130,8 @@ class Service:
     def _submit(self, raw: bytes) -> Result:
         if self._driver.disk_low:
             return Failure(FailureCode.REFUSED, DISK_LOW)
-        if len(raw) > TX_BYTES_LIMIT and self._machine.validators.quorum.n > 1:
-            text = f"a transaction of {len(raw)} bytes: from node to node go at most"
-            return Failure(FailureCode.INVALID, f"{text} {TX_BYTES_LIMIT}")
+        if self._is_too_long(raw):
+            return Failure(FailureCode.INVALID, _too_long(raw))
         try:
             tx = self._machine.submit(raw, now().monotonic_ms, own=True)
         except Refused as err:
@@ -146,8 +145,15 @@ class Service:
         if self._driver.disk_low:
             return Failure(FailureCode.REFUSED, DISK_LOW)
         ids: list[Digest] = []
-        turned: list[Turned] = []
-        for position, outcome in enumerate(await self._intake.take(raws, own=True)):
+        turned = [
+            Turned(position, FailureCode.INVALID, _too_long(raw))
+            for position, raw in enumerate(raws)
+            if self._is_too_long(raw)
+        ]
+        long = {each.position for each in turned}
+        fitting = [position for position in range(len(raws)) if position not in long]
+        outcomes = await self._intake.take([raws[position] for position in fitting], own=True)
+        for position, outcome in zip(fitting, outcomes, strict=True):
             if isinstance(outcome, Transaction):
                 ids.append(outcome.id)
                 continue
@@ -156,7 +162,12 @@ class Service:
                     turned.append(Turned(position, FailureCode.REFUSED, str(outcome)))
                 case PeerFault():
                     turned.append(Turned(position, FailureCode.INVALID, str(outcome)))
+        turned.sort(key=lambda each: each.position)
         return Taken(tuple(ids), tuple(turned))
+
+    def _is_too_long(self, raw: bytes) -> bool:
+        """Whether no frame between nodes carries it, where there is another node."""
+        return len(raw) > TX_BYTES_LIMIT and self._machine.validators.quorum.n > 1
 
     async def _tx(self, tx_id: Digest) -> Result:
         waiting = self._machine.mempool.get(tx_id)
@@ -235,6 +246,10 @@ class Service:
         if record is None:
             return None
         return self._machine.body_of(record) or await self._blocks_from(record.height)
+
+
+def _too_long(raw: bytes) -> str:
+    return f"a transaction of {len(raw)} bytes: from node to node go at most {TX_BYTES_LIMIT}"
 
 
 def committed_push(

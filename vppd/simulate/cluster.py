@@ -43,12 +43,13 @@ from vppd.consensus.replica import Replica
 from vppd.errors import PeerFault
 from vppd.ledger.execution import Ledger
 from vppd.ledger.transaction import InvalidTransaction
-from vppd.net.gate import Gate, decode_message
+from vppd.net.gate import BadSignature, Gate, decode_message
 from vppd.node.beats import Effects, Frame
 from vppd.node.machine import Machine, MakeEngine
 from vppd.node.mempool import Refused
 from vppd.simulate.byzantine import Shameless, draw_liars
 from vppd.simulate.checkers import Checkers, Fork, Violation
+from vppd.simulate.crowd import Crowd
 from vppd.simulate.disk import Promise, change_of, opening_of
 from vppd.simulate.epochs import Chronicle
 from vppd.simulate.faults import Crash, Damage, Plan, draw
@@ -147,6 +148,7 @@ class Cluster:
         drift = self.plan.drift_ppm
         self.weather = Weather(self.total, drift)
         self.governors = Governors(self, seed) if "membership" in setup.faults else None
+        self.crowd = Crowd(self, seed)
         self._links = FailingLinks(setup.fail, seed)
         self._kill = dict(setup.kill)
         self._goal: Height | None = None
@@ -283,6 +285,7 @@ class Cluster:
                 now = self.now(node.index)
                 for raw in node.member.transactions(machine, now.unix_ms):
                     self._submit(machine, raw, now.monotonic_ms, own=True)
+                self.crowd.submit(node)
                 node.wake()
             self.after(SUBMIT_US + self.rng.randrange(SUBMIT_US), submit)
 
@@ -293,6 +296,8 @@ class Cluster:
             machine.submit(raw, now_ms, own=own)
         except (Refused, InvalidTransaction):  # used, or expired on the way
             self.outcome.effects["refused_transaction"] += 1
+        except BadSignature as err:
+            raise Violation(f"a node has passed on what it should have refused: {err}") from err
 
     def _housekeeping_loop(self, node: Node) -> Action:
         def tidy() -> None:
@@ -549,8 +554,7 @@ class Cluster:
             case Tx(raw):
                 self._submit(machine, raw, self.now(to).monotonic_ms, own=False)
             case Txs(raws):
-                for raw in raws:
-                    self._submit(machine, raw, self.now(to).monotonic_ms, own=False)
+                self.crowd.hear(node, sender, raws)
             case Ping():
                 pass
             case _:

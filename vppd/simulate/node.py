@@ -89,6 +89,7 @@ class Node:
         if self.disk.lose():
             cluster.outcome.faults["unsynced_lost"] += 1
         cluster.note_triggers(self)
+        cluster.crowd.lost(self)
         self.machine = None
         self.life += 1
 
@@ -96,7 +97,7 @@ class Node:
         """Something has arrived: take a turn soon, unless one is under way."""
         if not self.busy and self.machine is not None and self.machine.has_work:
             self.busy = True
-            self._soon(self._mine(self._turn))
+            self._soon(self.mine(self._turn))
 
     def _soon(self, turn: Action) -> None:
         """Take the turn a little later."""
@@ -106,7 +107,8 @@ class Node:
         """How long this write takes to be durable."""
         return self._cluster.rng.randint(100, 3_000)
 
-    def _mine(self, action: Action) -> Action:
+    def mine(self, action: Action) -> Action:
+        """Something for this life alone: after a power failure nothing comes of it."""
         life = self.life
 
         def run() -> None:
@@ -135,7 +137,7 @@ class Node:
             self.disk.sync()
             self._release(turn)
 
-        self._cluster.after(self._write_us(), self._mine(synced))
+        self._cluster.after(self._write_us(), self.mine(synced))
 
     def _release(self, turn: Turn) -> None:
         cluster, machine = self._cluster, self.machine
@@ -162,4 +164,4 @@ class Node:
                 self.machine.fire(timer)
                 self.wake()
 
-        cluster.after(delay_ms * 1_000, self._mine(ring))
+        cluster.after(delay_ms * 1_000, self.mine(ring))
