@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Iterator, Sequence
@@ -165,6 +166,22 @@ def check(plan: Plan) -> None:
                 hint=f"vppd bench {'run' if plan.inventory is None else 'remote'} --help",
                 exit_code=Exit.USAGE,
             )
+
+
+def check_disk(folder: Path) -> Path:
+    """Where the plant's files are to lie meanwhile.
+
+    Raises:
+        UserError: E431, nothing can be written there.
+    """
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(
+            "E431",
+            f"no run: --disk {folder} is no folder that can be written to",
+            hint="vppd bench run --help",
+            exit_code=Exit.USAGE,
+        )
+    return folder
 
 
 def parse_kill_at(texts: Sequence[str], names: Sequence[str]) -> Kill:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +21,7 @@ from vppd.bench.environment import environment
 from vppd.bench.expect import Expectation, parse_expectation, require
 from vppd.bench.folder import results_folder, write_results
 from vppd.bench.limits import Limits, measure
-from vppd.bench.plan import Plan, check, command, line, parse_kill_at
+from vppd.bench.plan import Plan, check, check_disk, command, line, parse_kill_at
 from vppd.bench.plant import effective
 from vppd.bench.run import Run, Voice, run_once
 from vppd.bench.saturate import find_knee, keeps_up, knee
@@ -40,7 +39,7 @@ from vppd.cli.simulate import (
     parse_delay_us,
     parse_rules,
 )
-from vppd.errors import Exit, UserError
+from vppd.errors import Exit
 from vppd.simulate.cluster import simulate as play_shipped
 from vppd.simulate.majority import simulate_majority
 from vppd.simulate.paper import simulate_published, simulate_timed
@@ -370,15 +369,7 @@ def _plan(
 
 
 def _disk(disk: Path | None) -> Path:
-    folder = disk or Path(tempfile.gettempdir())
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise UserError(
-            "E431",
-            f"no run: --disk {folder} is no folder that can be written to",
-            hint="vppd bench run --help",
-            exit_code=Exit.USAGE,
-        )
-    return folder
+    return check_disk(disk or Path(tempfile.gettempdir()))
 
 
 def first_line(plan: Plan, output: Output) -> None:

@@ -60,6 +60,7 @@ from vppd.crypto import Verify
 from vppd.errors import PeerFault
 from vppd.header import Header, decode_header
 from vppd.ledger.block import check_body
+from vppd.ledger.statements import MOST_STATEMENTS
 from vppd.ledger.transaction import (
     NO_SIGNATURE,
     NOBODY,
@@ -347,7 +348,7 @@ class Gate:
         """
         match message:
             case Block(txs=txs) | BlockBody(txs=txs):
-                return 2 + sum(self._known(raw) is None for raw in txs)
+                return 2 + (self._unknown(txs) if self.signed else MOST_STATEMENTS)
             case Tx(raw):
                 return self._cost_of(raw)
             case Txs(raws):
@@ -370,6 +371,9 @@ class Gate:
                 return 0  # a reply is only checked when somebody asks for a proof
             case _:  # pragma: no cover
                 assert_never(message)
+
+    def _unknown(self, raws: Sequence[bytes]) -> int:
+        return list(map(self._known, raws)).count(None)
 
     def _cost_of(self, raw: bytes) -> int:
         if self._known(raw) is not None:
