@@ -62,7 +62,7 @@ from vppd.types import Digest, Height
 
 PIECE, PIECE_BYTES = 256, 48 * 1024
 """Transactions in one request, at most: fine enough to know when each was taken."""
-WINDOW = 3 * MAX_TXS // 4
+WINDOW = 9 * MAX_TXS // 10
 """Of all clients, under way at a time: what is due beyond that waits here, not in a mempool that
 would refuse it again and again. It keeps its due time, and what it waits counts."""
 TICKED_RATE, TICK_NS = 2_000, 1_000_000

@@ -229,7 +229,7 @@ def write_plant(
         base_port: of those.
     """
     market = replace(scaled_market(SLOT_MINUTES * 60_000, SLOT_MINUTES), max_orders=MOST_ORDERS)
-    rules = ConsensusRules(engine=plan.engine, path=plan.path, max_tx_lifetime=LIFETIME)
+    rules = ConsensusRules(engine=plan.engine, path=plan.path, max_tx_lifetime=LIFETIME, max_block_bytes=900_000)
     if plan.core == "majority":
         rules = replace(rules, epoch_blocks=NO_ELECTION)  # its text has no epochs
     slots = slots_during(market, unix_ms(), round(1_000 * (plan.total_s + plan.grace_s)))

@@ -118,10 +118,10 @@ class Mempool:
         """Accounts by the places they hold, no level empty; kept while there is little room."""
         self._turns: OrderedDict[PublicKey, Account] = OrderedDict()
         """Accounts with something ready, in the order in which they are served."""
-        self._ready: OrderedDict[Digest, int] = OrderedDict()
+        self._ready: dict[Digest, int] = {}
         """Since when each ready transaction could have been executed, longest first."""
         self._expiring: defaultdict[Height, dict[Digest, Entry]] = defaultdict(dict)
-        self._own: OrderedDict[Digest, Entry] = OrderedDict()
+        self._own: dict[Digest, Entry] = {}
         self._evicted: list[Transaction] = []
         """Since the last block, for the sake of others."""
         self.readable_by_all = False
