@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate, groupby
 
 from vppd.types import Digest
 
 _LEAF = b"\x00"
 _NODE = b"\x01"
 _ALIKE = 8
-"""So many leaves to one that differs: receipts of opaque transactions, never blocks."""
+"""From so many leaves to a run of equal ones on, runs are hashed and not leaves."""
 EMPTY_ROOT: Digest = hashlib.sha256(b"").digest()
 
 
@@ -32,8 +34,9 @@ def merkle_root(leaves: Sequence[bytes]) -> Digest:
     """
     if not leaves:
         return EMPTY_ROOT
-    if len(leaves) > _ALIKE * len(distinct := set(leaves)):
-        return _alike_root(leaves, distinct)
+    runs = [(len(list(same)), leaf) for leaf, same in groupby(leaves)] if _alike(leaves) else ()
+    if runs and len(runs) * _ALIKE < len(leaves):
+        return _root_of_runs(runs)
     sha = hashlib.sha256
     level = [sha(_LEAF + data).digest() for data in leaves]
     while len(level) > 1:
@@ -43,16 +46,43 @@ def merkle_root(leaves: Sequence[bytes]) -> Digest:
     return level[0]
 
 
-def _alike_root(leaves: Sequence[bytes], distinct: Iterable[bytes]) -> Digest:
-    """The same root where few leaves differ from the others: what is alike is hashed once."""
-    hashes = {leaf: leaf_hash(leaf) for leaf in distinct}
-    level = [hashes[leaf] for leaf in leaves]
-    while len(level) > 1:
-        odd = level[-1:] if len(level) % 2 else []
-        pairs = list(zip(level[::2], level[1::2], strict=False))
-        nodes = {pair: node_hash(*pair) for pair in set(pairs)}
-        level = [nodes[pair] for pair in pairs] + odd
-    return level[0]
+def _alike(leaves: Sequence[bytes]) -> bool:
+    """A quick look: whether the last ones are one object, as receipts of opaque transactions."""
+    return len(leaves) > _ALIKE and leaves[-1] is leaves[-2]
+
+
+def _root_of_runs(runs: Sequence[tuple[int, bytes]]) -> Digest:
+    """The same root where equal leaves stand side by side: a few hashes for each run.
+
+    Args:
+        runs: how many, and of which content, in order.
+    """
+    ends = list(accumulate(count for count, _ in runs))
+    known: dict[tuple[int, bytes], Digest] = {}
+
+    def same(count: int, leaf: bytes) -> Digest:
+        if count == 1:
+            return leaf_hash(leaf)
+        found = known.get((count, leaf))
+        if found is None:
+            half = _left(count)
+            found = node_hash(same(half, leaf), same(count - half, leaf))
+            known[count, leaf] = found
+        return found
+
+    def root(first: int, end: int) -> Digest:
+        run = bisect_right(ends, first)
+        if end <= ends[run]:
+            return same(end - first, runs[run][1])
+        middle = first + _left(end - first)
+        return node_hash(root(first, middle), root(middle, end))
+
+    return root(0, ends[-1])
+
+
+def _left(count: int) -> int:
+    """Leaves of the left subtree: the largest power of two below ``count``."""
+    return 1 << (count - 1).bit_length() - 1
 
 
 def merkle_path(leaves: Sequence[bytes], index: int) -> tuple[Digest, ...]:

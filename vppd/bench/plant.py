@@ -44,6 +44,8 @@ BALANCE: Micro = 10**12
 """Of each sender: a million, which no run spends."""
 LIFETIME = 10_000_000
 """Heights; no transaction of a run expires."""
+BLOCK_BYTES = {"market": ConsensusRules().max_block_bytes, "null": 900_000}
+"""A null ledger executes nothing, so its blocks may be as large as a frame takes."""
 METERED = 7
 """One sender in so many is a meter, in the market ledger: that of the account before it."""
 SLOT_MINUTES = 15
@@ -229,7 +231,10 @@ def write_plant(
         base_port: of those.
     """
     market = replace(scaled_market(SLOT_MINUTES * 60_000, SLOT_MINUTES), max_orders=MOST_ORDERS)
-    rules = ConsensusRules(engine=plan.engine, path=plan.path, max_tx_lifetime=LIFETIME, max_block_bytes=900_000)
+    rules = ConsensusRules(
+        engine=plan.engine, path=plan.path, max_tx_lifetime=LIFETIME,
+        max_block_bytes=BLOCK_BYTES[plan.ledger],
+    )  # fmt: skip
     if plan.core == "majority":
         rules = replace(rules, epoch_blocks=NO_ELECTION)  # its text has no epochs
     slots = slots_during(market, unix_ms(), round(1_000 * (plan.total_s + plan.grace_s)))

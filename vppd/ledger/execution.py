@@ -8,6 +8,7 @@ sender's nonce. Nothing in a decided block can make execution fail.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
@@ -223,11 +224,14 @@ class Ledger:
         ctx.era = self.era_at(header.height)
         self._statements = 0
         own = self._triggers()
-        whole = tuple(map(_open, txs)) if opened is None else opened
-        tx_ids = tuple(sha256(tx) if isinstance(tx, bytes) else tx.id for tx in whole)
+        if opened is None:
+            whole: tuple[Transaction | bytes, ...] = tuple(map(_open, txs))
+            tx_ids = tuple(sha256(tx) if isinstance(tx, bytes) else tx.id for tx in whole)
+        else:
+            whole, tx_ids = tuple(opened), tuple([tx.id for tx in opened])
         receipts = self._receipts(whole)
-        receipts.insert(0, Receipt(Status.OK, ErrorCode.NONE, (), (*own, *self._conclusions())))
-        encoded = tuple(KEPT_BYTES if r is KEPT else encode_receipt(r) for r in receipts)
+        block = Receipt(Status.OK, ErrorCode.NONE, (), (*own, *self._conclusions()))
+        encoded = (encode_receipt(block), *_encoded(receipts))
         changes = self._buckets.apply(ctx.state.seal())
         self.height, self.time_ms = header.height, header.time_ms
         self.receipts_root = receipts_root(encoded)
@@ -241,11 +245,9 @@ class Ledger:
             changes,
             tx_ids,
             self.next_due_ms,
-            tuple(
-                i
-                for i, r in enumerate(receipts, -1)
-                if r is not KEPT and r.status == Status.REFUSED
-            ),
+            tuple([i for i, r in enumerate(receipts) if r.status == Status.REFUSED])
+            if receipts.count(KEPT) < len(receipts)
+            else (),
             self._scheduled(),
         )
 
@@ -567,6 +569,12 @@ def _transfer(ctx: Context, sender: PublicKey, op: Transfer) -> None:
         raise Failed(ErrorCode.INSUFFICIENT_FUNDS, op.amount - account.balance)
     ctx.post(sender, Purse.BALANCE, -op.amount, Reason.TRANSFER)
     ctx.post(op.to, Purse.BALANCE, op.amount, Reason.TRANSFER)
+
+
+def _encoded(receipts: Sequence[Receipt]) -> Iterable[bytes]:
+    if receipts.count(KEPT) == len(receipts):
+        return repeat(KEPT_BYTES, len(receipts))
+    return [KEPT_BYTES if receipt is KEPT else encode_receipt(receipt) for receipt in receipts]
 
 
 def _failure(status: Status, code: ErrorCode, *detail: int) -> Receipt:

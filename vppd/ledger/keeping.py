@@ -44,19 +44,17 @@ class Run:
             tx = txs[position]
             if isinstance(tx, bytes):
                 return position
-            sender = tx.sender
-            nonce = due.get(sender)
-            if nonce is None:
+            sender, ops = tx.sender, tx.ops
+            if sender not in due:
                 account = self._state.get(ACCOUNT, sender)
                 if account is None:
                     return position
-                accounts[sender] = account
-                nonce = account.nonce
-            if tx.nonce != nonce:
+                accounts[sender], due[sender] = account, account.nonce
+            nonce = due[sender]
+            if tx.nonce != nonce or type(ops[0]) is not Opaque:
                 return position
-            for op in tx.ops:
-                if type(op) is not Opaque:
-                    return position
+            if len(ops) > 1 and any(type(op) is not Opaque for op in ops):
+                return position
             due[sender] = nonce + 1
         return len(txs)
 

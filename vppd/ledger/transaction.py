@@ -7,6 +7,7 @@ the id: never an encoding. Bodies travel and are hashed as received.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Final, Literal, TypeAlias
 
@@ -21,6 +22,7 @@ from vppd.ledger.changes import Configure
 from vppd.ledger.proofs import Accuse, Ready, Skip, Statement, signed_part
 from vppd.types import Digest, Height, PublicKey, Signature
 
+_sha256 = hashlib.sha256
 VERSION: Final = 1
 TAG_TRANSACTION = b"T"
 SideByte: TypeAlias = Annotated[int, Meta(ge=0, le=1)]
@@ -191,7 +193,7 @@ def decode_transactions(raws: Sequence[bytes]) -> list[Transaction]:
     return [
         Transaction(raw, tx_id, body.sender, body.nonce, body.expiry_height, body.ops, envelope.sig)
         for raw, tx_id, body, envelope in zip(
-            raws, map(sha256, parts), bodies, envelopes, strict=True
+            raws, [_sha256(part).digest() for part in parts], bodies, envelopes, strict=True
         )
     ]
 

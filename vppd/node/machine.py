@@ -465,7 +465,9 @@ class Machine:
             execution = self._execute(decision)
             committed.append(Committed(decision, execution))
             # A refused transaction has not used its nonce: it may still be executed later.
-            used = [x for i, x in enumerate(execution.tx_ids) if i not in execution.refused]
+            used: Iterable[Digest] = execution.tx_ids
+            if execution.refused:
+                used = [x for i, x in enumerate(execution.tx_ids) if i not in execution.refused]
             dropped += self.mempool.settle(used, decision.height, now.monotonic_ms)
         if committed:
             self._pool_changed = True

@@ -353,8 +353,10 @@ class Mempool:
             Transactions that this node does not wait for any more although they were not decided:
             they never can be, or they have made room for others since the last block.
         """
-        ids = frozenset(decided)
         gone, self._evicted = self._evicted, []
+        if not self._entries:
+            return gone
+        ids = frozenset(decided)
         for account in tuple(self._accounts.values()):
             due = self._next_nonce(account.key) or 0
             if due == account.due:
