@@ -347,6 +347,8 @@ class Gate:
         For the sender's budget (:mod:`vppd.net.limits`); transactions that wait here are free.
         """
         match message:
+            case Block(digest=digest) | BlockBody(digest=digest) if digest in self._opened:
+                return 2
             case Block(txs=txs) | BlockBody(txs=txs):
                 return 2 + (self._unknown(txs) if self.signed else MOST_STATEMENTS)
             case Tx(raw):
@@ -442,7 +444,14 @@ class Gate:
         return header
 
     def _check_txs(self, header: Header, digest: Digest, raws: tuple[bytes, ...]) -> None:
-        """Shapes before signatures, and of those only what did not wait here."""
+        """Shapes before signatures, and of those only what did not wait here.
+
+        A block may come more than once, by itself and when its body was asked for: what has passed
+        under this digest, byte for byte, is not verified again.
+        """
+        passed = self._opened.get(digest)
+        if passed is not None and [tx.raw for tx in passed] == list(raws):
+            return
         rules, height = self._term(header.epoch).rules, header.height
         txs: list[Transaction] = []
         fresh: list[Transaction] = []

@@ -8,8 +8,8 @@ import secrets
 import signal
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import structlog
@@ -147,6 +147,7 @@ class Daemon:
         self._verifier = Verifier()
         self._checking = 0
         """Bytes of blocks being checked on threads."""
+        self._under_check: dict[Digest, asyncio.Event] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._fatal: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -442,12 +443,11 @@ class Daemon:
     ) -> None:
         if not self._machine.wants(peer, message):
             return
-        if not isinstance(message, Blocks):  # few are checked at a time, and those must be decided
-            link.charge(verifications=self._machine.gate.cost(message))
         if isinstance(message, Block):
             self._metrics.proposal(message.height, own=False)
         here = not self._machine.gate.signed  # and nothing to be gained from a thread
         if not isinstance(message, Blocks) and (here or len(message.txs) <= INLINE_TXS):
+            link.charge(verifications=self._machine.gate.cost(message))
             self._machine.gate.check(message)
             self._receive(peer, message)
         else:
@@ -464,8 +464,12 @@ class Daemon:
         message: Block | BlockBody | Blocks,
         weight: int,
     ) -> None:
+        digest = None if isinstance(message, Blocks) else message.digest
         try:
-            await asyncio.to_thread(self._machine.gate.check, message)
+            async with self._one_at_a_time(digest):
+                if digest is not None:  # blocks fetched are few at a time, and must be decided
+                    link.charge(verifications=self._machine.gate.cost(message))
+                await asyncio.to_thread(self._machine.gate.check, message)
         except BadSignature as err:
             log.debug("bad_signature", remote=link.remote, why=str(err))
             self._network.blame(link)
@@ -476,6 +480,21 @@ class Daemon:
         finally:
             self._checking -= weight
         self._receive(peer, message)
+
+    @asynccontextmanager
+    async def _one_at_a_time(self, digest: Digest | None) -> AsyncIterator[None]:
+        """A block that comes again while it is being checked waits: then it has passed already."""
+        if digest is None:
+            yield
+            return
+        while (earlier := self._under_check.get(digest)) is not None:
+            await earlier.wait()
+        done = self._under_check[digest] = asyncio.Event()
+        try:
+            yield
+        finally:
+            del self._under_check[digest]
+            done.set()
 
     def _receive(self, peer: ReplicaIndex | None, message: ConsensusMessage) -> None:
         """A message that has passed the gate."""
