@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from vppd.consensus.validators import ValidatorSet
-from vppd.types import Height, ReplicaIndex, Role, View
+from vppd.types import Height, ReplicaIndex, View
 
 Schedule: TypeAlias = Callable[[ValidatorSet, View, Height], ReplicaIndex]
 Rotation: TypeAlias = Callable[[ValidatorSet], int]
@@ -35,7 +35,7 @@ def operators_first(validators: ValidatorSet, view: View, height: Height) -> Rep
     Operators in the order of the set, DERs likewise: ``c = m+1; k = v mod c``; ``ops[k]`` if
     ``k < m``, else ``ders[(v div c) mod (n−m)]``. Without DERs, or without operators, in turn.
     """
-    operators, ders = parties(validators)
+    operators, ders = validators.parties
     if not operators or not ders:
         return round_robin(validators, view, height)
     cycle = len(operators) + 1
@@ -45,14 +45,7 @@ def operators_first(validators: ValidatorSet, view: View, height: Height) -> Rep
 
 def every_der_once(validators: ValidatorSet) -> int:
     """The rotation of :func:`operators_first`: ``c · (n−m)`` views."""
-    operators, ders = parties(validators)
+    operators, ders = validators.parties
     if not operators or not ders:
         return all_in_turn(validators)
     return (len(operators) + 1) * len(ders)
-
-
-def parties(validators: ValidatorSet) -> tuple[tuple[ReplicaIndex, ...], tuple[ReplicaIndex, ...]]:
-    """Indices of operators and of DERs, each in the order of the set."""
-    members = validators.members
-    operators = tuple(i for i, m in enumerate(members) if m.role is Role.OPERATOR)
-    return operators, tuple(i for i, m in enumerate(members) if m.role is not Role.OPERATOR)

@@ -55,6 +55,13 @@ class ValidatorSet(msgspec.Struct, frozen=True, dict=True):
         return {member.key: i for i, member in enumerate(self.members)}
 
     @cached_property
+    def parties(self) -> tuple[tuple[ReplicaIndex, ...], tuple[ReplicaIndex, ...]]:
+        """Indices of operators and of DERs, each in the order of the set."""
+        members = self.members
+        operators = tuple(i for i, m in enumerate(members) if m.role is Role.OPERATOR)
+        return operators, tuple(i for i, m in enumerate(members) if m.role is not Role.OPERATOR)
+
+    @cached_property
     def digest(self) -> Digest:
         """What a header's ``next_validators`` names: SHA-256 over a fixed-width layout.
 

@@ -25,7 +25,6 @@ from vppd.consensus.outbox import Outbox
 from vppd.consensus.pacemaker import Pacemaker
 from vppd.consensus.profile import EngineProfile
 from vppd.consensus.safety import SafetyRecord
-from vppd.consensus.schedule import parties
 from vppd.consensus.selection import Selection, flaw, select
 from vppd.consensus.validators import ValidatorSet
 from vppd.types import Digest, Height, Mode, ReplicaIndex, View
@@ -305,7 +304,7 @@ class ViewChanger:
             self.start(target, "refresh")
 
     def _operators(self) -> tuple[ReplicaIndex, ...]:
-        operators, _ = parties(self._validators)
+        operators, _ = self._validators.parties
         return operators
 
     def _next_led_by(self, replicas: Iterable[ReplicaIndex]) -> View:

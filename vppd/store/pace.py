@@ -18,9 +18,9 @@ from vppd.store.rows import ExecutionRow
 
 T = TypeVar("T")
 
-QUICK_S = 0.002
+QUICK_S = 0.005
 """A write of at most so long may keep the event loop."""
-STREAK = 16
+STREAK = 8
 """So many in a row, and the next one is taken to be quick, too."""
 SMALL_TXS = 64
 """With more transactions a write takes long on any disk."""
