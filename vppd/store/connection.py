@@ -9,6 +9,7 @@ knows it, and tests/store/test_connection.py fails by name if a new aiosqlite ch
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
@@ -35,12 +36,14 @@ class SqliteThread:
         connection: opened and not yet used.
     """
 
-    __slots__ = ("_connection", "_queue", "_queued")
+    __slots__ = ("_connection", "_counting", "_queue", "_queued")
 
     def __init__(self, connection: aiosqlite.Connection) -> None:
         self._connection = connection
         self._queue: Callable[..., Awaitable[Any]] = connection._execute
         self._queued = 0
+        self._counting = threading.Lock()
+        """Both threads count, and a count that is off would let both of them write."""
 
     @classmethod
     async def open(cls, path: Path, mode: Literal["ro", "rw"]) -> Self:
@@ -74,13 +77,15 @@ class SqliteThread:
 
         A caller that is cancelled stops waiting; ``work`` runs to its end all the same.
         """
-        self._queued += 1
+        with self._counting:
+            self._queued += 1
 
         def counted(connection: sqlite3.Connection) -> T:
             try:
                 return work(connection)
             finally:
-                self._queued -= 1  # on its thread, which runs one at a time
+                with self._counting:
+                    self._queued -= 1
 
         result: T = await self._queue(counted, self._connection._conn)
         return result
