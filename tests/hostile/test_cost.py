@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+from msgspec.structs import replace
+
 from tests.hostile.scene import Actor, play
 from tests.ledger.council import NODES, Crimes
 from tests.ledger.test_producers import Republic, dpos
 from tests.node.plant import GENESIS
-from vppd.consensus.messages import Reply, Tx, Txs, Type
+from vppd.codec import Malformed
+from vppd.consensus.messages import Block, Reply, Tx, Txs, Type
 from vppd.consensus.terms import Terms
 from vppd.crypto import verify
 from vppd.ledger.proofs import Accuse
@@ -30,6 +34,7 @@ def test_every_type_is_charged_what_it_costs() -> None:
     for _, frame in play().said:
         message = decode_message(frame.type, frame.payload)
         count = 0
+        cost = gate.cost(message)
         if isinstance(message, Tx):
             gate.check_transaction(message.raw, 1)
         elif isinstance(message, Txs):
@@ -37,13 +42,34 @@ def test_every_type_is_charged_what_it_costs() -> None:
                 gate.check_transaction(raw, 1)
         elif not isinstance(message, Reply):  # only checked for who wants a proof, later
             gate.check(message)
-        cost = gate.cost(message)
         assert count <= cost <= count + 1, f"{message}: {count} verified, {cost} charged"
         charged[frame.type] = max(cost, charged.get(frame.type, 0))
     assert set(charged) == set(Type) - SYNC_TYPES
     free = {kind for kind, cost in charged.items() if cost == 0}
     quiet = {Type.REPLY, Type.STATUS, Type.GET_BLOCK, Type.GET_BLOCKS, Type.PING}
     assert free == quiet
+
+
+def test_a_block_that_comes_again_costs_its_proposal_and_its_vote() -> None:
+    count = 0
+
+    def counting(key: PublicKey, message: bytes, signature: bytes) -> bool:
+        nonlocal count
+        count += 1
+        return verify(key, message, signature)
+
+    gate = Gate(GENESIS.digest, Actor(2).machine.terms, counting, lambda _: None)
+    blocks = [decode_message(frame.type, frame.payload) for _, frame in play().said
+              if frame.type is Type.BLOCK]  # fmt: skip
+    block = next(message for message in blocks if isinstance(message, Block) and message.txs)
+    gate.check(block)
+    first, count = count, 0
+    assert first == 2 + len(block.txs)
+    assert gate.cost(block) == 2
+    gate.check(block)
+    assert count == 2
+    with pytest.raises(Malformed, match="other transactions"):
+        gate.check(replace(block, txs=(block.txs[0][:-1] + b"x", *block.txs[1:])))
 
 
 def test_transactions_that_wait_here_are_free() -> None:

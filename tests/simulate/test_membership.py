@@ -18,7 +18,7 @@ from vppd.simulate.faults import parse_sets
 from vppd.simulate.outcome import Outcome, Setup
 
 FAULTS = parse_sets("membership,network,crash,partition,power,clock,storage,byzantine")
-GOVERNED = {"bncm": (1, 2, 6, 8), "pbft": (1, 4, 8, 10)}
+GOVERNED = {"bncm": (1, 2, 6, 8), "pbft": (1, 6, 10, 19)}
 ELECTED = (2, 3, 4, 11)
 """Seeds in which much is decided."""
 

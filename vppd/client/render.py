@@ -70,6 +70,7 @@ REMEDY: dict[ErrorCode, str] = {
     ErrorCode.NOT_DPOS: "nothing: in this engine nobody is elected",
     ErrorCode.NOT_A_CANDIDATE: "a key of the list of candidates",
     ErrorCode.TOO_MANY_TARGETS: "fewer candidates, each once",
+    ErrorCode.WRONG_LEDGER: "[ledger] kind in genesis.toml says which of the two this plant has",
 }
 """For each error on chain what a person may try."""
 
