@@ -12,6 +12,8 @@ Lengths are four bytes, big-endian.
 
 from __future__ import annotations
 
+import hashlib
+import struct
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from typing import Annotated, NamedTuple, TypeAlias
@@ -26,6 +28,7 @@ FAN_OUT = 64
 BUCKETS = FAN_OUT * FAN_OUT
 _BUCKET, _SHELF, _ROOT = b"\x10", b"\x11", b"\x12"
 _EMPTY = sha256(_BUCKET)
+_SIZE = struct.Struct(">I").pack
 EMPTY_BUCKET: Digest = _EMPTY
 """Hash of a bucket without pairs."""
 
@@ -58,7 +61,7 @@ def bucket_hash(pairs: Iterable[Pair]) -> Digest:
 
 def _written(key: bytes, value: bytes) -> bytes:
     """A pair as its bucket's hash covers it."""
-    return b"%b%b%b%b" % (len(key).to_bytes(4), key, len(value).to_bytes(4), value)
+    return _SIZE(len(key)) + key + _SIZE(len(value)) + value
 
 
 def _value_in(written: bytes, key: bytes) -> bytes:
@@ -131,12 +134,14 @@ class Buckets:
         """
         changes: list[tuple[bytes, bytes | None]] = []
         touched: set[int] = set()
+        sha, size = hashlib.sha256, _SIZE
         for change in writes:
             key, value = change
-            index = bucket_of(key)
+            digest = sha(key).digest()
+            index = digest[0] << 4 | digest[1] >> 4  # bucket_of, without the call
             bucket = self._buckets[index]
             at, before = bucket.find(key)
-            part = None if value is None else _written(key, value)
+            part = None if value is None else size(len(key)) + key + size(len(value)) + value
             if part == before:
                 continue
             if index not in self._own:
@@ -152,7 +157,7 @@ class Buckets:
             touched.add(index)
             changes.append(change)
         for index in touched:
-            self._hashes[index] = sha256(_BUCKET + b"".join(self._buckets[index].parts))
+            self._hashes[index] = sha(_BUCKET + b"".join(self._buckets[index].parts)).digest()
         for shelf in {index // FAN_OUT for index in touched}:
             self._shelves[shelf] = _node(_SHELF, self._on_shelf(shelf))
         if touched:

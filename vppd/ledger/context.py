@@ -8,7 +8,7 @@ from vppd.config.founding import founding_era
 from vppd.config.genesis import Genesis
 from vppd.crypto import Verify
 from vppd.ledger.receipts import GRID, ErrorCode, Event, Posted, Purse, Reason, SlotAdvanced
-from vppd.ledger.slots import Agenda, Phase
+from vppd.ledger.slots import Agenda, Phase, phase_at
 from vppd.ledger.state import ACCOUNT, GRID_ACCOUNT, METER, SLOT, Account, SlotRecord, State
 from vppd.market.auction import RULES, Book, Order
 from vppd.types import Height, Micro, PublicKey, Slot, TimeMs
@@ -53,6 +53,8 @@ class Context:
         self.founding = founding_era(genesis)
         self.era = self.founding
         """In force at ``height``."""
+        self._phases: dict[Slot, Phase | None] = {}
+        """Of slots that orders were for, in the block being executed."""
         self.events: list[Event] = []
         """Of the receipt being made."""
         self.opened: list[tuple[Slot, Phase]] = []
@@ -67,6 +69,18 @@ class Context:
         """An account's meters, in key order."""
         for key, meter in state.scan(METER):
             self.meters[meter.account] = (*self.meters.get(meter.account, ()), key)
+
+    def begin(self, height: Height, time_ms: TimeMs) -> None:
+        """The next block is executed."""
+        self.height, self.time_ms = height, time_ms
+        self._phases.clear()
+
+    def phase(self, slot: Slot) -> Phase | None:
+        """Of ``slot`` at the time of the block being executed; ``None`` before it opens."""
+        phases = self._phases
+        if slot not in phases:
+            phases[slot] = phase_at(self.market, slot, self.time_ms)
+        return phases[slot]
 
     def need_slot(self, slot: Slot, phase: Phase) -> SlotRecord:
         """The record of ``slot``, which by block time is in ``phase``; made if there is none."""

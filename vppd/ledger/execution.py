@@ -67,6 +67,7 @@ from vppd.ledger.state import (
 from vppd.ledger.statements import MOST_STATEMENTS, Effect, examine, state_fact
 from vppd.ledger.trading import close_gate, match_arrivals, place_order, restore_book
 from vppd.ledger.transaction import (
+    NOBODY,
     Op,
     Opaque,
     PlaceOrder,
@@ -84,7 +85,7 @@ from vppd.types import Digest, Epoch, Height, Micro, PublicKey, Slot, TimeMs
 
 SNAPSHOTS = 2
 """States kept for joiners: who began with one has until the next but one to finish."""
-_OF_A_MARKET = (Transfer, PlaceOrder, Reading)
+_OF_A_MARKET: tuple[type, ...] = (Transfer, PlaceOrder, Reading)
 _I64_MIN, _I64_MAX = -(2**63), 2**63 - 1
 
 
@@ -113,8 +114,8 @@ class Ledger:
     """One chain's state after some height; :meth:`from_genesis` and :meth:`load` make one."""
 
     __slots__ = (
-        "_buckets", "_ctx", "_eras", "_statements", "genesis", "height", "receipts_root",
-        "snapshots", "time_ms",
+        "_buckets", "_ctx", "_eras", "_foreign", "_statements", "genesis", "height",
+        "receipts_root", "snapshots", "time_ms",
     )  # fmt: skip
 
     def __init__(
@@ -139,6 +140,7 @@ class Ledger:
         self._buckets = buckets
         self._ctx = ctx = Context(genesis, state, verify)
         self._eras = known_eras(ctx.founding, state)
+        self._foreign = _OF_A_MARKET if genesis.ledger.kind == "null" else (Opaque,)
         self._statements = 0
         """Met in the block being executed."""
         for slot, record in state.scan(SLOT):
@@ -220,7 +222,7 @@ class Ledger:
         if header.height != self.height + 1:
             raise LocalFault(f"block {header.height} handed to a ledger at height {self.height}")
         ctx = self._ctx
-        ctx.time_ms, ctx.height = header.time_ms, header.height
+        ctx.begin(header.height, header.time_ms)
         ctx.era = self.era_at(header.height)
         self._statements = 0
         own = self._triggers()
@@ -304,8 +306,7 @@ class Ledger:
         return receipts
 
     def _transaction(self, tx: Transaction) -> Receipt:
-        statement = statement_in(tx)
-        if statement is not None:
+        if tx.sender == NOBODY and (statement := statement_in(tx)) is not None:
             return self._statement(statement)
         state = self._ctx.state
         sender = state.get(ACCOUNT, tx.sender) or state.get(METER, tx.sender)
@@ -353,8 +354,7 @@ class Ledger:
 
     def _operation(self, sender: PublicKey, op: Op, *, is_meter: bool) -> None:
         ctx = self._ctx
-        null = self.genesis.ledger.kind == "null"
-        if isinstance(op, _OF_A_MARKET if null else Opaque):
+        if isinstance(op, self._foreign):
             raise Failed(ErrorCode.WRONG_LEDGER)
         match op:
             case Reading():

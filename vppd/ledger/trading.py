@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from vppd.ledger.context import Context, Failed
 from vppd.ledger.receipts import ErrorCode, OrderAccepted, Purse, Reason, Traded
-from vppd.ledger.slots import Phase, due_ms, phase_at
+from vppd.ledger.slots import Phase, due_ms
 from vppd.ledger.state import (
     ACCOUNT,
     ORDER,
@@ -202,7 +202,7 @@ def _after(order: OrderRecord, quantity: Wh, amount: Micro) -> OrderRecord:
 
 
 def _check_open(ctx: Context, slot: Slot) -> None:
-    phase = phase_at(ctx.market, slot, ctx.time_ms)
+    phase = ctx.phase(slot)
     if phase is None:
         raise Failed(ErrorCode.SLOT_NOT_OPEN, due_ms(ctx.market, slot, Phase.OPEN))
     if phase is not Phase.OPEN:
