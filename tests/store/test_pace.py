@@ -13,7 +13,7 @@ from tests.store import builders as b
 from vppd.errors import LocalFault
 from vppd.store.chain import ChainStore
 from vppd.store.connection import SqliteThread
-from vppd.store.pace import QUICK_S, SMALL_BYTES, SMALL_TXS, STREAK, Pace, is_small
+from vppd.store.pace import QUICK_S, SMALL_BYTES, SMALL_ITEMS, STREAK, Pace, is_small
 
 
 class Clock:
@@ -60,8 +60,8 @@ def test_what_fails_counts_by_its_time_too() -> None:
 def test_large_bodies_and_many_transactions_are_not_small() -> None:
     assert is_small([b.body(1), b.view(0)], [])
     assert not is_small([b.body(1, txs=(bytes(SMALL_BYTES + 1),))], [])
-    assert not is_small([b.body(1, txs=(b"x",) * (SMALL_TXS + 1))], [])
-    many = tuple(b.tx_id(1, salt) for salt in range(SMALL_TXS + 1))
+    assert not is_small([b.body(1, txs=(b"x",) * (SMALL_ITEMS + 1))], [])
+    many = tuple(b.tx_id(1, salt) for salt in range(SMALL_ITEMS + 1))
     assert not is_small([], [b.execution(1, tx_ids=many)])
 
 

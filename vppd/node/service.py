@@ -15,7 +15,7 @@ from vppd.config.genesis import TX_BYTES_LIMIT
 from vppd.consensus.messages import CAP, BlockBody, Blocks, Type
 from vppd.errors import PeerFault
 from vppd.header import decode_header
-from vppd.ledger.transaction import Transaction
+from vppd.ledger.transaction import NOBODY, Transaction
 from vppd.merkle import merkle_path
 from vppd.net.frames import ANSWER_CAPS, RESPONSE
 from vppd.net.requests import (
@@ -171,10 +171,13 @@ class Service:
 
     async def _tx(self, tx_id: Digest) -> Result:
         waiting = self._machine.mempool.get(tx_id)
-        if waiting is not None:  # and so it is in no block: the index need not be searched
+        if waiting is not None and waiting.sender != NOBODY:
+            # Its nonce is unused, so it is in no block: the index need not be searched.
             return TxState(TxStage.ACCEPTED, waiting.raw)
         location = await self._store.tx_location(tx_id)
         if location is None:
+            if waiting is not None:
+                return TxState(TxStage.ACCEPTED, waiting.raw)
             return TxState(TxStage.UNKNOWN)
         height, index = location
         block = await self._store.block(height)

@@ -28,7 +28,7 @@ from vppd.errors import PeerFault, UserError
 from vppd.header import HEADER_BYTES, Header
 from vppd.ledger.block import check_body
 from vppd.ledger.execution import Execution, Ledger
-from vppd.ledger.transaction import check_stateless
+from vppd.ledger.transaction import Transaction, check_stateless
 from vppd.store import reader
 from vppd.store.connection import uri
 from vppd.store.epochs import Epochs
@@ -347,11 +347,17 @@ class _Chain:
         if wrong:
             raise Malformed(wrong)
         chain_id, signed, verify = self._genesis.digest, self._genesis.ledger.signed, self._verify
-        opened = [
-            check_stateless(raw_tx, chain_id, header.height, term.rules, verify, signed=signed)
-            for raw_tx in txs
-        ]
-        check_body(header, txs, term.rules, [tx.id for tx in opened])
+        opened: list[Transaction] = []
+
+        def ids() -> Iterator[Digest]:  # only once hashes have vouched for the bytes
+            for raw in txs:
+                tx = check_stateless(
+                    raw, chain_id, header.height, term.rules, verify, signed=signed
+                )
+                opened.append(tx)
+                yield tx.id
+
+        check_body(header, txs, term.rules, ids())
         done = ledger.execute(header, txs, opened)
         if done.era is not None:
             self._epochs.add(done.era)

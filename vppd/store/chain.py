@@ -15,6 +15,7 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -47,7 +48,7 @@ from vppd.store.schema import (
     require_settled,
 )
 from vppd.store.start import checkpoint, prepare
-from vppd.store.writer import Writer, transaction
+from vppd.store.writer import Busy, Writer, transaction
 from vppd.types import Digest, Height
 
 __all__ = ["ChainStore", "ExecutionRow", "Resume", "StoredExecution", "Synchronous", "TxLocation"]
@@ -94,6 +95,8 @@ class ChainStore:
         self._flushing: asyncio.Task[None] | None = None
         self._closed = False
         self._pace = Pace()
+        self._order = asyncio.Lock()
+        """Promises are written in the order they were handed in, wherever that is done."""
 
     # ------------------------------------------------------------ making, opening, closing
 
@@ -191,7 +194,8 @@ class ChainStore:
         """Make records durable: one synced transaction; returns when the disk has it.
 
         Slots of the safety record are replaced, a body is written once, decisions are appended
-        height by height and remove the bodies that lost. Executions that wait go with them.
+        height by height and remove the bodies that lost. Executions that wait go with them. Calls
+        are served in their order; one that is cancelled may have been written or not.
 
         Raises:
             LocalFault: not allowed, and then nothing of it was written; or the disk failed, and
@@ -257,6 +261,10 @@ class ChainStore:
         await self._on_writer(lambda c: self._writer.prune(c, through))
 
     async def _write(self, records: Sequence[Record]) -> None:
+        async with self._order:
+            await self._write_next(records)
+
+    async def _write_next(self, records: Sequence[Record]) -> None:
         if self._pace.is_quick and is_small(records, self._queue):
             await asyncio.sleep(0)  # what is to be sent leaves before this thread waits
         rows, self._queue = self._queue, []
@@ -272,10 +280,13 @@ class ChainStore:
     ) -> None:
         try:
             if here:
-                self._writing.run_here(self._pace.timed(work))
-            else:
-                await self._writing.run(self._pace.timed(work))
+                with suppress(Busy):  # then the thread waits for whoever writes
+                    self._writing.run_here(self._pace.timed(work))
+                    return
+            await self._writing.run(self._pace.timed(work))
         except Exception as err:
+            if isinstance(err, Busy):
+                self._writer.broken = True
             raise LocalFault(f"{self._path}: not written: {err}") from err
 
     def _disarm(self) -> None:

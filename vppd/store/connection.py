@@ -98,13 +98,22 @@ class SqliteThread:
     def run_here(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """What ``work`` returns or raises, on the caller's thread, which waits for the disk.
 
+        It waits for nothing else: what another process holds is busy at once.
+
         Raises:
             LocalFault: the connection is in use.
         """
         if not self.idle:
             raise LocalFault("a connection was to be used on two threads at once")
-        return work(self._connection._conn)
+        connection = self._connection._conn
+        connection.execute("PRAGMA busy_timeout = 0")  # the loop does not wait for a backup
+        try:
+            return work(connection)
+        finally:
+            connection.execute(f"PRAGMA busy_timeout = {BUSY_S * 1_000:.0f}")
 
     async def close(self) -> None:
         """Finish what is queued, disconnect, end the thread."""
+        with self._counting:
+            self._queued += 1  # for good
         await self._connection.close()

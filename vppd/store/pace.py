@@ -13,17 +13,27 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from vppd.consensus.boundary import BodyRecord, Record
+from vppd.consensus.boundary import (
+    BodyRecord,
+    DecisionRecord,
+    PreparedRecord,
+    ProposalRecord,
+    Record,
+    ViewRecord,
+    VoteRecord,
+)
+from vppd.store.places import SPANS
 from vppd.store.rows import ExecutionRow
 
 T = TypeVar("T")
+_SMALL = (ViewRecord, VoteRecord, ProposalRecord, PreparedRecord, DecisionRecord)
 
 QUICK_S = 0.005
 """A write of at most so long may keep the event loop."""
 STREAK = 8
 """So many in a row, and the next one is taken to be quick, too."""
-SMALL_TXS = 64
-"""With more transactions a write takes long on any disk."""
+SMALL_ITEMS = 256
+"""With more transactions and changes of the state a write takes long on any disk."""
 SMALL_BYTES = 64 * 1024
 
 
@@ -56,10 +66,14 @@ class Pace:
 
 def is_small(records: Sequence[Record], rows: Sequence[ExecutionRow]) -> bool:
     """Whether a write of these is a few pages."""
-    txs = sum(len(row.tx_ids) for row in rows)
-    size = 0
+    if any(row.height % SPANS[0] == 0 for row in rows):
+        return False  # the index joins its runs
+    items = sum(len(row.tx_ids) + len(row.changes) for row in rows)
+    size = sum(len(receipt) for row in rows for receipt in row.receipts)
     for record in records:
         if isinstance(record, BodyRecord):
-            txs += len(record.txs)
+            items += len(record.txs)
             size += sum(map(len, record.txs))
-    return txs <= SMALL_TXS and size <= SMALL_BYTES
+        elif not isinstance(record, _SMALL):
+            return False
+    return items <= SMALL_ITEMS and size <= SMALL_BYTES

@@ -33,13 +33,27 @@ from vppd.store import places, reader
 from vppd.store.guard import Guard, Mark
 from vppd.store.rows import PRUNED, Base, ExecutionRow
 from vppd.store.safety import SafetyRow
+from vppd.store.schema import primary_code
 from vppd.types import Height
+
+
+class Busy(Exception):
+    """Another process holds the database for longer than the connection waits."""
 
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """All of it, durable, or nothing."""
-    connection.execute("BEGIN IMMEDIATE")
+    """All of it, durable, or nothing.
+
+    Raises:
+        Busy: another process writes; nothing has begun.
+    """
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError as err:
+        if primary_code(err) == sqlite3.SQLITE_BUSY:
+            raise Busy(str(err)) from err
+        raise
     try:
         yield
         connection.execute("COMMIT")
@@ -76,6 +90,8 @@ class Writer:
         try:
             with transaction(connection):
                 yield
+        except Busy:
+            raise  # nothing was tried
         except BaseException:
             self.broken = True
             raise
