@@ -17,7 +17,7 @@ from vppd.consensus.boundary import ViewRecord
 from vppd.consensus.messages import Block, Status, Type
 from vppd.consensus.terms import Terms
 from vppd.crypto import verify
-from vppd.errors import LocalFault
+from vppd.errors import LocalFault, UserError
 from vppd.ledger.execution import Ledger
 from vppd.net.gate import decode_message
 from vppd.node.beats import Committed, Frame
@@ -268,3 +268,19 @@ async def test_cancelling_stops_the_timers(make: Make) -> None:
     for handle in driven.driver._timers.values():
         assert handle.cancelled()
     assert len(driven.sent) == before
+
+
+async def test_what_announcing_raises_ends_the_node(make: Make) -> None:
+    """A block that is not the one to be trusted (E314) is found there: nobody may vote on it."""
+    driven = make()
+
+    def announce(block: Committed, dropped: tuple[Digest, ...]) -> None:
+        del block, dropped
+        raise UserError("E314", "the block to be trusted is not of this node's chain", hint="-")
+
+    driven.driver._announce = announce
+    await driven.start()
+    driven.submit(payment(0, 0))
+    assert driven.running is not None
+    with pytest.raises(UserError, match="E314"):
+        await asyncio.wait_for(driven.running, 20)

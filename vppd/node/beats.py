@@ -12,6 +12,8 @@ from vppd.ledger.execution import Execution
 from vppd.ledger.transaction import Transaction
 from vppd.types import PeerNumber
 
+HEAD_BYTES = 5
+"""What says in a frame how long a transaction is, at most."""
 Receivers: TypeAlias = tuple[PeerNumber, ...] | Literal["all"]
 
 
@@ -54,11 +56,12 @@ def in_frames(to: Receivers, raws: Iterable[bytes]) -> list[Frame]:
     batch: list[bytes] = []
     size = 0
     for raw in raws:
-        batch.append(raw)
-        size += len(raw)
-        if size >= TXS_BYTES:
+        taken = len(raw) + HEAD_BYTES
+        if batch and size + taken > TXS_BYTES:
             frames.append(Frame(to, Type.TXS, encode(Txs(tuple(batch)))))
             batch, size = [], 0
+        batch.append(raw)
+        size += taken
     if batch:
         frames.append(Frame(to, Type.TXS, encode(Txs(tuple(batch)))))
     return frames

@@ -46,6 +46,7 @@ from vppd.node.beats import Committed, Frame
 from vppd.node.clock import now
 from vppd.node.clocks import Clocks
 from vppd.node.driver import Disk, Driver
+from vppd.node.hearing import Hearing
 from vppd.node.http import Health, serve_http
 from vppd.node.intake import Intake, Verifier
 from vppd.node.join import check_trust, conclude, is_far, join
@@ -66,8 +67,9 @@ from vppd.types import Digest, Height, PeerNumber, ReplicaIndex
 
 INLINE_TXS = 8
 """A block with more transactions than this is checked on a thread: libsodium releases the GIL."""
-BUSY_PER_LINK = 4
-"""Blocks being checked, and answers being read, per peer; more are dropped and come again."""
+BUSY_PER_LINK = 5
+"""Blocks being checked, answers being read, and one that hears transactions, per peer; more are
+dropped and come again."""
 CHECKING_BYTES = 32 * 1024 * 1024
 """Of blocks being checked, in all: what comes beyond is dropped and comes again."""
 SWITCH_S = 0.0002
@@ -188,6 +190,7 @@ class Daemon:
             self._store, by_role if said is None else said, rules.checkpoint_blocks
         )
         self._intake = Intake(self._machine, self._verifier, self._driver.wake)
+        self._hearing = Hearing(self._intake, self._network.blame, self._spawn)
         service = self._service = Service(
             self._machine, self._store, replies, views, self._driver, self._intake
         )
@@ -369,7 +372,7 @@ class Daemon:
                 self._intake.hear(raw)
             case Txs(raws):
                 link.charge(verifications=self._machine.gate.cost(message))
-                self._spawn(link, self._hear_transactions(link, raws))
+                self._hearing.take(link, raws)
             case Reply():
                 signer = self._machine.index_in(message.epoch, peer)
                 self._replies.add(signer, message, self._machine.ledger.height)
@@ -433,10 +436,6 @@ class Daemon:
             name = self._home.name if whose is None else member.name if member else str(whose)
             say = log.warning if wrong else log.info
             say("clock_wrong" if wrong else "clock_right_again", node=name, offset_ms=offset_ms)
-
-    async def _hear_transactions(self, link: Link, raws: tuple[bytes, ...]) -> None:
-        for _ in range(await self._intake.hear_many(raws)):
-            self._network.blame(link)
 
     def _take_block(
         self, peer: ReplicaIndex | None, link: Link, message: Block | BlockBody | Blocks

@@ -128,8 +128,7 @@ class Driver:
         dropped = tuple(tx.id for tx in effects.dropped)
         for block in effects.committed:
             self._keep(block)
-            # Subscribers come after the machine: what they ask next must not delay the next block.
-            self._loop.call_soon(self._announce, block, dropped)
+            self._announce(block, dropped)
             dropped = ()
         if effects.committed:
             self._metrics.stands(self._machine.engine.status())

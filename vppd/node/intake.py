@@ -95,11 +95,13 @@ class Intake:
         """
         machine = self._machine
         outcomes: list[Outcome] = list(machine.consider(raws))
+        # By its bytes and never by its id: under the same id there may be a signature that does not
+        # hold, and what waits now may have made room when this one is taken.
         waiting = machine.mempool
         fresh = {
             position: tx
             for position, tx in enumerate(outcomes)
-            if isinstance(tx, Transaction) and tx.id not in waiting
+            if isinstance(tx, Transaction) and waiting.known(raws[position]) is not tx
         }
         checked = await self._verifier.check(machine.gate, tuple(fresh.values()))
         for position, wrong in zip(fresh, checked, strict=True):

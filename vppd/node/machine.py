@@ -63,7 +63,7 @@ from vppd.header import Header, decode_header
 from vppd.ledger.block import make_header
 from vppd.ledger.execution import Execution, Ledger
 from vppd.ledger.proofs import Ready
-from vppd.ledger.transaction import InvalidTransaction, Transaction
+from vppd.ledger.transaction import NOBODY, InvalidTransaction, Transaction
 from vppd.net.gate import Gate, PeerMessage, header_of
 from vppd.node.beats import Committed, Effects, Frame, Receivers, Turn, in_frames
 from vppd.node.early import Early
@@ -309,8 +309,10 @@ class Machine:
         considered: list[Considered] = []
         for waiting in known:
             found = next(opened) if waiting is None else waiting
-            # Where nobody signs, taking it costs no more than asking first whether it would be.
-            if isinstance(found, Transaction) and waiting is None and self.gate.signed:
+            # Where nobody signs, taking it costs no more than asking first whether it would be;
+            # but of a statement only that looks at its proof.
+            asked = isinstance(found, Transaction) and (self.gate.signed or found.sender == NOBODY)
+            if isinstance(found, Transaction) and waiting is None and asked:
                 try:
                     pool.admit(found, ahead[found.sender])
                 except Refused as err:
@@ -328,7 +330,11 @@ class Machine:
         """
         outcomes: list[Refused | None] = []
         new: list[Transaction] = []
+        height = self.ledger.height + 1
         for tx in txs:
+            if tx.expiry_height < height:  # while its signature was being checked
+                outcomes.append(Refused(f"it has expired at height {tx.expiry_height}"))
+                continue
             try:
                 if self.mempool.add(tx, now_ms, own=own):
                     new.append(tx)
