@@ -121,3 +121,29 @@ async def test_many_at_once_from_both_sides_lose_no_count(path: Path) -> None:
         assert connection.idle
     finally:
         await connection.close()
+
+
+async def test_promises_are_written_in_the_order_they_were_handed_in(store: ChainStore) -> None:
+    """Also when the first is small and waits a moment for what is to be sent, and the next not."""
+    store._pace._streak = STREAK
+    large = b.body(1, txs=(bytes(SMALL_BYTES + 1),))
+    await asyncio.gather(store.persist([b.view(5)]), store.persist([large, b.view(9)]))
+    assert (await store.resume()).log[-1] == b.view(9)
+
+
+async def test_what_another_process_holds_is_waited_for_on_the_thread(
+    store: ChainStore, path: Path
+) -> None:
+    store._pace._streak = STREAK
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    turns = 0
+    writing = asyncio.create_task(store.persist([b.view(1)]))
+    while turns < 100:
+        await asyncio.sleep(0.001)
+        turns += 1
+    assert not writing.done(), "and the loop has gone on"
+    other.execute("ROLLBACK")
+    other.close()
+    await writing
+    assert (await store.resume()).log[-1] == b.view(1)

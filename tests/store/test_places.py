@@ -7,7 +7,7 @@ import itertools
 import random
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -342,6 +342,65 @@ async def test_an_entry_of_another_transaction_is_found_before_the_upgrade(
     failure = verify_chain(chain, real.GENESIS).failure
     assert failure is not None
     assert (failure.height, failure.part) == (40, Part.INDEX)
+
+
+Entries = list[tuple[Digest, Height, int]]
+
+
+def without(entries: Entries, *places_: tuple[Height, int]) -> Entries:
+    return [entry for entry in entries if entry[1:] not in places_]
+
+
+@pytest.mark.parametrize(
+    ("damage", "height"),
+    [
+        (lambda entries: without(entries, (40, 0)), 40),
+        (lambda entries: entries[:0], None),
+        (lambda entries: [*entries, (b"\5" * 32, 40, 900)], 40),
+        (lambda entries: [*entries, (b"\5" * 32, 5_000, 0)], HEIGHTS),
+        (lambda entries: [*without(entries, (40, 0)), (b"\5" * 32, 40, 900)], 40),
+    ],
+    ids=["one missing", "all missing", "surplus", "surplus beyond the end", "moved"],
+)
+async def test_a_damaged_index_of_version_3_is_named_before_the_upgrade(
+    chain: Path, maker: real.Maker, damage: Callable[[Entries], Entries], height: Height | None
+) -> None:
+    """And healed by it: everything in it follows from the blocks."""
+    runs = b.raw_rows(chain, RUNS)
+    as_version_3(chain, damage(entries_of(maker)))
+    failure = verify_chain(chain, real.GENESIS).failure
+    assert failure is not None
+    assert failure.part is Part.INDEX
+    assert height in (None, failure.height)
+    async with await ChainStore.open(chain, real.GENESIS.digest):
+        pass
+    assert b.raw_rows(chain, RUNS) == runs
+
+
+async def test_a_header_that_nothing_vouches_for_takes_no_memory(
+    chain: Path, maker: real.Maker
+) -> None:
+    header = maker.blocks[39].header
+    boasting = header._replace(tx_count=2**27).encode()
+    as_version_3(chain, entries_of(maker))
+    b.raw_write(chain, "DROP TRIGGER bodies_no_update")
+    b.raw_write(chain, "UPDATE bodies SET header = ? WHERE digest = ?", (boasting, header.digest()))
+    failure = verify_chain(chain, real.GENESIS).failure
+    assert failure is not None
+    assert failure.height == 40
+
+
+async def test_a_run_that_ends_before_it_begins_is_named(chain: Path) -> None:
+    b.raw_write(chain, "DROP TRIGGER places_no_update")
+    connection = sqlite3.connect(chain)
+    connection.execute("PRAGMA ignore_check_constraints = ON")
+    connection.execute("UPDATE places SET first = last + 1, counts = x'' WHERE first = 65")
+    connection.commit()
+    connection.close()
+    failure = verify_chain(chain, real.GENESIS).failure
+    assert failure is not None
+    assert failure.part is Part.INDEX
+    assert recover(chain, real.GENESIS).changed
 
 
 async def test_recovering_a_part_of_version_3_builds_its_runs(

@@ -151,18 +151,27 @@ def build(connection: sqlite3.Connection, schema: str = "main") -> None:
     Raises:
         Malformed: damaged.
     """
-    for height, count, ids in _old_index(connection, schema):
+    for height, count, ids in _old_index(connection, schema, heal=True):
         _append(connection, height, count, ids)
 
 
 def _old_index(
-    connection: sqlite3.Connection, schema: str = "main", first: Height = 1
+    connection: sqlite3.Connection, schema: str = "main", first: Height = 1, *, heal: bool
 ) -> Iterator[tuple[Height, int, bytes]]:
     """Each executed height that is here, its transactions, and what stands for them.
 
     The old index told of every transaction where it was executed first. What it does not tell of
-    was refused, or had been executed before: receipts say which. An entry of no transaction is
-    left out, since nothing would ever be found through it.
+    was refused, or had been executed before: receipts say which.
+
+    Args:
+        connection: whose main database has the blocks.
+        schema: the database that has the old table.
+        first: height to begin with.
+        heal: put in what is missing and leave out what is of no transaction. Else what is missing
+            stays so, unless it is told of at an earlier place, and what is too much is an error.
+
+    Raises:
+        Malformed: damaged.
     """
     entries = connection.execute(
         f"SELECT height, position, id FROM {schema}.transactions "  # noqa: S608 - two constants
@@ -171,13 +180,16 @@ def _old_index(
     )
     entry = next(entries, None)
     blocks = connection.execute(
-        "SELECT d.height, b.header FROM decisions d JOIN bodies b ON b.digest = d.digest "
+        "SELECT d.height, b.header, length(b.txs) "
+        "FROM decisions d JOIN bodies b ON b.digest = d.digest "
         "WHERE d.height BETWEEN ? AND (SELECT coalesce(max(height), 0) FROM executions) "
         "AND length(b.txs) > 0 ORDER BY d.height",
         (first,),
     )
-    for height, header in blocks:
+    for height, header, size in blocks:
         count = decode_header(header).tx_count
+        if count > size:  # nothing vouches for a header here, and memory is taken for each
+            raise Malformed(f"height {height}: {count} transactions in {size} bytes")
         parts = [bytes(PREFIX)] * count
         told = 0
         while entry is not None and entry[0] <= height:
@@ -185,11 +197,27 @@ def _old_index(
             if entry[0] == height and position < count:
                 parts[position] = mark(tx_id)
                 told += 1
+            elif not heal:
+                raise Malformed(f"an entry for transaction {position} of height {entry[0]}")
             entry = next(entries, None)
         if told < count:
             for position, tx_id in _executed_again(connection, height, parts):
-                parts[position] = mark(tx_id)
+                if heal or _told_before(connection, schema, tx_id, (height, position)):
+                    parts[position] = mark(tx_id)
         yield height, count, b"".join(parts)
+    if entry is not None and not heal:
+        raise Malformed(f"an entry for transaction {entry[1]} of height {entry[0]}")
+
+
+def _told_before(
+    connection: sqlite3.Connection, schema: str, tx_id: Digest, place: tuple[Height, int]
+) -> bool:
+    """Whether the old index tells of a transaction at a place before this one."""
+    found = connection.execute(
+        f"SELECT height, position FROM {schema}.transactions WHERE id = ?",  # noqa: S608 - constants
+        (tx_id,),
+    ).fetchone()
+    return found is not None and found < place
 
 
 def _executed_again(
@@ -200,6 +228,11 @@ def _executed_again(
         "SELECT receipts FROM executions WHERE height = ?", (height,)
     ).fetchone() or (b"",)
     receipts, txs = decode_list(encoded), _block(connection, height)
+    if not len(parts) == len(txs) == len(receipts) - 1:
+        raise Malformed(
+            f"height {height}: {len(parts)} transactions in its header, {len(txs)} in its body, "
+            f"{len(receipts) - 1} receipts"
+        )
     return [
         (position, id_of(txs[position]))
         for position, part in enumerate(parts)
@@ -345,15 +378,22 @@ class Walk:
         """
         if begins and _below(self._connection, begins):
             return Wrong(begins, "entries of blocks whose transactions are not here")
-        if self._run is not None or next(self._runs, None) is not None:
-            return Wrong(last, "entries of blocks that were not executed")
-        return None
+        try:
+            more = self._run is not None or next(self._runs, None) is not None
+        except Malformed as err:
+            return Wrong(last, str(err))
+        return Wrong(last, "entries of blocks that were not executed") if more else None
 
     def _take(self, height: Height) -> Wrong | None:
         """The next run, as far as it can be one."""
-        run = next(self._runs, None)
+        try:
+            run = next(self._runs, None)
+        except Malformed as err:  # of the index of an older version
+            return Wrong(height, str(err))
         if run is None:
             return None
+        if run.last < run.first:
+            return Wrong(max(run.last, height), f"a run from {run.first} to {run.last}")
         if len(run.counts) != _COUNT_BYTES * (run.last - run.first + 1):
             at = max(min(run.first, run.last), height)
             return Wrong(at, f"{len(run.counts)} bytes of counts for {run.first} to {run.last}")
@@ -371,9 +411,8 @@ def _runs(connection: sqlite3.Connection, first: Height) -> Iterator[Run]:
         query = "SELECT first, last, ids, counts FROM places WHERE last >= ? ORDER BY last, first"
         yield from map(Run._make, connection.execute(query, (first,)))
         return
-    for height, count, ids in _old_index(connection, first=first):
-        if count:
-            yield Run(height, height, ids, count.to_bytes(_COUNT_BYTES, "big"))
+    for height, count, ids in _old_index(connection, first=first, heal=False):
+        yield Run(height, height, ids, count.to_bytes(_COUNT_BYTES, "big"))
 
 
 def has_runs(connection: sqlite3.Connection, schema: str = "main") -> bool:
@@ -385,7 +424,9 @@ def has_runs(connection: sqlite3.Connection, schema: str = "main") -> bool:
 def _below(connection: sqlite3.Connection, height: Height) -> bool:
     """Whether a run begins at or below a height."""
     query = "SELECT 1 FROM places WHERE first <= ?"
-    return has_runs(connection) and connection.execute(query, (height,)).fetchone() is not None
+    if not has_runs(connection):
+        query = "SELECT 1 FROM transactions WHERE height <= ?"
+    return connection.execute(query, (height,)).fetchone() is not None
 
 
 def _difference(height: Height, held: bytes, expected: bytes) -> Wrong:
