@@ -74,14 +74,8 @@ def free_ports(count: int) -> list[str]:
 
 
 @asynccontextmanager
-async def between(
-    *rules: Rule, hear: Callable[[str, str, Frame], None] | None = None
-) -> AsyncIterator[tuple[Proxy, End, End]]:
-    """A proxy before op-0, and both ends of a connection from der-1 to it, hellos said."""
-    front, back = free_ports(2)
-    names = {key.public_key: name for key, name in zip(KEYS, NAMES, strict=True)}
-    proxy = Proxy(names, {"op-0": (front, back)}, hear or (lambda *_: None))
-    proxy.set_rules(rules)
+async def dialled(proxy: Proxy, front: str, back: str) -> AsyncIterator[tuple[End, End]]:
+    """Both ends of a connection through the proxy, nothing said: who dialled, who was dialled."""
     arrived: asyncio.Queue[End] = asyncio.Queue()
 
     async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -92,16 +86,30 @@ async def between(
     await proxy.start()
     host, port = front.split(":")
     dialer = End(*await asyncio.open_connection(host, int(port)))
-    dialer.hello(1)
     acceptor = await arrived.get()
-    acceptor.hello(0)
     try:
-        yield proxy, dialer, acceptor
+        yield dialer, acceptor
     finally:
-        await proxy.stop()
+        async with asyncio.timeout(10):
+            await proxy.stop()
         for end in (dialer, acceptor):
             end.writer.transport.abort()
         server.close()
+
+
+@asynccontextmanager
+async def between(
+    *rules: Rule, hear: Callable[[str, str, Frame], None] | None = None
+) -> AsyncIterator[tuple[Proxy, End, End]]:
+    """A proxy before op-0, and both ends of a connection from der-1 to it, hellos said."""
+    front, back = free_ports(2)
+    names = {key.public_key: name for key, name in zip(KEYS, NAMES, strict=True)}
+    proxy = Proxy(names, {"op-0": (front, back)}, hear or (lambda *_: None))
+    proxy.set_rules(rules)
+    async with dialled(proxy, front, back) as (dialer, acceptor):
+        dialer.hello(1)
+        acceptor.hello(0)
+        yield proxy, dialer, acceptor
 
 
 async def hellos(*ends: End) -> None:
@@ -218,21 +226,8 @@ async def test_a_connection_closed_before_its_hello_is_given_up(closes: str) -> 
     """Nobody waits for a hello that can no longer come, the end of the proxy least of all."""
     front, back = free_ports(2)
     proxy = Proxy({}, {"op-0": (front, back)}, lambda *_: None)
-    arrived: asyncio.Queue[End] = asyncio.Queue()
-
-    async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        arrived.put_nowait(End(reader, writer))
-
-    host, port = back.split(":")
-    server = await asyncio.start_server(accepted, host, int(port))
-    await proxy.start()
-    host, port = front.split(":")
-    ends = {"dialer": End(*await asyncio.open_connection(host, int(port)))}
-    ends["acceptor"] = await arrived.get()
-    ends.pop(closes).writer.close()
-    (other,) = ends.values()
-    async with asyncio.timeout(10):
-        assert await other.next() is None
-        await proxy.stop()
-    other.writer.transport.abort()
-    server.close()
+    async with dialled(proxy, front, back) as ends:
+        gone, other = ends if closes == "dialer" else ends[::-1]
+        gone.writer.close()
+        async with asyncio.timeout(10):
+            assert await other.next() is None

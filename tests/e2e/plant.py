@@ -264,14 +264,18 @@ class Plant:
         return f"{what}; logs in {self.testnet.out}"
 
     def wait_equal(self, nodes: Sequence[Node] | None = None) -> tuple[int, str]:
-        """Until all have the same head and have executed it; height and digest of it."""
+        """Until all have the same head and have executed it; height and digest of it.
+
+        One that is still joining stands at genesis, as everybody does in a plant without blocks.
+        """
         chosen = self.nodes if nodes is None else nodes
 
         def look() -> tuple[int, str] | None:
-            seen = [node.status() for node in chosen]
             heads = {
-                (s["height"], s["head"]) if s and s["executed"] == s["height"] else None
-                for s in seen
+                (s["height"], s["head"])
+                if s and not s["joining"] and s["executed"] == s["height"]
+                else None
+                for s in (node.status() for node in chosen)
             }
             return heads.pop() if len(heads) == 1 else None
 
