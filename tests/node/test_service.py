@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -227,6 +228,19 @@ async def test_the_last_block_is_not_proved_yet(served: Served) -> None:
 
 async def test_a_transaction_nobody_knows(served: Served) -> None:
     assert await served.ask(GetTx(bytes(32))) == TxState(TxStage.UNKNOWN)
+
+
+async def test_searches_for_many_unknown_ids_hold_nobody_else(served: Served) -> None:
+    ended: list[str] = []
+
+    async def ask(ask: Ask, what: str) -> None:
+        await served.ask(ask)
+        ended.append(what)
+
+    searches = [ask(GetTx(bytes([i]) * 32), "search") for i in range(20)]
+    await asyncio.gather(*searches, ask(GetDecided(1), "block"))
+    assert "block" in ended[:3]
+    assert ended.count("search") == 20
 
 
 async def test_decided_blocks_by_height_and_by_digest(served: Served) -> None:

@@ -275,6 +275,15 @@ async def test_what_pruning_left_below_is_found(chain: Path) -> None:
     assert (failure.height, failure.part) == (64, Part.INDEX)
 
 
+def test_a_run_inside_of_another_is_named_where_it_is(chain: Path) -> None:
+    b.raw_write(chain, "DROP TRIGGER places_in_order")
+    b.raw_write(chain, "INSERT INTO places VALUES (999, 40, 40, zeroblob(8), x'00000001')")
+    failure = verify_chain(chain, real.GENESIS).failure
+    assert failure is not None
+    assert (failure.height, failure.part) == (40, Part.INDEX)
+    assert "there already" in failure.what
+
+
 # ---------------------------------------------------------------- earlier schema versions
 
 

@@ -93,6 +93,9 @@ class Service:
         self._driver = driver
         self._intake = intake
         self._lane = Lane()
+        self._lane_of_ids = Lane()
+        """A search for an id that is nowhere reads the whole index: one at a time, or the store's
+        one reading connection would be theirs."""
 
     # ------------------------------------------------------------ clients
 
@@ -113,7 +116,7 @@ class Service:
             case SubmitMany(raws):
                 return await self._submit_many(raws)
             case GetTx(tx_id):
-                return await self._tx(tx_id)
+                return await self._lane_of_ids.run(lambda: self._tx(tx_id))
             case GetDecided(height):
                 return await self._lane.run(lambda: self._decided(height))
             case FindBlock(digest):

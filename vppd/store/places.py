@@ -408,7 +408,10 @@ class Walk:
 def _runs(connection: sqlite3.Connection, first: Height) -> Iterator[Run]:
     """The runs that reach a height, ascending, also of a store that has none yet."""
     if has_runs(connection):
-        query = "SELECT first, last, ids, counts FROM places WHERE last >= ? ORDER BY last, first"
+        # The longest first: what is told a second time, inside of it, is then named where it is.
+        query = (
+            "SELECT first, last, ids, counts FROM places WHERE last >= ? ORDER BY first, last DESC"
+        )
         yield from map(Run._make, connection.execute(query, (first,)))
         return
     for height, count, ids in _old_index(connection, first=first, heal=False):

@@ -122,8 +122,10 @@ def _upgrade(connection: sqlite3.Connection, path: Path, version: int) -> None:
     """Version 1 had no guard; from then on one that is missing is a loss."""
     if version == 1 and not guard_file(path).exists():
         Guard.create(path).close()
+    log.info("upgrading", store=str(path), schema=version, to=SCHEMA_VERSION)
     with transaction(connection):
         upgrade(connection, version)
+    log.info("upgraded", store=str(path), schema=SCHEMA_VERSION)
 
 
 # ---------------------------------------------------------------- judging
