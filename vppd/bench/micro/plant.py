@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
+import msgspec
+
 from vppd.config.genesis import (
     AccountEntry,
     ConsensusRules,
     Genesis,
+    LedgerRules,
     MarketRulesSection,
     MeterEntry,
     Tariff,
@@ -24,7 +27,7 @@ from vppd.crypto import SigningKey, sha256
 from vppd.header import Header
 from vppd.ledger.block import make_header
 from vppd.ledger.execution import Execution, Ledger
-from vppd.ledger.transaction import Op, PlaceOrder, Reading, Transfer, make_transaction
+from vppd.ledger.transaction import Op, Opaque, PlaceOrder, Reading, Transfer, make_transaction
 from vppd.types import Digest, Height, Role, TimeMs
 
 REPLICAS = 4
@@ -81,6 +84,18 @@ def plant() -> Plant:
     return Plant(genesis, replicas, members, meters)
 
 
+@cache
+def null_plant() -> Plant:
+    """The same with a ledger that executes nothing."""
+    home = plant()
+    genesis = msgspec.structs.replace(
+        home.genesis,
+        digest=sha256(b"null genesis of the micro-benchmarks"),
+        ledger=LedgerRules(kind="null"),
+    )
+    return home._replace(genesis=genesis)
+
+
 def _signed(key: SigningKey, nonce: int, ops: Sequence[Op]) -> bytes:
     return make_transaction(key, plant().genesis.digest, nonce, LIFETIME, ops)
 
@@ -92,6 +107,16 @@ def transfers(nonce: int = 0, ops: int = 1) -> tuple[bytes, ...]:
     return tuple(
         _signed(key, nonce, [Transfer(keys[i - 1].public_key, 1 + k) for k in range(ops)])
         for i, key in enumerate(keys)
+    )
+
+
+@cache
+def opaque(nonce: int = 0) -> tuple[bytes, ...]:
+    """A transaction of some 200 bytes of every member of the plant with the null ledger."""
+    chain_id = null_plant().genesis.digest
+    return tuple(
+        make_transaction(key, chain_id, nonce, LIFETIME, [Opaque(sha256(key.public_key) * 2 + bytes(20))])
+        for key in plant().members
     )
 
 
@@ -121,7 +146,7 @@ def header_over(ledger: Ledger, parent: Digest, time_ms: TimeMs, txs: Sequence[b
     """Of the block after what ``ledger`` has executed."""
     home = plant()
     return make_header(
-        chain_id=home.genesis.digest,
+        chain_id=ledger.chain_id,
         epoch=0,
         height=ledger.height + 1,
         parent=parent,
@@ -143,14 +168,16 @@ class Decided(NamedTuple):
 
 
 @cache
-def chain(heights: Height, txs: int) -> tuple[Decided, ...]:
+def chain(heights: Height, txs: int, *, null: bool = False) -> tuple[Decided, ...]:
     """A decided chain from genesis: blocks of transfers, each member in turn.
 
     Args:
         heights: in all.
         txs: in each block; divides the number of members.
+        null: of opaque transactions, in the plant with the null ledger.
     """
-    home = plant()
+    home = null_plant() if null else plant()
+    source = opaque if null else transfers
     genesis = home.genesis
     ledger = Ledger.from_genesis(genesis)
     parent = genesis.digest
@@ -159,7 +186,7 @@ def chain(heights: Height, txs: int) -> tuple[Decided, ...]:
     turns = MEMBERS // txs
     for height in range(1, heights + 1):
         nonce, part = divmod(height - 1, turns)
-        block = transfers(nonce)[part * txs : (part + 1) * txs]
+        block = source(nonce)[part * txs : (part + 1) * txs]
         header = header_over(ledger, parent, ORIGIN_MS + height, block)
         parent = header.digest()
         votes, proposal = (

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from vppd.bench.micro.plant import Decided, chain, plant
+from vppd.bench.micro.plant import Decided, chain, null_plant, plant
 from vppd.bench.micro.timing import Benchmark, Work
 from vppd.consensus.boundary import PreparedRecord, VoteRecord
 from vppd.consensus.messages import Certificate, CertificateKind
@@ -30,9 +30,14 @@ class Opened(NamedTuple):
 
 
 @contextmanager
-def opened(heights: Sequence[Decided] = ()) -> Iterator[Opened]:
-    """A store with full synchronisation that holds genesis and these heights."""
-    genesis = plant().genesis
+def opened(heights: Sequence[Decided] = (), *, null: bool = False) -> Iterator[Opened]:
+    """A store with full synchronisation that holds genesis and these heights.
+
+    Args:
+        heights: from the first on.
+        null: of the plant with the null ledger.
+    """
+    genesis = (null_plant() if null else plant()).genesis
     with tempfile.TemporaryDirectory() as folder, asyncio.Runner() as runner:
         path = Path(folder) / "chain.db"
         runner.run(ChainStore.create(path, genesis.digest))

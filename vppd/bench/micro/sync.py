@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from vppd.bench.micro.plant import chain, plant
+from vppd.bench.micro.plant import chain, null_plant, plant
 from vppd.bench.micro.store import opened
 from vppd.bench.micro.timing import Benchmark, Work, steady
 from vppd.codec import encode
@@ -20,6 +20,8 @@ VOTES = 3
 """Signatures of a certificate: q of four replicas."""
 PROPOSALS = 1
 SIGNATURES = HEIGHTS * (TXS + VOTES + PROPOSALS)
+NULL_HEIGHTS, NULL_TXS = 40, 500
+NULL_SIGNATURES = NULL_HEIGHTS * (NULL_TXS + VOTES + PROPOSALS)
 MAX_BYTES = 1_048_576
 
 
@@ -59,8 +61,24 @@ def _verify_chain() -> Iterator[Work]:
         yield work
 
 
+@contextmanager
+def _verify_null_chain() -> Iterator[Work]:
+    """Where nothing is executed, what is left beside the signatures is verification itself."""
+    genesis = null_plant().genesis
+    made = chain(NULL_HEIGHTS, NULL_TXS, null=True)
+    with opened(made, null=True) as (_, _, path):
+
+        def work() -> None:
+            report = verify_chain(path, genesis)
+            if not report.ok or report.transactions != NULL_HEIGHTS * NULL_TXS:
+                raise AssertionError(f"a sound chain does not verify: {report}")
+
+        yield work
+
+
 BENCHMARKS = (
     Benchmark("sync.blocks_from", "block", HEIGHTS, _serve),
     Benchmark("sync.blocks_check", "block", HEIGHTS, steady(_take)),
     Benchmark("sync.verify_chain", "signature", SIGNATURES, _verify_chain, "verify"),
+    Benchmark("sync.verify_null_chain", "signature", NULL_SIGNATURES, _verify_null_chain, "verify"),
 )
