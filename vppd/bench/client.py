@@ -67,6 +67,9 @@ WINDOW = 9 * MAX_TXS // 10
 would refuse it again and again. It keeps its due time, and what it waits counts."""
 TICKED_RATE, TICK_NS = 2_000, 1_000_000
 """From so many transactions per second on, those of a millisecond leave together."""
+AHEAD = 2
+"""Requests under way: what becomes due meanwhile goes together with the next one. One is being
+answered, and one is there when that is done."""
 RETRY, RETRY_NS = 16, 20_000_000
 """So many transactions of a sender are tried again, so long after a refusal."""
 PER_SENDER = 3 * MAX_PER_ACCOUNT // 4
@@ -352,6 +355,7 @@ class LoadClient:
                 self._out[self._told] = now  # this client is in time, whatever the node is
                 self._told += 1
             first, room = self._next, max(0, self._window - (self._next - self._committed))
+            room = min(room, self._piece * max(0, AHEAD - len(self._asked)))
             end = self._next = min(self._told, self._next + room)
         if not self._waiting:
             self._put(range(first, end))
