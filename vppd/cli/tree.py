@@ -147,7 +147,7 @@ COMMANDS = (
         "Load a plant of real daemons, and measure goodput and latency from outside.",
         (
             "vppd bench run -n 4 --rate 1000 --duration 30",
-            "vppd bench run -n 1 --closed 1 --clients 1 -o json",
+            "vppd bench run -n 4 --ledger null --rate 5000 --to leader --accounts 512",
             "vppd bench run -n 5 --fail der-4=40% --delay 10ms --assert 'goodput_tx_s>=450'",
         ),
     ),
@@ -157,6 +157,7 @@ COMMANDS = (
         "Find the highest rate that a plant keeps up with, and measure it there.",
         (
             "vppd bench saturate -n 4",
+            "vppd bench saturate -n 4 --ledger null --to leader --accounts 512 --rate 2000",
             "vppd bench saturate -n 4 --engine pbft --rate 200 --limit 500 --runs 5 -o json",
         ),
     ),
