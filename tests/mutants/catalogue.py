@@ -1,4 +1,5 @@
-"""The mutants: one broken rule each, in voting, the change of view, epochs and the gate."""
+"""The mutants: one broken rule each, in voting, the change of view, epochs, the gate, and
+what keeps a node from doing things twice."""
 
 from __future__ import annotations
 
@@ -29,6 +30,9 @@ CATCHUP, SCHEDULE = "consensus/catchup.py", "consensus/schedule.py"
 VALIDATORS, PROVING = "consensus/validators.py", "consensus/proving.py"
 MACHINE, EARLY, STATEMENTS = "node/machine.py", "node/early.py", "node/statements.py"
 AT_THE_GATE = "net/gate.py"
+INTAKE, PLACES, PACE = "node/intake.py", "store/places.py", "store/pace.py"
+TAKEN, INDEXED = "tests/node/test_intake.py", "tests/store/test_places.py"
+PACED = "tests/store/test_pace.py"
 PROVING = "consensus/proving.py"
 
 MUTANTS = (
@@ -1023,6 +1027,63 @@ MUTANTS = (
         "        return undecided.digest, core.others\n",
         "",
         "tests/consensus",
+    ),
+    # ------------------------------------------------------------ what is not done twice
+    Mutant(
+        "passed-under-its-digest",
+        AT_THE_GATE,
+        "if passed is not None and [tx.raw for tx in passed] == list(raws):",
+        "if passed is not None:",
+        GATE,
+    ),
+    Mutant(
+        "taken-by-its-id",
+        INTAKE,
+        "waiting.known(raws[position]) is not tx",
+        "waiting.get(tx.id) is None",
+        TAKEN,
+    ),
+    Mutant(
+        "bad-signature-is-taken",
+        INTAKE,
+        "            if wrong is not None:\n                outcomes[position] = wrong\n",
+        "            pass\n",
+        TAKEN,
+    ),
+    Mutant(
+        "place-of-any-id-that-begins-so",
+        PLACES,
+        " and id_of(txs[place.position]) == tx_id:",
+        ":",
+        INDEXED,
+    ),
+    Mutant(
+        "place-of-what-was-refused",
+        PLACES,
+        "        parts[position] = bytes(PREFIX)\n    return",
+        "        pass\n    return",
+        INDEXED,
+    ),
+    Mutant(
+        "last-place-instead-of-first",
+        PLACES,
+        "if not _may_be_repeated(txs[place.position]):",
+        "if txs:",
+        INDEXED,
+    ),
+    Mutant(
+        "one-slow-write-is-nothing",
+        PACE,
+        "if self._clock() - begun <= QUICK_S else 0",
+        "if self._clock() - begun <= QUICK_S else self._streak",
+        PACED,
+    ),
+    Mutant(
+        "large-writes-on-the-loop",
+        PACE,
+        "return items <= SMALL_ITEMS and size <= SMALL_BYTES",
+        "return True",
+        PACED,
     ),
 )
 

@@ -331,6 +331,17 @@ def test_a_block_that_has_passed_is_kept_open_under_its_own_digest(
     assert checked.gate.opened(OTHER) is None
 
 
+def test_only_the_very_bytes_that_have_passed_pass_again(checked: Checked, block: Block) -> None:
+    checked.gate.check(block)
+    first = checked.count
+    checked.gate.check(block)
+    assert checked.count == first + 2, "proposal and vote; no transaction"
+    raw = block.txs[0]
+    for bent in (raw[:-1] + bytes([raw[-1] ^ 1]), raw[:-1]):
+        checked.refuses(replace(block, txs=(bent, *block.txs[1:])), Malformed, "block 1 holds")
+    checked.refuses(replace(block, txs=block.txs[:1]), Malformed, "block 1 holds")
+
+
 def test_a_block_that_is_refused_is_not_kept_open(checked: Checked, block: Block) -> None:
     forged = payment(1, chain=OTHER)
     header = decode_header(block.header)._replace(
