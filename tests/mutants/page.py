@@ -12,7 +12,7 @@ PAGE = ROOT / "docs" / "mutants.md"
 HEAD = """\
 # Mutants of the core
 
-`make mutants` breaks the voting core, the change of view and the gate in one place at a time
+`make mutants` breaks the voting core, the change of view, the gate, intake and the index in one place at a time
 (`tests/mutants/catalogue.py` has each change as text) and runs the tests until one fails: those
 closest to the rule first, then the whole of `tests/consensus`, the gate's, two dozen simulated
 plants, and the broken engines. A mutant that every test passes is a survivor: the command fails

@@ -20,6 +20,7 @@ TARGETS = (
         "schedule", "validators", "proving",
     )),
     "net/gate.py", "node/machine.py", "node/early.py", "node/statements.py",
+    "node/intake.py", "store/places.py", "store/pace.py",
 )  # fmt: skip
 
 
