@@ -12,8 +12,8 @@ PAGE = ROOT / "docs" / "mutants.md"
 HEAD = """\
 # Mutants of the core
 
-`make mutants` breaks the voting core, the change of view, the gate, intake and the index in one place at a time
-(`tests/mutants/catalogue.py` has each change as text) and runs the tests until one fails: those
+`make mutants` breaks the voting core, the change of view, the gate, intake and the index in one
+place at a time (`tests/mutants/catalogue.py` has each change as text) and runs the tests until one fails: those
 closest to the rule first, then the whole of `tests/consensus`, the gate's, two dozen simulated
 plants, and the broken engines. A mutant that every test passes is a survivor: the command fails
 unless the catalogue says why nothing can notice it. This page is written by the runs themselves:
