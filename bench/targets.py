@@ -34,11 +34,11 @@ from vppd.day.run import free_base_port
 
 FOLDER = Path(__file__).parent / "results" / "targets"
 RUNS = 5
-TIMES = ("--duration", "12", "--warm-up", "4")
+TIMES = ("--duration", "8", "--warm-up", "4")
 FULL = ("--to", "leader", "--accounts", "512", *TIMES)
 """What fills a plant: no transaction goes from node to node before it is in a block."""
-IDLE_S = 60.0
-SETTLE_S = 10.0
+IDLE_S = 30.0
+SETTLE_S = 5.0
 
 Run: TypeAlias = dict[str, Any]
 """The document of one run."""
@@ -83,20 +83,20 @@ ROWS = (
     ),
     Row(
         "delayed5-bncm", "10 ms one way, n = 5, BNCM",
-        ("-n", "5", "--delay", "10ms", "--rate", "20", "--duration", "20", "--warm-up", "4"),
+        ("-n", "5", "--delay", "10ms", "--rate", "20", "--duration", "10", "--warm-up", "4"),
     ),
     Row(
         "delayed5-pbft", "10 ms one way, n = 5, PBFT",
-        ("-n", "5", "--engine", "pbft", "--delay", "10ms", "--rate", "20", "--duration", "20",
+        ("-n", "5", "--engine", "pbft", "--delay", "10ms", "--rate", "20", "--duration", "10",
          "--warm-up", "4"),
     ),
     Row(
         "delayed10-bncm", "10 ms one way, n = 10, BNCM",
-        ("-n", "10", "--delay", "10ms", "--rate", "10", "--duration", "20", "--warm-up", "4"),
+        ("-n", "10", "--delay", "10ms", "--rate", "10", "--duration", "10", "--warm-up", "4"),
     ),
     Row(
         "delayed10-pbft", "10 ms one way, n = 10, PBFT",
-        ("-n", "10", "--engine", "pbft", "--delay", "10ms", "--rate", "10", "--duration", "20",
+        ("-n", "10", "--engine", "pbft", "--delay", "10ms", "--rate", "10", "--duration", "10",
          "--warm-up", "4"),
     ),
 )  # fmt: skip

@@ -112,6 +112,18 @@ def test_a_run_is_the_same_each_time_and_another_seed_is_another_run() -> None:
     assert run_cell(msgspec.structs.replace(cell, seed=2), FREE) != run_cell(cell, FREE)
 
 
+@pytest.mark.parametrize("way", ["collect", "broadcast", "pbft"])
+def test_the_last_height_counts_however_long_a_core_takes_to_decide(way: str) -> None:
+    """A node's ledger was there before its core was: the run ended without the last mark."""
+    slow = msgspec.structs.replace(
+        FREE, decide_us=500.0, turn_us=300.0, step_us=200.0, release_us=200.0, write_us=[0.0]
+    )
+    cell = Cell(way=way, n=4, sites="lan", delegates=None, heights=2, txs=1)
+    result = run_cell(cell, slow)
+    assert isinstance(result, sweep.Point), result
+    assert result.commit_ms > 0
+
+
 def test_a_plant_that_stands_still_is_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vppd.simulate.cluster.MAX_EVENTS_PER_HEIGHT", 10)
     monkeypatch.setattr("vppd.simulate.cluster.MAX_EVENTS_PER_LINK", 1)

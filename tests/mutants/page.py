@@ -13,11 +13,12 @@ HEAD = """\
 # Mutants of the core
 
 `make mutants` breaks the voting core, the change of view, the gate, intake and the index in one
-place at a time (`tests/mutants/catalogue.py` has each change as text) and runs the tests until one fails: those
-closest to the rule first, then the whole of `tests/consensus`, the gate's, two dozen simulated
-plants, and the broken engines. A mutant that every test passes is a survivor: the command fails
-unless the catalogue says why nothing can notice it. This page is written by the runs themselves:
-`make mutants` tries all of them, `python -m tests.mutants --only … --write` replaces some rows.
+place at a time (`tests/mutants/catalogue.py` has each change as text) and runs the tests until
+one fails: those closest to the rule first, then the whole of `tests/consensus`, the gate's, two
+dozen simulated plants, and the broken engines. A mutant that every test passes is a survivor:
+the command fails unless the catalogue says why nothing can notice it. This page is written by
+the runs themselves: `make mutants` tries all of them, `python -m tests.mutants --only … --write`
+replaces some rows.
 """
 
 

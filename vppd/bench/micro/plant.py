@@ -115,7 +115,7 @@ def opaque(nonce: int = 0) -> tuple[bytes, ...]:
     """A transaction of some 200 bytes of every member of the plant with the null ledger."""
     chain_id = null_plant().genesis.digest
     return tuple(
-        make_transaction(key, chain_id, nonce, LIFETIME, [Opaque(sha256(key.public_key) * 2 + bytes(20))])
+        make_transaction(key, chain_id, nonce, LIFETIME, [Opaque(key.public_key * 2 + bytes(20))])
         for key in plant().members
     )
 

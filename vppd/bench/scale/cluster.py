@@ -149,10 +149,14 @@ class ScaleCluster(Cluster):
         super().__init__(setup, seed)
 
     def _finished(self) -> bool:
-        """Looked at when somebody has decided, and now and then: it looks at every node."""
+        """Looked at when somebody has decided, and now and then: it looks at every node.
+
+        A node has decided before its core has had the time to say so, so the last height has to
+        be marked, too.
+        """
         if not self._over and (self._decided_anew or self.outcome.events % LOOK_EVERY == 0):
             self._decided_anew = False
-            self._over = super()._finished()
+            self._over = super()._finished() and self.setup.heights in self.marks
         return self._over
 
     def _cores(self) -> list[ScaleNode]:
@@ -213,22 +217,29 @@ class ScaleCluster(Cluster):
 
     def released(self, node: Node, machine: Machine, effects: Effects) -> None:
         """A node's second beat takes its core's time, frame by frame."""
-        before = len(self.outcome.commit_us)
+        before, heights = (
+            len(self.outcome.commit_us),
+            [c.decision.height for c in effects.committed],
+        )
         if isinstance(node, ScaleNode):
             for block in effects.committed:
                 txs = len(block.decision.txs)
                 node.spent_us += self.costs.decide_us + txs * self.costs.execute_tx_us
         super().released(node, machine, effects)
-        if len(self.outcome.commit_us) > before and effects.committed:
-            self._mark(effects.committed[-1].decision.height)
+        reached = [h for h in heights if h not in self.marks and self._is_enough(h)]
+        for height, took_us in zip(reached, self.outcome.commit_us[before:], strict=True):
+            self._mark(height, took_us)
         if effects.committed:
             self._decided_anew = True
             self._offer(node, machine)
 
-    def _mark(self, height: Height) -> None:
+    def _is_enough(self, height: Height) -> bool:
+        return len(self._decided_by[height]) == self.quorum.vote and height in self._proposed_us
+
+    def _mark(self, height: Height, took_us: int) -> None:
         used = tuple(node.core.used_us for node in self._cores())
         self.marks[height] = Totals(self.outcome.messages, self.outcome.bytes, used)
-        self.commits[height] = self.outcome.commit_us[-1]
+        self.commits[height] = took_us
 
     def _transmit(self, node: Node, frame: Frame) -> None:
         if isinstance(node, ScaleNode):
