@@ -7,7 +7,7 @@ PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -q
 # Whoever is measured takes three times as long: only the tests of the pure packages' own rooms are.
 PURE   := consensus ledger market
 
-.PHONY: help demo test check fmt lock nightly model simulate mutants papers link-failure p4-consensus bench clean setup
+.PHONY: help demo test check fmt lock nightly model simulate mutants papers link-failure p4-consensus targets bench clean setup
 .DEFAULT_GOAL := help
 
 help:  ## Show this help
@@ -62,6 +62,9 @@ link-failure: $(VENV)/.ready  ## One DER's link failing in 0 to 100 % of heights
 
 p4-consensus: $(VENV)/.ready  ## Malicious agents under votes by stake and under the composite score (three minutes)
 	@$(BIN)/python bench/p4_consensus.py
+
+targets: $(VENV)/.ready  ## What one machine comes to against its limits, five runs each (forty minutes); writes bench/results/targets
+	@$(BIN)/python bench/targets.py
 
 bench: $(VENV)/.ready  ## Micro-benchmarks of every room, beside the last results (a minute); writes bench/results/micro
 	@$(BIN)/python -m vppd.bench.micro --out bench/results/micro

@@ -26,7 +26,7 @@ NAMES = ("op-0", "der-1", "der-2", "der-3")
 FULL = Plan(
     engine=Engine("pbft"), nodes=7, rate=1234.5, arrival="constant", clients=3, accounts=12, ops=4,
     duration_s=2.5, warm_up_s=1.5, grace_s=1.0, runs=5, sync="off", transport="plain",
-    entry="port", seed=9, fail=((3, 400_000),), delay_us=20_000, kill=((1, 10.0), (2, 0.5)),
+    entry="port", seed=9, fail=((3, 400_000),), delay_us=20_000, kill=((1, 1.25), (2, 0.5)),
 )  # fmt: skip
 
 
@@ -45,6 +45,14 @@ def test_the_plan_that_nobody_changed_is_one() -> None:
         ({"warm_up_s": -1.0}, "not below zero"),
         ({"grace_s": -1.0}, "not below zero"),
         ({"duration_s": 4_000.0}, "at most 3600 s"),
+        ({"grace_s": 4_000.0}, "--grace is at most 3600 s"),
+        ({"duration_s": float("nan")}, "--duration nan is no number"),
+        ({"warm_up_s": float("nan")}, "--warm-up nan is no number"),
+        ({"grace_s": float("inf")}, "--grace inf is no number"),
+        ({"rate": float("nan")}, "--rate nan is no number"),
+        ({"ops": 65}, "at most 64 operations"),
+        ({"ledger": "null", "bytes": 16_385}, "at most 16384 bytes"),
+        ({"kill": ((0, 12.0),)}, "--kill at 12 s: the load ends after 12 s"),
         ({"clients": 9, "accounts": 8}, "9 clients need as many accounts"),
         ({"unsigned": True}, "--unsigned is of --ledger null"),
         ({"bytes": 200}, "--bytes is of --ledger null"),
@@ -114,7 +122,7 @@ def test_the_command_gives_the_same_values_again(plan: Plan) -> None:
     }.items():  # fmt: skip
         assert given[option] == getattr(plan, field), field
     assert given["rate"] == (None if plan.rate in (None, Plan().rate) else plan.rate)
-    assert list(given["kill"] or ()) == (["1@10s", "2@0.5s"] if plan.kill else [])
+    assert list(given["kill"] or ()) == (["1@1.25s", "2@0.5s"] if plan.kill else [])
     assert list(given["fail"] or ()) == (["3=40%"] if plan.fail else [])
 
 

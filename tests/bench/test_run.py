@@ -321,7 +321,8 @@ def test_a_search_that_finds_no_rate_says_so_and_keeps_every_step(
     assert any("warm-up" in reason for reason in ran.data["invalid_reasons"])
     document = json.loads((out / "saturate.json").read_text())
     assert [row["rate"] for row in document["search"]] == [64, 32, 16, 8, 4, 2, 1]
-    assert document["knee"] == 1.0
+    assert document["knee"] is None
+    assert "no rate was found that the plant keeps up with" in ran.data["invalid_reasons"]
     assert ran.err.count("/s offered") == 7
     command = tomllib.loads((out / "run.toml").read_text())["command"]
     assert command.startswith("vppd bench saturate --limit 0.001")

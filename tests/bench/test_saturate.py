@@ -53,5 +53,8 @@ def test_what_keeping_up_is() -> None:
     assert not keeps_up(summary(goodput_tx_s=97.9), 100.0, 9.0)
     assert not keeps_up(good, 100.0, 8.9)
     assert not keeps_up(summary(goodput_tx_s=100.0, dropped=1), 100.0, 9.0)
+    assert not keeps_up(summary(goodput_tx_s=100.0, timeouts=1), 100.0, 9.0)
+    wrong = summary(goodput_tx_s=100.0, valid=False, invalid_reasons=("a fork",))
+    assert not keeps_up(wrong, 100.0, 9.0)
     nothing = dict.fromkeys(summary().latency_ms)
     assert not keeps_up(summary(latency_ms=nothing), 100.0, 9.0)

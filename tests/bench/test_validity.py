@@ -21,6 +21,7 @@ def test_a_good_run_is_valid() -> None:
     ("changed", "why"),
     [
         ({"window": window(dropped=3)}, "3 transactions were never taken"),
+        ({"window": window(timeouts=2)}, "2 transactions were taken and not committed"),
         ({"forks": ("height 7: op-0 aa, der-1 bb",)}, "unequal blocks: height 7"),
         ({"deaths": {"der-1": "2 times"}}, "der-1 died 2 times, and nobody killed it"),
         ({"clocks": [Clock(0, 0), Clock(S, S + S // 2)]}, "the wall clock was moved by 500 ms"),
@@ -42,6 +43,7 @@ def test_each_rule_says_why(changed: dict[str, Any], why: str) -> None:
 
 def test_the_limits_themselves_are_valid() -> None:
     assert reasons(facts(window=window(commits=950))) == ()
+    assert reasons(facts(window=window(timeouts=1))) == ()
     assert reasons(facts(window=window(committed=100))) == ()
     assert reasons(facts(plan=Plan(rate=100.0, warm_up_s=1.0))) == ()
     assert reasons(facts(plan=Plan(rate=100.0, sync="off"), in_memory=True)) == ()
@@ -52,7 +54,7 @@ def test_a_closed_loop_has_no_rate_to_fall_behind() -> None:
 
 
 def test_a_search_may_find_the_plant_behind_but_nothing_worse() -> None:
-    behind = window(commits=10, dropped=500)
+    behind = window(commits=10, dropped=500, timeouts=400)
     assert reasons(facts(window=behind, late_ms=999.0), searching=True) == ()
     assert len(reasons(facts(window=behind, failed=1, forks=("x",)), searching=True)) == 2
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vppd.bench.plant import Plant, Seat, Senders
-from vppd.bench.watch import Watch, since
+from vppd.bench.watch import Mark, Watch, between, since
 from vppd.bench.workload import Slots
 from vppd.config.genesis import Engine
 from vppd.simulate.plant import sim_genesis
@@ -66,3 +66,15 @@ def test_a_clock_elsewhere_is_known_by_what_was_decided_before_it_was_heard_of()
     off_ns = watch.proposed_at(1) - time.monotonic_ns()
     assert 0 <= off_ns < 5 * S, "at most as late as the quickest answer, and this machine's work"
     assert watch.commit_us(2, 0, 2**62) == [], "no row of that height"
+
+
+def test_cpu_is_of_the_time_between_a_node_s_own_answers() -> None:
+    """A busy node answers late: what it used meanwhile is not of the measured time."""
+    status = {"height": 7, "decisions": {}, "fallbacks": {}}
+    rows = [(0.0, 0, (0.0, 0.0)), (10.0, 5_000_000, (10.0, 12.5))]
+    first, last = (
+        Mark(at_s, (status, status), (said, said), answered)
+        for at_s, cpu_us, answered in rows
+        for said in [usage(cpu_us=cpu_us, rss_bytes=1)]
+    )
+    assert between(first, last).cpu_s == [5.0, 4.0]

@@ -60,7 +60,7 @@ def parse_expectation(text: str) -> Expectation:
 
 def _figures() -> tuple[str, ...]:
     """Every key of the summary that has one number or yes-or-no in it."""
-    percentiles = ("p50", "p90", "p99", "p999", "max")
+    percentiles = ("p50", "p90", "p99", "p999", "max", "mean")
     return (
         "goodput_tx_s", "goodput_ops_s", "dropped", "rejected", "timeouts", "forks", "fast_share",
         "messages_per_height", "share_of_verify_limit", "python_us_per_tx_replica", "rss_mib",

@@ -379,8 +379,9 @@ def crossover(run: RunFolder) -> Plot | None:
     curves = _series(run, "fail")
     if not curves:
         return None
+    # Means, as P0 has them: where some heights fall back and some do not, a median shows neither.
     times = {
-        name: {round(value): float(summary["commit_ms"]["p50"]) for value, summary in rows}
+        name: {round(value): float(mean) for value, s in rows if (mean := _mean_ms(s)) is not None}
         for name, rows in curves.items()
     }
     pbft = next((rows for name, rows in times.items() if name.split()[0] == "pbft"), {})
@@ -391,25 +392,32 @@ def crossover(run: RunFolder) -> Plot | None:
 
     def draw(figure: Any) -> None:
         axes = figure.subplots()
-        for i, (name, rows) in enumerate(curves.items()):
+        for i, (name, rows) in enumerate(times.items()):
             axes.plot(
-                [value for value, _ in rows], [s["commit_ms"]["p50"] for _, s in rows], label=name,
+                list(rows), list(rows.values()), label=name,
                 color=SERIES[i % len(SERIES)], marker=MARKERS[i % len(MARKERS)], ms=4.5,
             )  # fmt: skip
         for name, at in crossings:
-            colour = SERIES[list(curves).index(name) % len(SERIES)]
+            colour = SERIES[list(times).index(name) % len(SERIES)]
             axes.axvline(100 * at, color=colour, lw=1, ls="--")
             axes.annotate(
                 f"{at:.0%}", (100 * at, 0), xycoords=("data", "axes fraction"), xytext=(4, 4),
                 textcoords="offset points", fontsize=8,
             )  # fmt: skip
         axes.set_ylim(bottom=0)
-        plain(axes, x="heights in which the link fails, %", y="commit, p50 ms")
+        plain(axes, x="heights in which the link fails, %", y="commit, mean ms")
         legend(axes)
 
     title = "Failing links"
     note = "Dashed: from there on a way is slower than PBFT, by two percent and more."
     return Plot(title, note, inline(draw, WIDTH, 2.9, title))
+
+
+def _mean_ms(summary: Facts) -> float | None:
+    """Of ``commit_ms``; folders of earlier builds have medians only."""
+    commit = summary["commit_ms"]
+    mean: float | None = commit.get("mean", commit["p50"])
+    return mean
 
 
 def _series(run: RunFolder, parameter: str) -> dict[str, list[tuple[float, Facts]]]:

@@ -20,6 +20,7 @@ from vppd.bench.cores import names
 from vppd.bench.plan import Plan, write_plan
 from vppd.bench.run import Run
 from vppd.bench.samples import NEVER, Samples
+from vppd.bench.saturate import Try, knee
 from vppd.bench.summary import Summary, medians
 from vppd.errors import UserError
 
@@ -38,6 +39,7 @@ def results_folder(out: Path | None, plan: Plan) -> Iterator[Path]:
     engine = names(plan.core, plan.engine, plan.path).engine
     folder = out or Path(f"bench-{at}-{engine}-n{plan.nodes}")
     try:
+        ours = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
         taken = next(folder.iterdir(), None)
         if taken is None:
@@ -62,7 +64,8 @@ def results_folder(out: Path | None, plan: Plan) -> Iterator[Path]:
         with suppress(OSError):
             if not (folder / PLAN_FILE).stat().st_size:
                 (folder / PLAN_FILE).unlink()
-                folder.rmdir()
+                if ours:
+                    folder.rmdir()
 
 
 def write_results(
@@ -71,7 +74,7 @@ def write_results(
     environment: dict[str, Any],
     command: str,
     *,
-    search: Sequence[tuple[float, Summary]] = (),
+    search: Sequence[Try] = (),
     hosts: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Summary:
     """Write every file; several runs have folders of their own beside their medians.
@@ -93,8 +96,8 @@ def write_results(
     _json(folder / "env.json", where | ({"hosts": hosts} if hosts else {}))
     _json(folder / "summary.json", msgspec.to_builtins(summary))
     if search:
-        rows = [{"rate": rate, "summary": msgspec.to_builtins(found)} for rate, found in search]
-        _json(folder / "saturate.json", {"search": rows, "knee": summary.rate})
+        rows = [{"rate": one.rate, "summary": msgspec.to_builtins(one.summary)} for one in search]
+        _json(folder / "saturate.json", {"search": rows, "knee": knee(list(search))})
     for i, run in enumerate(runs, 1):
         inner = folder if len(runs) == 1 else folder / f"run-{i}"
         inner.mkdir(exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from vppd.errors import UserError
@@ -16,12 +17,12 @@ SHARES = {"p50": 0.50, "p90": 0.90, "p99": 0.99, "p999": 0.999}
 
 
 def summary_ms(samples_us: Sequence[int]) -> dict[str, float | None]:
-    """P50, p90, p99, p99.9 and the largest, in milliseconds; ``None`` without samples."""
+    """P50, p90, p99, p99.9, the largest and the mean, milliseconds; ``None`` without samples."""
     if not samples_us:
-        return dict.fromkeys((*SHARES, "max"))
+        return dict.fromkeys((*SHARES, "max", "mean"))
     ordered = sorted(samples_us)
     shown = {name: percentile(ordered, share) / 1_000 for name, share in SHARES.items()}
-    return {**shown, "max": ordered[-1] / 1_000}
+    return {**shown, "max": ordered[-1] / 1_000, "mean": round(fmean(ordered) / 1_000, 3)}
 
 
 def require_histograms() -> None:

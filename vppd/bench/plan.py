@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterator, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
@@ -135,7 +136,16 @@ def check(plan: Plan) -> None:
     Raises:
         UserError: E431, for what contradicts itself.
     """
+    numbers = (
+        ("--rate", plan.rate), ("--duration", plan.duration_s), ("--warm-up", plan.warm_up_s),
+        ("--grace", plan.grace_s),
+    )  # fmt: skip
+    for name, number in numbers:
+        if number is not None and not isfinite(number):
+            raise _no_run(plan, f"{name} {number} is no number of anything")
     total = plan.supply_per_s * plan.total_s
+    rules = ConsensusRules()
+    late = [at_s for _, at_s in plan.kill if at_s >= plan.total_s]
     positive = (
         ("--rate", plan.rate), ("--duration", plan.duration_s), ("--nodes", plan.nodes),
         ("--clients", plan.clients), ("--runs", plan.runs), ("--ops", plan.ops),
@@ -145,6 +155,13 @@ def check(plan: Plan) -> None:
         *((value is not None and value <= 0, f"{name} is above zero") for name, value in positive),
         (plan.total_s > MOST_SECONDS, f"--warm-up and --duration are at most {MOST_SECONDS} s"),
         (plan.warm_up_s < 0 or plan.grace_s < 0, "--warm-up and --grace are not below zero"),
+        (plan.grace_s > MOST_SECONDS, f"--grace is at most {MOST_SECONDS} s"),
+        (bool(late), f"--kill at {max(late, default=0):g} s: the load ends after "
+         f"{plan.total_s:g} s"),
+        (plan.peers is None and plan.ops > rules.max_tx_ops,
+         f"a transaction has at most {rules.max_tx_ops} operations"),
+        (plan.bytes is not None and plan.bytes > rules.max_tx_bytes,
+         f"a transaction has at most {rules.max_tx_bytes} bytes"),
         (plan.accounts < plan.clients, f"{plan.clients} clients need as many accounts"),
         (plan.unsigned and plan.ledger != "null", "--unsigned is of --ledger null"),
         (plan.bytes is not None and plan.ledger != "null", "--bytes is of --ledger null"),
@@ -160,12 +177,16 @@ def check(plan: Plan) -> None:
          "what a paper has published runs in plants of the bench alone, not with --peers"),
     ):  # fmt: skip
         if wrong:
-            raise UserError(
-                "E431",
-                f"no run: {why}",
-                hint=f"vppd bench {'run' if plan.inventory is None else 'remote'} --help",
-                exit_code=Exit.USAGE,
-            )
+            raise _no_run(plan, why)
+
+
+def _no_run(plan: Plan, why: str) -> UserError:
+    return UserError(
+        "E431",
+        f"no run: {why}",
+        hint=f"vppd bench {'run' if plan.inventory is None else 'remote'} --help",
+        exit_code=Exit.USAGE,
+    )
 
 
 def check_disk(folder: Path) -> Path:

@@ -19,8 +19,8 @@ from vppd.bench.plots import CSS_VARIABLES
 from vppd.bench.readback import Facts, RunFolder, read_folder
 
 REPORT = "report.html"
-LOST = ("dropped", "rejected", "timeouts")
-"""Figures that count transactions which were not committed."""
+LOST = ("dropped", "timeouts")
+"""Figures that count transactions which were not committed; what was refused was sent again."""
 
 
 class Share(NamedTuple):
@@ -191,6 +191,7 @@ def _tiles(summary: Facts) -> str:
     latency, commit = summary["latency_ms"], summary.get("commit_ms") or {}
     fast = summary.get("fast_share")
     lost = [f"{number(summary.get(name))} {name}" for name in LOST]
+    lost.append(f"{number(summary.get('rejected'))} refusals")
     tiles = (
         ("goodput", f"{number(summary['goodput_tx_s'])}/s",
          f"{number(summary.get('goodput_ops_s'))} operations/s"),

@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from msgspec.structs import replace
+
 from vppd.bench import latencies, validity
 from vppd.bench.client import Done, Standing
 from vppd.bench.cores import names
@@ -68,6 +70,12 @@ class Run(NamedTuple):
     clients: list[Done]
 
 
+def no_knee(run: Run) -> Run:
+    """The run at the lowest rate of a search that found none the plant keeps up with."""
+    why = (*run.summary.invalid_reasons, "no rate was found that the plant keeps up with")
+    return run._replace(summary=replace(run.summary, valid=False, invalid_reasons=why))
+
+
 class Heard(NamedTuple):
     """What is known when the load is over."""
 
@@ -113,8 +121,8 @@ class Site:
 
     @property
     def in_memory(self) -> bool:
-        """Whether nothing that is synced reaches a disk."""
-        return in_memory(self._disk)
+        """Whether nothing that is synced reaches a disk; of a plant that runs nobody knows."""
+        return self.plant.ours and in_memory(self._disk)
 
     async def reasons(self) -> Sequence[str]:
         """Why a run there proves nothing, beside what is always looked at."""
@@ -328,7 +336,8 @@ def _sum_up(
     fast = spent.decisions["fast"] + spent.decisions["fast_exit"]
     checks = None if plan.unsigned else limits.verify_us
     txs = goodput * spent.seconds
-    python = None if cpu_s is None else python_us(cpu_s, txs, n, checks)
+    # A plant that was found running may be on other machines, of which nothing was measured.
+    python = None if cpu_s is None or not plant.ours else python_us(cpu_s, txs, n, checks)
     rules = plant.genesis.consensus
     called = names(plan.core, rules.engine, rules.path)
     summary = Summary(
@@ -358,7 +367,7 @@ def _sum_up(
             verify_us=round(limits.verify_us, 3),
         ),
         share_of_verify_limit=None
-        if plan.unsigned
+        if plan.unsigned or not plant.ours
         else round(goodput * n / limits.verify_per_s, 4),
         python_us_per_tx_replica=None if python is None else round(python, 2),
         rss_mib=None if spent.rss_bytes is None else round(spent.rss_bytes / 2**20, 1),

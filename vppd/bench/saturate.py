@@ -23,13 +23,14 @@ class Try(NamedTuple):
 
 
 def keeps_up(summary: Summary, offered: float, p99_limit_ms: float) -> bool:
-    """Whether goodput is near what was due per second, and latency within its limit.
+    """Whether goodput is near what was due per second, latency within its limit, and nothing lost.
 
     Arrivals at random are seldom exactly as many as their rate says: ``offered`` is how many.
     """
     p99 = summary.latency_ms["p99"]
     enough = summary.goodput_tx_s >= KEEPS_UP * offered
-    return enough and p99 is not None and p99 <= p99_limit_ms and not summary.dropped
+    lost = summary.dropped or summary.timeouts
+    return enough and p99 is not None and p99 <= p99_limit_ms and not lost and summary.valid
 
 
 async def find_knee(

@@ -15,7 +15,7 @@ from vppd.bench.readback import Facts, RunFolder, read_folder
 from vppd.errors import Exit, UserError
 from vppd.types import PPM
 
-CURVES = {"plan.engine", "plan.path"}
+CURVES = {"plan.engine", "plan.path", "plan.core"}
 PARAMETERS = {"plan.nodes": "n", "plan.fail": "fail"}
 """What can be plotted along, by its name in run.toml and in a series."""
 

@@ -14,6 +14,8 @@ from vppd.bench.watch import Clock
 LEAST_SAMPLES = 100
 LEAST_GOODPUT = 0.95
 """Of the rate."""
+MOST_TIMEOUTS = 0.001
+"""Of those due: percentiles are of what was committed, and would leave out the worst."""
 STEP_NS = 20_000_000
 """The wall clock may drift against the monotonic one by so much …"""
 SLEW = 600e-6
@@ -60,6 +62,8 @@ def _reasons(facts: Facts, *, searching: bool) -> Iterator[str]:
     goodput = window.commits / plan.duration_s
     if window.dropped and not searching:
         yield f"{window.dropped} transactions were never taken by their connection"
+    if window.timeouts > MOST_TIMEOUTS * window.due and not searching:
+        yield f"{window.timeouts} transactions were taken and not committed by the end of the grace"
     for fork in () if plan.unsafe else facts.forks:
         yield f"unequal blocks: {fork}"
     for name, how in facts.deaths.items():

@@ -29,6 +29,8 @@ class Mark(NamedTuple):
     at_s: float
     status: tuple[dict[str, Any] | None, ...]
     usage: tuple[dict[str, Any] | None, ...]
+    said_s: tuple[float, ...] = ()
+    """When each node has said so."""
 
 
 class Clock(NamedTuple):
@@ -121,14 +123,16 @@ class Watch:
         """Status and usage of every node, now."""
         at_s = (time.monotonic_ns() - start_ns) / 1e9
         rows = await asyncio.gather(*(self._look(i) for i in range(len(self._plant.seats))))
-        return Mark(at_s, tuple(row[0] for row in rows), tuple(row[1] for row in rows))
+        said_s = tuple((row[2] - start_ns) / 1e9 for row in rows)
+        return Mark(at_s, tuple(row[0] for row in rows), tuple(row[1] for row in rows), said_s)
 
-    async def _look(self, index: int) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    async def _look(self, index: int) -> tuple[dict[str, Any] | None, dict[str, Any] | None, int]:
         try:
             async with asyncio.timeout(PATIENCE_S), self._plant.connect(index) as client:
-                return await client.view("status"), await client.view("usage")
+                status, usage = await client.view("status"), await client.view("usage")
+                return status, usage, time.monotonic_ns()
         except (UserError, RequestFailed, Disconnected, TimeoutError):
-            return None, None
+            return None, None, time.monotonic_ns()
 
     def commit_us(self, quorum: int, first_ns: int, end_ns: int) -> list[int]:
         """Proposal sent → decision durable at ``quorum`` nodes, of heights proposed in between.
@@ -207,14 +211,19 @@ def between(first: Mark, last: Mark) -> Spent:
     decisions: Counter[str] = Counter()
     fallbacks: Counter[str] = Counter()
     messages, heights = 0, 0
-    for before, after, was, stands in zip(
-        first.usage, last.usage, first.status, last.status, strict=True
-    ):
+    # A busy node answers late, at one mark later than at the other: its CPU is of that time.
+    apart = last.at_s - first.at_s
+    own = [apart / (end - begin) for begin, end in zip(first.said_s, last.said_s, strict=True)]
+    for before, after, was, stands, share in zip(
+        first.usage, last.usage, first.status, last.status, own or [1.0] * len(first.usage),
+        strict=True,
+    ):  # fmt: skip
         if after is None or stands is None:
             cpu.append(None)
             continue
         same = before is not None and was is not None and before["cpu_us"] <= after["cpu_us"]
-        cpu.append((after["cpu_us"] - before["cpu_us"]) / 1e6 if same and before else None)
+        used_us = after["cpu_us"] - before["cpu_us"] if same and before else None
+        cpu.append(None if used_us is None else used_us * share / 1e6)
         heights = max(heights, stands["height"] - (was["height"] if was else 0))
         messages += _frames(after) - (_frames(before) if same and before else 0)
         old = was if same and was else {"decisions": {}, "fallbacks": {}}

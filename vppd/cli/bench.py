@@ -23,8 +23,8 @@ from vppd.bench.folder import results_folder, write_results
 from vppd.bench.limits import Limits, measure
 from vppd.bench.plan import Plan, check, check_disk, command, line, parse_kill_at
 from vppd.bench.plant import effective
-from vppd.bench.run import Run, Voice, run_once
-from vppd.bench.saturate import find_knee, keeps_up, knee
+from vppd.bench.run import Run, Voice, no_knee, run_once
+from vppd.bench.saturate import Try, find_knee, keeps_up, knee
 from vppd.bench.summary import Summary
 from vppd.cli.engine import ENGINE, PATH
 from vppd.cli.links import parse_fail, require_quorum
@@ -336,9 +336,9 @@ def saturate(
     with results_folder(out, plan) as folder:
         where = environment(plan, place)
         first_line(plan, output)
-        results, tried = run_async(_saturate(plan, limit, place, output))
+        results, tries = run_async(_saturate(plan, limit, place, output))
         words = command(plan, ("saturate", "--limit", f"{limit:g}"))
-        summary = write_results(folder, results, where, words, search=tried)
+        summary = write_results(folder, results, where, words, search=tries)
     conclude(summary, folder, expected, output)
 
 
@@ -392,7 +392,7 @@ async def _runs(plan: Plan, disk: Path) -> list[Run]:
 
 async def _saturate(
     plan: Plan, p99_ms: float, disk: Path, output: Output
-) -> tuple[list[Run], list[tuple[float, Summary]]]:
+) -> tuple[list[Run], list[Try]]:
     limits = await _limits(disk)
 
     async def offer(rate: float) -> tuple[Summary, float]:
@@ -416,7 +416,7 @@ async def _saturate(
     highest = knee(tries)
     at = min(one.rate for one in tries) if highest is None else highest
     runs = await _runs(replace(plan, rate=at), disk)
-    return runs, [(one.rate, one.summary) for one in tries]
+    return (runs if highest is not None else [no_knee(run) for run in runs]), tries
 
 
 @contextmanager

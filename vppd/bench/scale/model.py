@@ -4,7 +4,8 @@ What a height takes is a sum of what happens once, once per replica, and once pe
 which figure and engine, the protocol says (:data:`PARTS`): where all talk to all there is a message
 for each pair, but each replica handles only its own; where one collects, there are as many messages
 as replicas, but each carries a certificate that grows with them, and all leave through one uplink.
-The model is ``a + b·n + c·n²`` with those parts, none below zero, fitted to least relative squares.
+The model is ``a + b·n + c·n²`` with those parts, none below zero but of the count of messages,
+fitted to least relative squares.
 How far it would have been off at the largest simulated plant, had that one not been simulated, is
 stated with every figure. A certificate names at most 256 voters: of more the model says what they
 would cost, not that this release lets them vote.
@@ -63,13 +64,24 @@ class Modelled(msgspec.Struct, frozen=True, kw_only=True):
     of it."""
 
 
-def fit(points: Sequence[tuple[int, float]], power: int = 2) -> Curve:
+def _is_dense(point: Point) -> bool:
+    """Whether all talked to all: 2·n·(n−1) messages per height, where collecting takes 3·(n−1)."""
+    return point.messages > 4 * point.n
+
+
+def fit(points: Sequence[tuple[int, float]], power: int = 2, *, counted: bool = False) -> Curve:
     """The curve with no part below zero and the least sum of squared relative errors.
 
     Args:
         points: size and value above zero; at least one.
         power: the highest of ``n``.
+        counted: parts may be below zero: it is a count, ``2·n·(n−1)`` or like it, and no noise
+            can bend it.
     """
+    if counted and len({n for n, _ in points}) > power:
+        solved = _solve(points, range(power + 1))
+        if solved is not None and all(Curve(*solved).at(n) > 0 for n in LARGE):
+            return Curve(*solved)
     best: tuple[float, Curve] | None = None
     for size in range(1, power + 2):
         for parts in combinations(range(power + 1), size):
@@ -125,9 +137,15 @@ def extend(points: Sequence[Point], sizes: Sequence[int] = LARGE) -> list[Modell
         group.sort(key=lambda point: point.n)
         if len({point.n for point in group}) < LEAST_POINTS:
             continue
+        # Where auto collects in small plants and not in large ones, only the latter say what grows.
+        group = (
+            [p for p in group if _is_dense(p) == _is_dense(group[-1])] if way == "auto" else group
+        )
+        if len({point.n for point in group}) < LEAST_POINTS:
+            continue
         powers = {name: power[not WAYS[way].dense] for name, power in PARTS.items()}
         curves = {
-            name: fit([(p.n, getattr(p, name)) for p in group], power)
+            name: fit([(p.n, getattr(p, name)) for p in group], power, counted=name == "messages")
             for name, power in powers.items()
         }
         largest = group[-1]
