@@ -19,6 +19,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -416,7 +417,8 @@ def test_inventories_that_cannot_be_used(text: str | None, code: str, tmp_path: 
 
 def test_the_example_on_the_page_is_an_inventory(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "pi.md").read_text(encoding="utf-8")
-    example = page.partition("```toml\n")[2].partition("```")[0]
+    example = dedent(page.partition("```toml\n")[2].partition("   ```")[0])
+    assert example.startswith("schema"), "indented as the step of the list that it belongs to"
     (tmp_path / "pis.toml").write_text(example.replace('key = "~', f'# key = "{tmp_path}'))
     listed = read_inventory(tmp_path / "pis.toml")
     assert len(listed.host) >= 4

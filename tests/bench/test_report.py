@@ -233,6 +233,8 @@ def test_what_is_no_series_is_refused(tmp_path: Path, changed: dict[str, str], n
         ("heights.jsonl.gz", b"no gzip", "gzip"),
         ("samples.jsonl.gz", b"\x1f\x8b\x08\x00", "ended"),
         ("nodes.json", b"{", "Expecting"),
+        ("latency.hgrm.json", b"{}", "no histogram"),
+        ("latency.hgrm.json", b'{"latency": "HISTFAAAAB"}', "no histogram"),
     ],
 )
 def test_a_damaged_folder_is_refused_by_file(
@@ -246,6 +248,14 @@ def test_a_damaged_folder_is_refused_by_file(
     assert caught.value.facts["file"] == str(tmp_path / name)
     assert said in caught.value.facts["why"]
     assert not (tmp_path / "report.html").exists()
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+    (write_run(tmp_path, bare=True) / "report.html").mkdir()
+    with pytest.raises(UserError) as caught:
+        write_report(tmp_path)
+    assert caught.value.code == "E439"
+    assert caught.value.facts["folder"] == str(tmp_path)
 
 
 def test_no_folder_of_a_run_is_refused(tmp_path: Path) -> None:

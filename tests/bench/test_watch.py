@@ -78,3 +78,13 @@ def test_cpu_is_of_the_time_between_a_node_s_own_answers() -> None:
         for said in [usage(cpu_us=cpu_us, rss_bytes=1)]
     )
     assert between(first, last).cpu_s == [5.0, 4.0]
+
+
+def test_what_is_decided_between_two_questions_is_asked_for_again() -> None:
+    watch = watch_of("127.0.0.1:1")
+    watch._learn(0, [(1, 10, 20)], [{"height": 1}, {"height": 2}])
+    watch._learn(0, [(2, 30, 40), (3, 50, 60)], [{"height": 2}])
+    watch._learn(0, [(3, 50, 60)], [{"height": 3}])
+    assert list(watch.heights[0]) == [1, 2, 3]
+    assert watch.decided_ns == {1: [20], 2: [40], 3: [60]}
+    assert watch.proposed_ns == {1: 10, 2: 30, 3: 50}

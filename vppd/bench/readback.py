@@ -9,6 +9,10 @@ from __future__ import annotations
 import gzip
 import json
 import tomllib
+import zlib
+from base64 import b64decode
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,6 +22,8 @@ from vppd.errors import Exit, UserError
 
 Facts: TypeAlias = dict[str, Any]
 
+_COOKIE = 8
+"""Bytes before what is compressed: what it is, and how long."""
 BASIC_FIGURES = ("goodput_tx_s", "latency_ms", "valid")
 """Without these a summary is none."""
 
@@ -87,8 +93,40 @@ def read_folder(path: Path) -> RunFolder:
         search=searched.get("search", []),
         knee=searched.get("knee"),
         series=_optional(path / "series.json", list) or [],
-        histograms=[held["latency"] for held in histograms if held],
+        histograms=[
+            _histogram(folder / "latency.hgrm.json", held)
+            for folder, held in zip(folders, histograms, strict=True)
+            if held is not None
+        ],
     )
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """What is put into a run's folder later.
+
+    Raises:
+        UserError: E439, it cannot be written to.
+    """
+    try:
+        yield
+    except OSError as err:
+        raise UserError(
+            "E439",
+            "the folder for the results cannot be used",
+            facts={"folder": str(folder), "why": err.strerror or str(err)},
+            hint="a copy of the folder that is yours to write to",
+        ) from err
+
+
+def _histogram(path: Path, held: Facts) -> str:
+    """An HdrHistogram in base 64, as far as one can tell without the library."""
+    text = held.get("latency")
+    try:
+        zlib.decompress(b64decode(str(text), validate=True)[_COOKIE:])
+    except (ValueError, zlib.error) as err:
+        raise _unreadable(path, f"latency is no histogram: {err}") from err
+    return str(text)
 
 
 def _toml(path: Path) -> Facts:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from vppd import __version__
 from vppd.bench.figures import PLOTS
 from vppd.bench.plots import CSS_VARIABLES
-from vppd.bench.readback import Facts, RunFolder, read_folder
+from vppd.bench.readback import Facts, RunFolder, read_folder, writing
 
 REPORT = "report.html"
 LOST = ("dropped", "timeouts")
@@ -41,14 +41,16 @@ def write_report(folder: Path) -> Path:
         The file.
 
     Raises:
-        UserError: E444, the folder is none of a run; E430, nothing to draw with.
+        UserError: E444, the folder is none of a run; E439, it cannot be written to; E430, nothing
+            to draw with.
     """
     page = render(read_folder(folder))
-    handle, name = tempfile.mkstemp(dir=folder, prefix=".report-")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(page)
-    Path(name).chmod(0o644)
-    return Path(name).replace(folder / REPORT)
+    with writing(folder):
+        handle, name = tempfile.mkstemp(dir=folder, prefix=".report-")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(page)
+        Path(name).chmod(0o644)
+        return Path(name).replace(folder / REPORT)
 
 
 def render(run: RunFolder) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vppd.bench.compare import plan_differences
-from vppd.bench.readback import Facts, RunFolder, read_folder
+from vppd.bench.readback import Facts, RunFolder, read_folder, writing
 from vppd.errors import Exit, UserError
 from vppd.types import PPM
 
@@ -38,7 +38,8 @@ def write_series(first: Path, others: Sequence[Path]) -> None:
         for run in runs
     ]  # fmt: skip
     rows.sort(key=lambda row: row["value"])
-    (first / "series.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    with writing(first):
+        (first / "series.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 
 def _parameter(runs: Sequence[RunFolder]) -> str:

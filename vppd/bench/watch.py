@@ -90,16 +90,23 @@ class Watch:
         try:
             async with asyncio.timeout(PATIENCE_S), self._plant.connect(index) as client:
                 timings = await client.view("timings", first)
-                # Second, so that it has every height that the first one has.
                 heights = await client.view("heights", first)
         except (UserError, RequestFailed, Disconnected, TimeoutError):
             return
         self._learn_clock(index, timings)
-        for row in heights:
-            self.heights[index][row["height"]] = row
-            self._seen[index] = max(self._seen[index], row["height"])
+        self._learn(index, timings, heights)
+
+    def _learn(
+        self, index: int, timings: list[tuple[int, int | None, int]], heights: list[dict[str, Any]]
+    ) -> None:
+        """Two answers of a node, one after the other."""
+        # What was decided between the two questions is in one answer only: both again, next time.
+        rows = {row["height"]: row for row in heights}
+        both = max((height for height, *_ in timings if height in rows), default=0)
+        self._seen[index] = max(self._seen[index], both)
+        self.heights[index] |= {height: row for height, row in rows.items() if height <= both}
         for height, proposed_ns, decided_ns in timings:
-            if height > self._seen[index]:  # decided between the two questions: both again
+            if height > both:
                 continue
             self.decided_ns.setdefault(height, []).append(decided_ns)
             if proposed_ns is not None:

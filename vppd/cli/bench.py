@@ -141,7 +141,8 @@ Keys: TypeAlias = Annotated[
     typer.Option(help="With --peers: funded accounts' *.key, and a certificate of the plant's."),
 ]
 Disk: TypeAlias = Annotated[
-    Path | None, typer.Option(help="Folder for the plant's files meanwhile; default: /tmp.")
+    Path | None,
+    typer.Option(help="Folder for the plant's files meanwhile; default: $TMPDIR."),
 ]
 Out: TypeAlias = Annotated[Path | None, typer.Option(help="Folder for the results.")]
 Assert: TypeAlias = Annotated[

@@ -25,7 +25,7 @@ def report(
     """Write the report of a run anew, from its folder.
 
     Raises:
-        UserError: E430, E444, E445.
+        UserError: E430, E439, E444, E445.
     """
     from vppd.bench.report import write_report
 
