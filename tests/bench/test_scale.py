@@ -287,6 +287,7 @@ def test_a_table_labels_what_nobody_has_run(
         (["--sizes", "1"], "E452"),
         (["--sizes", "201"], "E452"),
         (["--ways", "raft"], "E452"),
+        (["--ways", "auto", "--sizes", "100"], "E452"),
         (["--sites", "moon"], "E452"),
         (["--costs", "missing.json"], "E450"),
         (["--calibrate", "no/such/folder/costs.json"], "E451"),

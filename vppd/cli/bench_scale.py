@@ -17,7 +17,6 @@ from vppd.bench.scale.costs import Costs, load, save
 from vppd.bench.scale.sites import SITES, sites_of
 from vppd.cli.output import Output, OutputOption, print_json, print_rows
 from vppd.cli.progress import progress
-from vppd.errors import Exit, UserError
 
 ALL_SIZES = ",".join(map(str, sweep.SIZES))
 SHARES = 100
@@ -62,14 +61,6 @@ def scale(
         sweep.sizes_of(sizes), sweep.ways_of(ways), [s.name for s in sites_of(sites)], delegates,
         heights, txs,
     )  # fmt: skip
-    if not wanted:
-        raise UserError(
-            "E452",
-            "there is nothing to simulate: auto takes a score of heights to make up its mind, and "
-            f"is simulated up to {sweep.WAYS['auto'].most} nodes",
-            hint="--sizes 4,10,31, or other --ways",
-            exit_code=Exit.USAGE,
-        )
     used = (_measure() if costs is None else load(costs)).slower(slower)
     workers = min(jobs or os.cpu_count() or 1, len(wanted))
     seconds = sum(cell.seconds for cell in wanted)

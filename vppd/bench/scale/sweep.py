@@ -106,7 +106,11 @@ def cells(
     sizes: Sequence[int], ways: Sequence[str], sites: Sequence[str], delegates: int,
     heights: Height, txs: int,
 ) -> list[Cell]:  # fmt: skip
-    """Every combination, the dearest first, so that no core is left with the last of them."""
+    """Every combination, the dearest first, so that no core is left with the last of them.
+
+    Raises:
+        UserError: E452, there is none.
+    """
     made = [
         Cell(
             way=way, n=n, sites=place, heights=heights, txs=txs,
@@ -117,6 +121,14 @@ def cells(
         if n <= WAYS[way].most  # it takes many heights to make up its mind
         for place in sites
     ]  # fmt: skip
+    if not made:
+        raise UserError(
+            "E452",
+            "there is nothing to simulate: auto takes a score of heights to make up its mind, and "
+            f"is simulated up to {WAYS['auto'].most} nodes",
+            hint="--sizes 4,10,31, or other --ways",
+            exit_code=Exit.USAGE,
+        )
     return sorted(made, key=lambda cell: -cell.seconds)
 
 
