@@ -66,8 +66,8 @@ p4-consensus: $(VENV)/.ready  ## Malicious agents under votes by stake and under
 targets: $(VENV)/.ready  ## What one machine comes to against its limits, five runs each (forty minutes); writes bench/results/targets
 	@$(BIN)/python bench/targets.py
 
-bench: $(VENV)/.ready  ## Micro-benchmarks of every room, beside the last results (a minute); writes bench/results/micro
-	@$(BIN)/python -m vppd.bench.micro --out bench/results/micro
+bench: $(VENV)/.ready  ## Micro-benchmarks of every room, beside the last results (two minutes); writes bench/results/micro
+	@$(BIN)/python -m vppd.bench.micro --full --out bench/results/micro
 
 lock: $(VENV)/.ready  ## Rewrite requirements.lock from pyproject.toml
 	@$(BIN)/python -m pip install --quiet uv
