@@ -36,7 +36,12 @@ FOLDER = Path(__file__).parent / "results" / "targets"
 RUNS = 5
 TIMES = ("--duration", "8", "--warm-up", "4")
 MICRO = Path(__file__).parent / "results" / "micro" / "results.json"
-OVERLOADED = ("never taken by their connection", "that were due", "late themselves (p99)")
+OVERLOADED = (
+    "never taken by their connection",
+    "by the end of the grace",
+    "that were due",
+    "late themselves (p99)",
+)
 """What the reasons end in that say no more than that more was due than could be done."""
 FULL = ("--to", "leader", "--accounts", "512", *TIMES)
 """What fills a plant: no transaction goes from node to node before it is in a block."""
@@ -96,11 +101,11 @@ ROWS = (
     ),
     Row(
         "delayed10-bncm", "10 ms one way, n = 10, BNCM",
-        ("-n", "10", "--delay", "10ms", "--rate", "10", "--duration", "10", "--warm-up", "4"),
+        ("-n", "10", "--delay", "10ms", "--rate", "12", "--duration", "10", "--warm-up", "4"),
     ),
     Row(
         "delayed10-pbft", "10 ms one way, n = 10, PBFT",
-        ("-n", "10", "--engine", "pbft", "--delay", "10ms", "--rate", "10", "--duration", "10",
+        ("-n", "10", "--engine", "pbft", "--delay", "10ms", "--rate", "12", "--duration", "10",
          "--warm-up", "4"),
     ),
 )  # fmt: skip
