@@ -377,8 +377,8 @@ def page(rows: Rows, machine: Mapping[str, Any], micro: Mapping[str, Mapping[str
         "",
         *table(rows, micro),
         "",
-        "What comes through at the most comes in whole blocks: one of 4,096 transactions more or less",
-        "within eight seconds is 512 a second.",
+        "The highest goodput comes in whole blocks: one of 4,096 transactions more or less within",
+        "eight seconds is 512 a second.",
         "",
         *(f"**Proves nothing:** {text}" for text in wrong(rows)),
         *(
