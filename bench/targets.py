@@ -90,23 +90,14 @@ ROWS = (
         "lone", "one transaction at a time, TLS, fsync",
         ("--ledger", "null", "--closed", "1", "--clients", "1", "--to", "leader", *TIMES),
     ),
-    Row(
-        "delayed5-bncm", "10 ms one way, n = 5, BNCM",
-        ("-n", "5", "--delay", "10ms", "--rate", "20", "--duration", "10", "--warm-up", "4"),
-    ),
-    Row(
-        "delayed5-pbft", "10 ms one way, n = 5, PBFT",
-        ("-n", "5", "--engine", "pbft", "--delay", "10ms", "--rate", "20", "--duration", "10",
-         "--warm-up", "4"),
-    ),
-    Row(
-        "delayed10-bncm", "10 ms one way, n = 10, BNCM",
-        ("-n", "10", "--delay", "10ms", "--rate", "12", "--duration", "10", "--warm-up", "4"),
-    ),
-    Row(
-        "delayed10-pbft", "10 ms one way, n = 10, PBFT",
-        ("-n", "10", "--engine", "pbft", "--delay", "10ms", "--rate", "12", "--duration", "10",
-         "--warm-up", "4"),
+    *(
+        Row(
+            f"delayed{n}-{engine}", f"10 ms one way, n = {n}, {engine.upper()}",
+            ("-n", n, "--engine", engine, "--delay", "10ms", "--rate", rate, "--duration", "10",
+             "--warm-up", "4"),
+        )
+        for n, rate in (("5", "20"), ("10", "12"))
+        for engine in ("bncm", "pbft")
     ),
 )  # fmt: skip
 SEVENTY = "seventy"

@@ -14,7 +14,7 @@ import pytest
 
 from tests.bench.made import read_plan
 from vppd.bench.client import Job, due_times_ns
-from vppd.bench.plan import Plan, check, command, has_orders, line, parse_kill_at
+from vppd.bench.plan import Plan, check, check_limit, command, has_orders, line, parse_kill_at
 from vppd.bench.plan import write_plan as write
 from vppd.bench.wire import Entry
 from vppd.bench.workload import Slots
@@ -70,6 +70,13 @@ def test_what_makes_no_run_is_refused(changed: dict[str, Any], why: str) -> None
         check(msgspec.structs.replace(Plan(), **changed))
     assert (caught.value.code, caught.value.exit_code) == ("E431", Exit.USAGE)
     assert why in caught.value.what
+
+
+@pytest.mark.parametrize("p99_ms", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_limit_that_is_none_is_refused(p99_ms: float) -> None:
+    with pytest.raises(UserError, match="no run: --limit"):
+        check_limit(Plan(), p99_ms)
+    check_limit(Plan(), 0.001)
 
 
 def test_kills_are_of_a_node_by_name_or_index_and_of_a_time_in_seconds() -> None:

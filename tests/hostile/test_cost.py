@@ -20,20 +20,25 @@ from vppd.net.sync import SYNC_TYPES
 from vppd.types import PublicKey
 
 
-def test_every_type_is_charged_what_it_costs() -> None:
-    count = 0
+class Counting:
+    """The verifier, and how often it was asked."""
 
-    def counting(key: PublicKey, message: bytes, signature: bytes) -> bool:
-        nonlocal count
-        count += 1
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, key: PublicKey, message: bytes, signature: bytes) -> bool:
+        self.count += 1
         return verify(key, message, signature)
 
+
+def test_every_type_is_charged_what_it_costs() -> None:
+    counting = Counting()
     machine = Actor(2).machine
     gate = Gate(GENESIS.digest, machine.terms, counting, lambda _: None)
     charged: dict[Type, int] = {}
     for _, frame in play().said:
         message = decode_message(frame.type, frame.payload)
-        count = 0
+        counting.count = 0
         cost = gate.cost(message)
         if isinstance(message, Tx):
             gate.check_transaction(message.raw, 1)
@@ -42,7 +47,8 @@ def test_every_type_is_charged_what_it_costs() -> None:
                 gate.check_transaction(raw, 1)
         elif not isinstance(message, Reply):  # only checked for who wants a proof, later
             gate.check(message)
-        assert count <= cost <= count + 1, f"{message}: {count} verified, {cost} charged"
+        verified = counting.count
+        assert verified <= cost <= verified + 1, f"{message}: {verified} verified, {cost} charged"
         charged[frame.type] = max(cost, charged.get(frame.type, 0))
     assert set(charged) == set(Type) - SYNC_TYPES
     free = {kind for kind, cost in charged.items() if cost == 0}
@@ -51,23 +57,17 @@ def test_every_type_is_charged_what_it_costs() -> None:
 
 
 def test_a_block_that_comes_again_costs_its_proposal_and_its_vote() -> None:
-    count = 0
-
-    def counting(key: PublicKey, message: bytes, signature: bytes) -> bool:
-        nonlocal count
-        count += 1
-        return verify(key, message, signature)
-
+    counting = Counting()
     gate = Gate(GENESIS.digest, Actor(2).machine.terms, counting, lambda _: None)
     blocks = [decode_message(frame.type, frame.payload) for _, frame in play().said
               if frame.type is Type.BLOCK]  # fmt: skip
     block = next(message for message in blocks if isinstance(message, Block) and message.txs)
     gate.check(block)
-    first, count = count, 0
+    first = counting.count
     assert first == 2 + len(block.txs)
     assert gate.cost(block) == 2
     gate.check(block)
-    assert count == 2
+    assert counting.count == first + 2
     with pytest.raises(Malformed, match="other transactions"):
         gate.check(replace(block, txs=(block.txs[0][:-1] + b"x", *block.txs[1:])))
 

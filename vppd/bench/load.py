@@ -115,7 +115,7 @@ class LoadProcess:
             "E438",
             f"load process {self.number} has failed",
             facts={"why": why or tail.strip()[-500:] or f"exit code {process.returncode}"},
-            hint="with --peers: are the addresses, certificates and keys of that plant?",
+            hint="see why; with --peers: are the addresses, certificates and keys of that plant?",
         )
 
     async def stop(self) -> None:

@@ -189,6 +189,16 @@ def _no_run(plan: Plan, why: str) -> UserError:
     )
 
 
+def check_limit(plan: Plan, p99_ms: float) -> None:
+    """Refuse a latency that nothing can keep within.
+
+    Raises:
+        UserError: E431.
+    """
+    if not (isfinite(p99_ms) and p99_ms > 0):
+        raise _no_run(plan, f"--limit {p99_ms:g} is no latency above zero")
+
+
 def check_disk(folder: Path) -> Path:
     """Where the plant's files are to lie meanwhile.
 

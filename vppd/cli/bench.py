@@ -21,7 +21,7 @@ from vppd.bench.environment import environment
 from vppd.bench.expect import Expectation, parse_expectation, require
 from vppd.bench.folder import results_folder, write_results
 from vppd.bench.limits import Limits, measure
-from vppd.bench.plan import Plan, check, check_disk, command, line, parse_kill_at
+from vppd.bench.plan import Plan, check, check_disk, check_limit, command, line, parse_kill_at
 from vppd.bench.plant import effective
 from vppd.bench.run import Run, Voice, no_knee, run_once
 from vppd.bench.saturate import Try, find_knee, keeps_up, knee
@@ -332,6 +332,7 @@ def saturate(
         keys=None if keys is None else str(keys),
     )  # fmt: skip
     check(plan)
+    check_limit(plan, limit)
     latencies.require_histograms()
     plan, place = effective(plan), _disk(disk)
     with results_folder(out, plan) as folder:
