@@ -7,6 +7,7 @@ from typing import Annotated, Literal, NewType
 import msgspec
 from msgspec import Meta
 
+from vppd.config.duties import DutyEntry
 from vppd.types import PPM, Digest, Micro, MicroPerKwh, Ppm, PublicKey, Role, Slot, TimeMs, Wh
 
 Engine = NewType("Engine", str)
@@ -174,6 +175,8 @@ class AccountEntry(msgspec.Struct, frozen=True, kw_only=True):
     credit: Ppm = STARTING_CREDIT
     bus: int = 0
     """Where in the grid the member sits."""
+    aggregator: str = ""
+    """Name of the account it belongs to; empty: none."""
 
 
 class MeterEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -204,3 +207,4 @@ class Genesis(msgspec.Struct, frozen=True, kw_only=True):
     governance: Governance = Governance()
     ledger: LedgerRules = LedgerRules()
     contracts: ContractRules = ContractRules()
+    duties: tuple[DutyEntry, ...] = ()

@@ -13,6 +13,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from vppd.config.duties import DutyEntry, duty_lines
 from vppd.config.engines import DPOS, engine_named, not_installed
 from vppd.config.founding import founding_size
 from vppd.config.genesis import (
@@ -67,6 +68,7 @@ class AccountTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     balance: str = "0.00"
     credit: Annotated[int, Meta(ge=0, le=PPM)] = STARTING_CREDIT
     bus: Annotated[int, Meta(ge=0, lt=2**31)] = 0
+    aggregator: str = ""
 
 
 class MeterTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -99,6 +101,7 @@ class GenesisFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     validator: tuple[ValidatorTable, ...]
     account: tuple[AccountTable, ...] = ()
     meter: tuple[MeterTable, ...] = ()
+    duty: tuple[DutyEntry, ...] = ()
 
 
 def load_genesis(path: Path) -> Genesis:
@@ -151,6 +154,7 @@ class _Reader(Reading):
             governance=self._governance(file.governance, n),
             ledger=self._ledger(file.ledger),
             contracts=file.contracts,
+            duties=self._duties(file.duty, accounts),
         )
 
     # -- members
@@ -195,8 +199,14 @@ class _Reader(Reading):
                     balance=self.decimal(table.balance, f"{where}.balance"),
                     credit=table.credit,
                     bus=table.bus,
+                    aggregator=table.aggregator,
                 )
             )
+        named = {account.name: account.key for account in accounts}
+        for i, account in enumerate(accounts):
+            if account.aggregator and account.aggregator not in named.keys() - {account.name}:
+                where = f"account[{i}].aggregator"
+                raise self._unknown(where, "other account", account.aggregator, named)
         self.distinct("account", "id", [key_text(a.key) for a in accounts])
         total = sum(account.balance for account in accounts)
         self.ordered(("the sum of account.balance", total), ("what can be counted", TOTAL_LIMIT))
@@ -275,6 +285,16 @@ class _Reader(Reading):
         )
         return Governance(threshold=table.threshold, authority=tuple(keys))
 
+    def _duties(
+        self, entries: tuple[DutyEntry, ...], accounts: tuple[AccountEntry, ...]
+    ) -> tuple[DutyEntry, ...]:
+        names = {account.name: account.key for account in accounts}
+        for i, entry in enumerate(entries):
+            if entry.account not in names:
+                raise self._unknown(f"duty[{i}].account", "account", entry.account, names)
+        self.distinct("duty", "duty and account", [f"{e.duty} {e.account}" for e in entries])
+        return entries
+
     def _unknown(self, where: str, kind: str, name: str, known: Iterable[str]) -> ConfigError:
         return ConfigError(
             "E112",
@@ -295,6 +315,7 @@ def render_genesis(
     governance: Governance = _NOBODY_ELSE,
     ledger: LedgerRules = _MARKET_LEDGER,
     contracts: ContractRules = _OWN_CONTRACTS,
+    duties: Iterable[DutyEntry] = (),
 ) -> str:
     """genesis.toml for these records; :func:`parse_genesis` gives them back.
 
@@ -341,6 +362,8 @@ def render_genesis(
             f"credit = {account.credit}",
             f"bus = {account.bus}",
         ]
+        if account.aggregator:
+            lines.append(f'aggregator = "{account.aggregator}"')
     for meter in meters:
         lines += [
             "",
@@ -351,6 +374,7 @@ def render_genesis(
             f"export_wh = {meter.export_wh}",
             f"first_slot = {meter.first_slot}",
         ]
+    lines += duty_lines(duties)
     return "\n".join(lines) + "\n"
 
 

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from vppd.ledger.agenda import Due
 from vppd.ledger.context import Context
 from vppd.ledger.events import SlotAdvanced
+from vppd.ledger.response.history import note_energy
 from vppd.ledger.settling import close, settle
 from vppd.ledger.slots import Phase
 from vppd.ledger.state import SLOT
@@ -45,4 +46,5 @@ def _settled(ctx: Context, slot: Slot) -> None:
 
 
 def _closed(ctx: Context, slot: Slot) -> None:
+    note_energy(ctx, slot)
     close(ctx, slot)

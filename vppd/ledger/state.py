@@ -15,6 +15,14 @@ from typing import Any, Generic, TypeVar
 from vppd.codec import I64, U8, U32, U63, Bytes32, Decoder, Malformed, Message, encode
 from vppd.era import Era, Name
 from vppd.ledger.changes import Configure
+from vppd.ledger.registration.records import (
+    Acquisition,
+    DayEnergy,
+    DutyRecord,
+    Member,
+    Membership,
+    Parameters,
+)
 
 R = TypeVar("R", bound=Message)
 P = TypeVar("P", int, bytes)
@@ -294,6 +302,18 @@ MARKET_UPDATE: Table[MarketUpdate, int] = Table(20, "Q", MarketUpdate)
 """By first slot."""
 COUNTER: Table[Counter, int] = Table(21, "B", Counter)
 """By what is counted."""
+MEMBER: Table[Member, bytes] = Table(42, "32s", Member)
+"""By account."""
+DUTY: Table[DutyRecord, bytes] = Table(43, "B 32s", DutyRecord)
+"""By duty and account."""
+PARAMETERS: Table[Parameters, bytes] = Table(44, "32s", Parameters)
+"""By account or meter."""
+ACQUISITION: Table[Acquisition, bytes] = Table(45, "32s", Acquisition)
+"""By meter."""
+MEMBERSHIP: Table[Membership, bytes] = Table(46, "Q 32s", Membership)
+"""By project and account."""
+DAY_ENERGY: Table[DayEnergy, int] = Table(47, "32s Q", DayEnergy)
+"""By account and slot of the day."""
 
 TABLES: dict[int, Table[Any, Any]] = {
     table.number: table
@@ -301,6 +321,7 @@ TABLES: dict[int, Table[Any, Any]] = {
         ACCOUNT, METER, SLOT, ORDER, TRADE, REGISTER, SETTLEMENT, GRID_ACCOUNT, ORDERED,
         ERA, PROPOSAL, BALLOT, CONVICTION, CANDIDATE, READINESS, PUNISHMENT, VOTES, DELIVERY,
         CONTRACT, MARKET_UPDATE, COUNTER,
+        MEMBER, DUTY, PARAMETERS, ACQUISITION, MEMBERSHIP, DAY_ENERGY,
     )
 }  # fmt: skip
 

@@ -21,6 +21,13 @@ from vppd.errors import PeerFault
 from vppd.ledger.changes import Configure
 from vppd.ledger.contracts.ops import CallContract, OpenContract
 from vppd.ledger.proofs import Accuse, Ready, Skip, Statement, signed_part
+from vppd.ledger.registration.ops import (
+    RegisterMember,
+    RegisterMeter,
+    SetAcquisition,
+    SetParameters,
+    SetStanding,
+)
 from vppd.types import Digest, Height, PublicKey, Signature
 
 _sha256 = hashlib.sha256
@@ -92,6 +99,11 @@ Op: TypeAlias = (
     | Opaque
     | OpenContract
     | CallContract
+    | RegisterMember
+    | RegisterMeter
+    | SetStanding
+    | SetParameters
+    | SetAcquisition
 )
 """What a transaction does."""
 NOBODY: PublicKey = bytes(32)
