@@ -113,6 +113,8 @@ class EventKind(Kind):
             return now._replace(due_ms=due)
         if now.phase == ISSUED:
             event = _begin(desk, event)
+            if not any(called.answer == Answer.IN for called in event.called):
+                return _end(desk, now, event)
             return Standing(RUNNING, encode(event), max(_ends(ctx, event), due + 1))
         for called in event.called:
             _settle(desk, event, called)
