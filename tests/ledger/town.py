@@ -129,12 +129,12 @@ class Town(Council):
     # ------------------------------------------------------------ what people send
 
     def register(self, **changes: Any) -> RegisterMember:
-        fields = {"key": key(NEW), "name": "newcomer", "bus": 7, "aggregator": None}
+        fields: dict[str, Any] = {"key": key(NEW), "name": "newcomer", "bus": 7, "aggregator": None}
         return RegisterMember(**(fields | changes))
 
     def meter(self, **changes: Any) -> RegisterMeter:
         slot = max(0, self.ledger.calendar.slot_at(self.now)) + 2
-        fields = {
+        fields: dict[str, Any] = {
             "key": key(NEW_METER), "account": key(CAT), "first_slot": slot,
             "import_wh": 100, "export_wh": 50,
         }  # fmt: skip
@@ -197,7 +197,7 @@ def event(first: Slot, last: Slot, **changes: Any) -> OpenContract:
 
 def order(first: Slot, last: Slot, *members: SigningKey, **changes: Any) -> OpenContract:
     """A binding order: take at most so much."""
-    fields = {
+    fields: dict[str, Any] = {
         "project": None, "signal": Signal.LIMIT, "priority": ORDER_PRIORITY,
         "members": tuple(map(key, members)), "reason": "line 3 is down",
     }  # fmt: skip
