@@ -86,13 +86,20 @@ class Feeder:
         grid: one without :func:`~vppd.config.grid.defects`.
     """
 
-    __slots__ = ("_branches", "_most", "_still", "_v_max", "_v_min", "_v_slack", "grid", "position")
+    __slots__ = (
+        "_branches", "_most", "_still", "_turned", "_v_max", "_v_min", "_v_slack", "grid",
+        "position",
+    )  # fmt: skip
 
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
         self.position: dict[int, int] = {bus.id: i for i, bus in enumerate(grid.buses)}
         """Of a bus in the model, by its id."""
         self._branches = tuple(_branches(grid, self.position))
+        self._turned = frozenset(
+            line for up, _, line, *_ in self._branches if grid.buses[up].id != grid.lines[line].start
+        )
+        """Lines whose ``end`` is nearer to the slack bus."""
         square = grid.base_v**2
         self._still = max(1, square // _STILL)
         self._v_slack = (square * grid.slack_ppm**2 + PPM // 2) // PPM
@@ -170,6 +177,12 @@ class Feeder:
             if self._apparent_square(flow, line) > most:
                 found.append(Violation(Limit.OVERLOAD, line, self.loading_ppm(flow, line)))
         return found
+
+    def entering(self, flow: Flow, line: int) -> tuple[int, int]:
+        """What goes into a line at the bus it starts from, mW and mvar; negative: comes out."""
+        if line in self._turned:
+            return -flow.p_end[line], -flow.q_end[line]
+        return flow.p[line], flow.q[line]
 
     def voltage_ppm(self, v: int) -> int:
         """A squared voltage (mV²) as a voltage, parts per million of nominal, rounded down."""
