@@ -7,6 +7,7 @@ from typing import Annotated, Literal, NewType
 import msgspec
 from msgspec import Meta
 
+from vppd.config.grid import Grid
 from vppd.types import PPM, Digest, Micro, MicroPerKwh, Ppm, PublicKey, Role, Slot, TimeMs, Wh
 
 Engine = NewType("Engine", str)
@@ -204,3 +205,5 @@ class Genesis(msgspec.Struct, frozen=True, kw_only=True):
     governance: Governance = Governance()
     ledger: LedgerRules = LedgerRules()
     contracts: ContractRules = ContractRules()
+    grid: Grid | None = None
+    """None: trades are not checked against a grid."""

@@ -82,6 +82,7 @@ class Views:
             "slots": lambda _: self._ledger.slots_view(),
             "book": lambda slot: self._ledger.book_view(_slot(slot)),
             "trades": lambda slot: self._ledger.trades_view(_slot(slot)),
+            "paths": lambda slot: self._ledger.paths_view(_slot(slot)),
             "settlement": self.settlement,
             "heights": lambda first: [t._asdict() for t in _since(first, metrics.heights)],
             "trace": self.trace,

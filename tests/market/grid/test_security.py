@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -81,8 +80,11 @@ def test_loads_of_the_model_and_of_the_slot_take_their_share() -> None:
     assert 5_930 < beside_4 < 5_940
     assert taken(street(10_000), Deal(0, 1, 9_000), base=(BaseLoad(1, 4_000),)) == [beside_4]
     assert taken(loaded, Deal(0, 1, 9_000), base=(BaseLoad(1, -4_000),)) == [9_000]
-    with pytest.raises(KeyError):
-        Check(Feeder(loaded), HOUR, (BaseLoad(9, 1),))
+
+
+def test_a_bus_that_is_none_carries_nothing() -> None:
+    assert taken(street(10_000), Deal(0, 9, 1), Deal(0, 1, 1), Deal(9, 0, 5)) == [0, 1, 0]
+    assert taken(street(10_000), Deal(0, 1, 9_000), base=(BaseLoad(9, 4_000),)) == [9_000]
 
 
 def test_reactive_power_comes_with_what_is_bought() -> None:

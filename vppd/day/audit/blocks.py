@@ -26,6 +26,7 @@ from vppd.ledger.events import (
     EraScheduled,
     Event,
     OrderAccepted,
+    PathsHashed,
     Posted,
     Punished,
     Purse,
@@ -35,7 +36,9 @@ from vppd.ledger.events import (
     RulesScheduled,
     Settled,
     SlotAdvanced,
+    TradeCut,
     Traded,
+    TradeRouted,
     Voted,
 )
 from vppd.ledger.receipts import decode_receipt
@@ -179,6 +182,12 @@ class _Audit:
                     self._trades.accept(event, wishes.sender, order, time_ms)
             case Traded():
                 self._trades.trade(event, by_time=by_time)
+            case TradeCut():
+                self._trades.cut(event, by_time=by_time)
+            case TradeRouted():
+                self._trades.routed(event)
+            case PathsHashed():
+                self._trades.hashed(event)
             case ReadingAccepted():
                 if (reading := _next(wishes.readings)) is None:
                     self._findings.add(f"a reading of slot {event.slot} counts, nobody sent it")

@@ -97,7 +97,9 @@ class Feeder:
         """Of a bus in the model, by its id."""
         self._branches = tuple(_branches(grid, self.position))
         self._turned = frozenset(
-            line for up, _, line, *_ in self._branches if grid.buses[up].id != grid.lines[line].start
+            branch[2]
+            for branch in self._branches
+            if grid.buses[branch[0]].id != grid.lines[branch[2]].start
         )
         """Lines whose ``end`` is nearer to the slack bus."""
         square = grid.base_v**2

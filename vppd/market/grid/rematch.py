@@ -72,7 +72,7 @@ def screen(
         placed: every order of the slot, each id once.
 
     Raises:
-        KeyError: a trade of an order that was not placed, or a bus that is none.
+        KeyError: a trade of an order that was not placed.
     """
     orders = {
         seat.order.id: _Standing(seat, closing_price(rules, reference, seat.order), seat.left)

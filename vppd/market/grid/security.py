@@ -51,8 +51,7 @@ class Check:
         base: what flows besides trades and the model's own loads.
         most_work: as :data:`MOST_WORK`.
 
-    Raises:
-        KeyError: a base load at a bus that is none.
+    A bus that the grid does not have carries nothing: trades there are cut, loads are nowhere.
     """
 
     __slots__ = (
@@ -70,7 +69,8 @@ class Check:
         self._feeder, self._minutes = feeder, minutes
         self._base = [0] * buses
         for load in base:
-            self._base[feeder.position[load.bus]] += load.energy_wh
+            if load.bus in feeder.position:
+                self._base[feeder.position[load.bus]] += load.energy_wh
         self._sold, self._bought = [0] * buses, [0] * buses
         self._left = max(1, most_work // buses)
         self.base_holds = True
@@ -88,11 +88,10 @@ class Check:
         return self._feeder.solve(*self._powers(self._sold, self._bought))
 
     def fits(self, deals: Sequence[Deal] = ()) -> bool:
-        """Whether the grid carries these together with what has been taken.
-
-        Raises:
-            KeyError: a bus that is none.
-        """
+        """Whether the grid carries these together with what has been taken."""
+        known = self._feeder.position
+        if any(deal.seller_bus not in known or deal.buyer_bus not in known for deal in deals):
+            return False
         if self._left <= 0:
             return False
         self._left -= 1
