@@ -113,39 +113,62 @@ class GridAudit:
         was_cut = any(kept.get(trade.number, 0) < trade.quantity_wh for trade in before)
         if not event.flags & _BASE_BROKEN and self._broken(after, _NEAR):
             findings.add(f"the trades of slot {slot} break limits of the grid")
+        self._check_figures(event, after)
         if event.flags & _BASE_BROKEN and not self._broken([], -_NEAR):
             findings.add(f"the grid holds without the trades of slot {slot}, it is said not to")
         if was_cut and not event.flags & _INCOMPLETE and not self._broken(before, -_NEAR):
             findings.add(f"trades of slot {slot} are cut that the grid carries")
 
+    def _check_figures(self, event: PathsHashed, after: list[Carried]) -> None:
+        """The loss, the voltages and the loading it tells, as near as two solutions lie."""
+        volts = self._solve(self._taken(after))
+        figures = (0.0, 0.0, 0.0, 0.0)
+        if volts is not None:
+            shares = [abs(v) / self._grid.base_v * 1e6 for v in volts.values()]
+            flows = [self._line_flow(line, volts) for line in self._grid.lines if not line.open]
+            loss, fullest = sum(loss for loss, _ in flows), max((f for _, f in flows), default=0.0)
+            figures = (loss * 1e3, min(shares), max(shares), fullest * 1e6)
+        said = (event.loss_mw, event.lowest_ppm, event.highest_ppm, event.fullest_ppm)
+        names = ("loss in mW", "lowest voltage", "highest voltage", "fullest line's loading")
+        for name, found, right in zip(names, said, figures, strict=True):
+            if abs(found - right) > 2 + right * _NEAR:
+                self._findings.add(
+                    f"the {name} of slot {event.slot} is {found}, it must be about {right:.0f}"
+                )
+
+    def _line_flow(self, line: Line, volts: dict[int, complex]) -> tuple[float, float]:
+        """Loss in W, and apparent power at the fuller end per unit of the rating."""
+        current = (volts[line.start] - volts[line.end]) / _ohm(line)
+        fuller = max(abs(volts[line.start]), abs(volts[line.end])) * abs(current)
+        return abs(current) ** 2 * line.r_micro_ohm / 1e6, fuller / line.rating_va
+
+    def _taken(self, trades: list[Carried]) -> dict[int, complex]:
+        """Power taken at each bus, VA; what is traded at no bus is nowhere."""
+        taken = {bus.id: complex(bus.load_w, bus.load_var) for bus in self._grid.buses}
+        for trade in trades:
+            watt = trade.quantity_wh * 60 / self._minutes
+            drawn = complex(watt, watt * self._grid.reactive_ppm / 1e6)
+            for account, power in ((trade.seller, -watt), (trade.buyer, drawn)):
+                at = self.bus_of(account)
+                if at in taken:
+                    taken[at] += power
+        return taken
+
     def _broken(self, trades: list[Carried], slack: float) -> bool:
         """Some limit is broken by more than ``slack`` per unit; no solution breaks all of them."""
         grid = self._grid
-        taken = {bus.id: complex(bus.load_w, bus.load_var) for bus in grid.buses}
-        for trade in trades:
-            watt = trade.quantity_wh * 60 / self._minutes
-            drawn = complex(watt, watt * grid.reactive_ppm / 1e6)
-            for bus, power in (
-                (self.bus_of(trade.seller), -watt),
-                (self.bus_of(trade.buyer), drawn),
-            ):
-                if bus not in taken:
-                    return True
-                taken[bus] += power
-        volts = self._solve(taken)
+        volts = self._solve(self._taken(trades))
         if volts is None:
             return True
-        for bus in grid.buses:
-            share = abs(volts[bus.id]) / grid.base_v
-            if not grid.min_ppm / 1e6 - slack <= share <= grid.max_ppm / 1e6 + slack:
-                return True
-        for line in grid.lines:
-            if not line.open:
-                current = (volts[line.start] - volts[line.end]) / _ohm(line)
-                fuller = max(abs(volts[line.start]), abs(volts[line.end])) * abs(current)
-                if fuller > line.rating_va * (1 + slack) + (0.01 if slack > 0 else -0.01):
-                    return True
-        return False
+        low, high = grid.min_ppm / 1e6 - slack, grid.max_ppm / 1e6 + slack
+        if not all(low <= abs(v) / grid.base_v <= high for v in volts.values()):
+            return True
+        room = 0.01 if slack > 0 else -0.01  # VA: a rating may be as small as 1
+        return any(
+            self._line_flow(line, volts)[1] > 1 + slack + room / line.rating_va
+            for line in grid.lines
+            if not line.open
+        )
 
     def _solve(self, taken: dict[int, complex]) -> dict[int, complex] | None:
         """Voltages between phases, by currents from the leaves and voltages from the slack bus."""

@@ -85,7 +85,7 @@ def screen(
     kept = check.admit_all(deals)
     cut = [trade for trade, taken in zip(trades, kept, strict=True) if taken < trade.quantity_wh]
     if not cut:
-        return Screening(tuple(kept), (), True, True)
+        return Screening(tuple(kept), (), check.base_holds, True)
     for trade, taken in zip(trades, kept, strict=True):
         orders[trade.offer_id].left += trade.quantity_wh - taken
         orders[trade.bid_id].left += trade.quantity_wh - taken
