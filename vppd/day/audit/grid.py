@@ -22,6 +22,8 @@ from vppd.types import PublicKey, Slot, Wh
 _SWEEPS = 500
 _NEAR = 1e-6
 """How far the two solutions may lie apart, per unit."""
+_ROOM_VA = 0.01
+"""As much at the end of a line."""
 _BASE_BROKEN, _INCOMPLETE = 1, 2
 
 
@@ -130,8 +132,11 @@ class GridAudit:
             figures = (loss * 1e3, min(shares), max(shares), fullest * 1e6)
         said = (event.loss_mw, event.lowest_ppm, event.highest_ppm, event.fullest_ppm)
         names = ("loss in mW", "lowest voltage", "highest voltage", "fullest line's loading")
-        for name, found, right in zip(names, said, figures, strict=True):
-            if abs(found - right) > 2 + right * _NEAR:
+        # The ledger counts in whole mW, on each line, and a rating may be as small as 1 VA.
+        smallest = min((line.rating_va for line in self._grid.lines), default=1)
+        rooms = (2 + len(self._grid.lines), 2, 2, 2 + _ROOM_VA * 1e6 / smallest)
+        for name, found, right, room in zip(names, said, figures, rooms, strict=True):
+            if abs(found - right) > room + right * _NEAR:
                 self._findings.add(
                     f"the {name} of slot {event.slot} is {found}, it must be about {right:.0f}"
                 )
@@ -163,7 +168,7 @@ class GridAudit:
         low, high = grid.min_ppm / 1e6 - slack, grid.max_ppm / 1e6 + slack
         if not all(low <= abs(v) / grid.base_v <= high for v in volts.values()):
             return True
-        room = 0.01 if slack > 0 else -0.01  # VA: a rating may be as small as 1
+        room = _ROOM_VA if slack > 0 else -_ROOM_VA
         return any(
             self._line_flow(line, volts)[1] > 1 + slack + room / line.rating_va
             for line in grid.lines
