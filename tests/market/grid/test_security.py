@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.market.grid.feeders import PLENTY, grid, line, street
 from vppd.config.grid import Bus, Grid
-from vppd.market.grid.flow import Feeder
+from vppd.market.grid.flow import Bounds, Feeder, Flow
 from vppd.market.grid.security import BaseLoad, Check, Deal
 
 HOUR = 60
@@ -96,12 +96,24 @@ def test_reactive_power_comes_with_what_is_bought() -> None:
     assert 4_000 < more < 4_100
 
 
-def test_a_grid_overloaded_without_any_trade_takes_only_what_relieves_it() -> None:
-    model = grid([0, Bus(id=1, load_w=12_000)], [line(0, 1, rating_va=10_000)])
+def test_where_loads_alone_break_limits_no_trade_makes_that_worse() -> None:
+    loaded: list[int | Bus] = [0, Bus(id=1, load_w=12_000), 2]
+    model = grid(loaded, [line(0, 1, rating_va=10_000), line(0, 2, rating_va=4_000)])
+    assert taken(model, Deal(0, 1, 1)) == [0]
+    assert taken(model, Deal(0, 1, 3_000), Deal(1, 0, 5_000)) == [3_000, 5_000]
+    assert taken(model, Deal(1, 0, 100), Deal(0, 1, 300), Deal(0, 1, 1)) == [100, 100, 0]
     check = Check(Feeder(model), HOUR)
-    assert check.admit_all([Deal(0, 1, 3_000), Deal(1, 0, 5_000)]) == [0, 5_000]
+    # What goes another way is not cut for it, but by its own limits.
+    first, second = check.admit_all([Deal(0, 1, 10), Deal(0, 2, 9_000)])
+    assert first == 0
+    assert 3_980 < second < 4_000
     assert not check.base_holds
-    assert check.flow() is not None
+
+
+def test_where_loads_alone_have_no_flow_only_trades_that_bring_one_are_taken() -> None:
+    model = grid([0, Bus(id=1, load_w=500_000)], [line(0, 1)])
+    assert taken(model, Deal(0, 1, 1), Deal(1, 0, 10)) == [0, 0]
+    assert taken(model, Deal(1, 0, 450_000)) == [450_000]
 
 
 def test_the_work_is_bounded_and_what_is_not_reached_is_cut() -> None:
@@ -136,6 +148,15 @@ def slots(draw: st.DrawFn) -> tuple[Grid, list[Deal]]:
     return grid(loads, lines, reactive_ppm=draw(st.sampled_from([0, 330_000]))), deals
 
 
+def _wider(feeder: Feeder, base: Flow, flow: Flow) -> Bounds:
+    one, other = feeder.bounds_not_worse(base), feeder.bounds_not_worse(flow)
+    return Bounds(
+        tuple(map(min, one.v_min, other.v_min)),
+        tuple(map(max, one.v_max, other.v_max)),
+        tuple(map(max, one.most, other.most)),
+    )
+
+
 @given(slot=slots())
 def test_the_result_is_within_limits_and_takes_nothing_that_was_not_offered(
     slot: tuple[Grid, list[Deal]],
@@ -150,7 +171,12 @@ def test_the_result_is_within_limits_and_takes_nothing_that_was_not_offered(
     if whole:
         assert result == [deal.quantity_wh for deal in deals]
     violated = feeder.violations(check.flow())
-    assert not violated or (not check.base_holds and not any(result))
+    if violated:  # as bad as without any trade, but not worse
+        assert not check.base_holds
+        base, flow = Check(feeder, HOUR).flow(), check.flow()
+        assert base is None or (
+            flow is not None and feeder.bounds_not_worse(base) == _wider(feeder, base, flow)
+        )
     again = Check(feeder, HOUR)
     assert again.admit_all(deals) == result  # deterministic
 

@@ -111,14 +111,16 @@ class GridAudit:
         self, event: PathsHashed, before: list[Carried], after: list[Carried]
     ) -> None:
         slot, findings = event.slot, self._findings
-        kept = {trade.number: trade.quantity_wh for trade in after}
-        was_cut = any(kept.get(trade.number, 0) < trade.quantity_wh for trade in before)
-        if not event.flags & _BASE_BROKEN and self._broken(after, _NEAR):
+        bears = bool(event.flags & _BASE_BROKEN)
+        bound = self._solve(self._taken([])) if bears else None
+        if self._broken(after, _NEAR, bound) and not (bears and bound is None):
             findings.add(f"the trades of slot {slot} break limits of the grid")
         self._check_figures(event, after)
-        if event.flags & _BASE_BROKEN and not self._broken([], -_NEAR):
+        if bears and not self._broken([], -_NEAR):
             findings.add(f"the grid holds without the trades of slot {slot}, it is said not to")
-        if was_cut and not event.flags & _INCOMPLETE and not self._broken(before, -_NEAR):
+        kept = {trade.number: trade.quantity_wh for trade in after}
+        was_cut = any(kept.get(trade.number, 0) < trade.quantity_wh for trade in before)
+        if was_cut and not event.flags & _INCOMPLETE and not self._broken(before, -_NEAR, bound):
             findings.add(f"trades of slot {slot} are cut that the grid carries")
 
     def _check_figures(self, event: PathsHashed, after: list[Carried]) -> None:
@@ -159,21 +161,29 @@ class GridAudit:
                     taken[at] += power
         return taken
 
-    def _broken(self, trades: list[Carried], slack: float) -> bool:
-        """Some limit is broken by more than ``slack`` per unit; no solution breaks all of them."""
+    def _broken(
+        self, trades: list[Carried], slack: float, bound: dict[int, complex] | None = None
+    ) -> bool:
+        """Some limit is broken by more than ``slack`` per unit; no solution breaks all of them.
+
+        What ``bound`` breaks may be broken as much.
+        """
         grid = self._grid
         volts = self._solve(self._taken(trades))
         if volts is None:
             return True
-        low, high = grid.min_ppm / 1e6 - slack, grid.max_ppm / 1e6 + slack
-        if not all(low <= abs(v) / grid.base_v <= high for v in volts.values()):
-            return True
+        for bus, volt in volts.items():
+            least = most = abs((bound or {}).get(bus, grid.base_v)) / grid.base_v
+            low, high = min(grid.min_ppm / 1e6, least), max(grid.max_ppm / 1e6, most)
+            if not low - slack <= abs(volt) / grid.base_v <= high + slack:
+                return True
         room = _ROOM_VA if slack > 0 else -_ROOM_VA
-        return any(
-            self._line_flow(line, volts)[1] > 1 + slack + room / line.rating_va
-            for line in grid.lines
-            if not line.open
-        )
+        for line in grid.lines:
+            if not line.open:
+                full = 1.0 if bound is None else max(1.0, self._line_flow(line, bound)[1])
+                if self._line_flow(line, volts)[1] > full * (1 + slack) + room / line.rating_va:
+                    return True
+        return False
 
     def _solve(self, taken: dict[int, complex]) -> dict[int, complex] | None:
         """Voltages between phases, by currents from the leaves and voltages from the slack bus."""

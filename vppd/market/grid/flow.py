@@ -79,6 +79,16 @@ class Flow(NamedTuple):
         return sum(self.p) - sum(self.p_end)
 
 
+class Bounds(NamedTuple):
+    """Limits, by position of the bus in the model, or of the line."""
+
+    v_min: tuple[int, ...]
+    """Squared voltages, mV²."""
+    v_max: tuple[int, ...]
+    most: tuple[int, ...]
+    """Squares of the most apparent power, mVA²."""
+
+
 class Feeder:
     """A sound grid, made ready for sweeps.
 
@@ -86,10 +96,7 @@ class Feeder:
         grid: one without :func:`~vppd.config.grid.defects`.
     """
 
-    __slots__ = (
-        "_branches", "_most", "_still", "_turned", "_v_max", "_v_min", "_v_slack", "grid",
-        "position",
-    )  # fmt: skip
+    __slots__ = ("_bounds", "_branches", "_still", "_turned", "_v_slack", "grid", "position")
 
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
@@ -105,9 +112,12 @@ class Feeder:
         square = grid.base_v**2
         self._still = max(1, square // _STILL)
         self._v_slack = (square * grid.slack_ppm**2 + PPM // 2) // PPM
-        self._v_min = -(-square * grid.min_ppm**2 // PPM)
-        self._v_max = square * grid.max_ppm**2 // PPM
-        self._most = tuple((line.rating_va * _MILLI) ** 2 for line in grid.lines)
+        buses = len(grid.buses)
+        self._bounds = Bounds(
+            (-(-square * grid.min_ppm**2 // PPM),) * buses,
+            (square * grid.max_ppm**2 // PPM,) * buses,
+            tuple((line.rating_va * _MILLI) ** 2 for line in grid.lines),
+        )
 
     def solve(self, p_mw: Sequence[int], q_mvar: Sequence[int]) -> Flow | None:
         """The flow for what is taken at each bus.
@@ -153,16 +163,36 @@ class Feeder:
                 return Flow(tuple(v), tuple(p_in), tuple(q_in), tuple(p_out), tuple(q_out), sweep)
         return None
 
-    def holds(self, p_mw: Sequence[int], q_mvar: Sequence[int]) -> bool:
-        """Whether there is a flow, and within every limit."""
+    def holds(
+        self, p_mw: Sequence[int], q_mvar: Sequence[int], bounds: Bounds | None = None
+    ) -> bool:
+        """Whether there is a flow, and within every limit.
+
+        Args:
+            p_mw: power taken, mW, by position of the bus.
+            q_mvar: reactive power taken, mvar.
+            bounds: other limits than the grid's own.
+        """
         flow = self.solve(p_mw, q_mvar)
-        if flow is None or min(flow.v) < self._v_min or max(flow.v) > self._v_max:
+        if flow is None:
             return False
+        v_min, v_max, most = bounds or self._bounds
         return all(
-            p * p + q * q <= most and p_end * p_end + q_end * q_end <= most
-            for p, q, p_end, q_end, most in zip(
-                flow.p, flow.q, flow.p_end, flow.q_end, self._most, strict=True
+            low <= v <= high for low, v, high in zip(v_min, flow.v, v_max, strict=True)
+        ) and all(
+            p * p + q * q <= limit and p_end * p_end + q_end * q_end <= limit
+            for p, q, p_end, q_end, limit in zip(
+                flow.p, flow.q, flow.p_end, flow.q_end, most, strict=True
             )
+        )
+
+    def bounds_not_worse(self, flow: Flow) -> Bounds:
+        """The grid's limits, each moved to where ``flow`` stands if that breaks it."""
+        v_min, v_max, most = self._bounds
+        return Bounds(
+            tuple(map(min, v_min, flow.v)),
+            tuple(map(max, v_max, flow.v)),
+            tuple(max(limit, self._apparent_square(flow, line)) for line, limit in enumerate(most)),
         )
 
     def violations(self, flow: Flow | None) -> list[Violation]:
@@ -170,13 +200,14 @@ class Feeder:
         if flow is None:
             return [Violation(Limit.COLLAPSE, 0, 0)]
         found: list[Violation] = []
-        for bus, v in zip(self.grid.buses, flow.v, strict=True):
-            if v < self._v_min:
+        v_min, v_max, most = self._bounds
+        for bus, low, v, high in zip(self.grid.buses, v_min, flow.v, v_max, strict=True):
+            if v < low:
                 found.append(Violation(Limit.TOO_LOW, bus.id, self.voltage_ppm(v)))
-            elif v > self._v_max:
+            elif v > high:
                 found.append(Violation(Limit.TOO_HIGH, bus.id, self.voltage_ppm(v)))
-        for line, most in enumerate(self._most):
-            if self._apparent_square(flow, line) > most:
+        for line, limit in enumerate(most):
+            if self._apparent_square(flow, line) > limit:
                 found.append(Violation(Limit.OVERLOAD, line, self.loading_ppm(flow, line)))
         return found
 

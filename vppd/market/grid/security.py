@@ -4,6 +4,9 @@ Trades are taken in their order. If the grid carries them all together, nothing 
 many as it carries together are taken, the next is cut back to the largest quantity that holds, and
 so on with those behind it. What was taken is never given up again for a later trade.
 
+Where limits are broken without any trade, by loads alone, no trade may make that worse; whatever
+else the grid carries is not cut for it.
+
 Every set of trades taken here has been solved as a flow and found within all limits
 (:mod:`vppd.market.grid.flow`); the work is bounded by :data:`MOST_WORK`, and what is not reached by
 then is cut: a slot may lose trades to a grid that is badly overloaded, never its safety.
@@ -14,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from vppd.market.grid.flow import Feeder, Flow
+from vppd.market.grid.flow import Bounds, Feeder, Flow
 from vppd.market.money import div_half_even
 from vppd.types import PPM, Wh
 
@@ -55,7 +58,8 @@ class Check:
     """
 
     __slots__ = (
-        "_base", "_bought", "_feeder", "_full", "_left", "_minutes", "_sold", "base_holds",
+        "_base", "_bought", "_bounds", "_feeder", "_full", "_left", "_minutes", "_sold",
+        "base_holds",
     )  # fmt: skip
 
     def __init__(
@@ -74,7 +78,8 @@ class Check:
         self._sold, self._bought = [0] * buses, [0] * buses
         self._left = max(1, most_work // buses)
         self.base_holds = True
-        """False: :meth:`admit_all` had to cut, and without any trade limits are broken too."""
+        """False: :meth:`admit_all` met broken limits, and without any trade they are broken too."""
+        self._bounds: Bounds | None = None
         self._full: set[tuple[int, int]] = set()
         """Pairs of buses that cannot take a Wh more, until something else is taken."""
 
@@ -97,14 +102,13 @@ class Check:
         self._left -= 1
         sold, bought = self._sold.copy(), self._bought.copy()
         self._add(sold, bought, deals)
-        return self._feeder.holds(*self._powers(sold, bought))
+        return self._feeder.holds(*self._powers(sold, bought), self._bounds)
 
     def admit_all(self, deals: Sequence[Deal]) -> list[Wh]:
         """Take of these, in order, what holds; of each the quantity taken."""
-        if self.fits(deals):
+        if self.fits(deals) or (not self._bear_with_base() and self.fits(deals)):
             self._take(deals)
             return [deal.quantity_wh for deal in deals]
-        self.base_holds = self.fits()
         taken: list[Wh] = []
         while len(taken) < len(deals):
             rest = deals[len(taken) :]
@@ -114,6 +118,13 @@ class Check:
             if together < len(rest):
                 taken.append(self._cut(rest[together]))
         return taken
+
+    def _bear_with_base(self) -> bool:
+        """Whether limits hold without any trade; else ask from now on that none gets worse."""
+        self.base_holds = self.fits()
+        if not self.base_holds and (flow := self.flow()) is not None:
+            self._bounds = self._feeder.bounds_not_worse(flow)
+        return self.base_holds
 
     def admit(self, deal: Deal) -> Wh:
         """Take as much of this as holds; the quantity taken."""
