@@ -393,6 +393,16 @@ COMMANDS = (
         ("vppd market clear book.json", "vppd market clear book.json --rules paper003 -o json"),
     ),
     Entry(
+        "market shapley",
+        "vppd.cli.shapley:shapley",
+        "Share what a coalition is worth among its players, to the last micro.",
+        (
+            "vppd market shapley game.json",
+            "vppd market shapley game.json -o json",
+            "vppd market shapley game.json --samples 10000 --seed 2026-05-01",
+        ),
+    ),
+    Entry(
         "bench report",
         "vppd.cli.bench_report:report",
         "Write a run's report: one HTML file with its figures, plots, limits and machine.",
