@@ -352,7 +352,7 @@ def tariffs(draw: st.DrawFn) -> tuple[Tariff, ...]:
 def markets(draw: st.DrawFn) -> MarketRulesSection:
     gate, opens = sorted(draw(st.sets(millis, min_size=2, max_size=2)))
     return MarketRulesSection(
-        rules=draw(st.sampled_from(["production", "paper003", "literal003", "two-stage"])),
+        rules=draw(st.sampled_from(get_args(MarketRules))),
         currency=draw(st.sampled_from(["CNY", "EUR"])),
         origin_ms=draw(millis),
         slot_ms=draw(st.integers(1, 10**9)),

@@ -13,7 +13,7 @@ Engine = NewType("Engine", str)
 """The name of an engine that can run here: :mod:`vppd.config.engines` checks it."""
 PathSetting = Literal["auto", "collect", "broadcast"]
 """Where first-round votes go in engine ``bncm``; ``auto``: the leader picks by measured cost."""
-MarketRules = Literal["production", "paper003", "literal003", "two-stage"]
+MarketRules = Literal["production", "paper003", "literal003", "two-stage", "uniform"]
 LedgerKind = Literal["market", "null"]
 Ranking = Literal["composite", "largest-producer"]
 """By what producers are elected in engine ``dpos``: votes weighed by score, or energy alone."""
