@@ -19,7 +19,7 @@ from vppd.day.audit.rules import (
     trade_price,
 )
 from vppd.day.audit.slots import Slots
-from vppd.ledger.receipts import OrderAccepted, Purse, Reason, Traded
+from vppd.ledger.events import OrderAccepted, Purse, Reason, Traded
 from vppd.ledger.transaction import PlaceOrder
 from vppd.types import Micro, MicroPerKwh, PublicKey, Slot, TimeMs, Wh
 
