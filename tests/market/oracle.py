@@ -51,7 +51,7 @@ def clear(name: str, orders: Sequence[Order[str]], retail: int, feed_in: int) ->
         queue.append(Standing(order, order.quantity_wh, order.price))
         if continuous:
             trades += match(name, queue, 1, newcomer=queue[-1])
-    if not continuous and name != "uniform":
+    if not continuous and name not in ("uniform", "cooperative"):
         trades += match(name, queue, 1)
     stage_one = [trade.price for trade in trades]
     pa = (
@@ -61,7 +61,8 @@ def clear(name: str, orders: Sequence[Order[str]], retail: int, feed_in: int) ->
     )
     for entry in queue:
         entry.price = round_two_price(name, entry.order, pa)
-    trades += match(name, queue, 2)
+    if name != "cooperative":
+        trades += match(name, queue, 2)
     if name == "uniform" and trades:
         one = crossing(orders, round(Fraction(trades[-1].offer_price + trades[-1].bid_price, 2)))
         trades = [trade._replace(price=one) for trade in trades]

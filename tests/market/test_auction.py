@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import pytest
 from msgspec.structs import replace
@@ -393,7 +393,8 @@ def test_the_named_rule_sets_are_those_of_the_design() -> None:
         credit_priority=True,
         rounds=(1, 2),
     )
-    assert list(RULES) == ["production", "paper003", "literal003", "two-stage", "uniform"]
+    assert tuple(RULES) == get_args(MarketRules)
+    assert RULES["cooperative"] == replace(credit, mode="call", rounds=())
     assert RULES["production"] == credit
     assert RULES["paper003"] == replace(credit, tolerance=2_000, concede="buyer")
     assert RULES["literal003"] == replace(credit, mode="call")

@@ -201,8 +201,8 @@ def test_at_equal_limits_a_worse_order_waits_for_the_better(
 def test_what_is_left_after_the_last_round_does_not_cross_at_its_limits(
     name: MarketRules, orders: list[Order[str]]
 ) -> None:
-    if name == "two-stage":
-        return  # it leans towards a price, and may stop short of the limits
+    if name in ("two-stage", "cooperative"):
+        return  # one leans towards a price and may stop short of the limits, one never trades
     by_id = {order.id: order for order in orders}
     left = [by_id[residual.order_id] for residual in run(name, orders).residuals]
     moves = {Side.OFFER: RULES[name].concede != "buyer", Side.BID: True}
@@ -253,3 +253,10 @@ def test_an_order_that_cannot_be_taken_changes_nothing(
         with pytest.raises(ValueError, match="more than zero"):
             book.submit(replace(order, id=100 + order.id, quantity_wh=0))
     assert book.close(RETAIL, FEED_IN) == untouched.close(RETAIL, FEED_IN)
+
+
+@given(orders=books())
+def test_where_the_plant_bids_as_a_whole_nobody_trades(orders: list[Order[str]]) -> None:
+    result = run("cooperative", orders)
+    assert result.trades == []
+    assert [r.order_id for r in result.residuals] == [order.id for order in orders]

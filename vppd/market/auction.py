@@ -65,8 +65,10 @@ RULES: Final[dict[MarketRules, Rules]] = {
     "literal003": Rules(mode="call"),
     "two-stage": Rules(mode="call", pricing="midpoint", two_stage=True, credit_priority=False),
     "uniform": Rules(mode="call", pricing="uniform", rounds=(2,)),
+    "cooperative": Rules(mode="call", rounds=()),
 }
-"""The named rule sets; ``paper003`` reproduces P3's Tables 6 and 7."""
+"""The named rule sets; ``paper003`` reproduces P3's Tables 6 and 7. Under ``cooperative`` nobody
+trades: the plant bids as a whole (P1, §3.4), and an order only says what a member brings."""
 
 
 class Order(msgspec.Struct, Generic[A], frozen=True, gc=False):

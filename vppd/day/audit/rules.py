@@ -58,6 +58,7 @@ RULE_SETS: Final[dict[MarketRules, RuleSet]] = {
     "literal003": RuleSet(False, 0, True, True, False, False),
     "two-stage": RuleSet(False, 0, True, True, True, True),
     "uniform": RuleSet(False, 0, True, True, True, False, rounds=(2,), uniform=True),
+    "cooperative": RuleSet(False, 0, True, True, False, False, rounds=()),
 }
 
 

@@ -81,6 +81,15 @@ class Trades:
             sum(c.quantity_wh for c in contracts if c.buyer == account),
         )
 
+    def declared(self, slot: Slot) -> dict[PublicKey, int]:
+        """Offers less bids that nobody has taken, of each member that has some left."""
+        found: dict[PublicKey, int] = {}
+        for order in self._book(slot).orders.values():
+            if order.left_wh:
+                given = order.left_wh if order.terms.side == OFFER else -order.left_wh
+                found[order.account] = found.get(order.account, 0) + given
+        return found
+
     # ------------------------------------------------------------ orders
 
     def accept(
