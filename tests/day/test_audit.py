@@ -274,8 +274,8 @@ FORBIDDEN = (
     "vppd.market",
     "vppd.merkle",
     *(f"vppd.ledger.{name}" for name in (
-        "buckets", "context", "execution", "metering", "opening", "settling", "slots", "state",
-        "trading", "views",
+        "buckets", "context", "execution", "metering", "opening", "settling", "sharing", "slots",
+        "state", "trading", "views",
     )),
 )  # fmt: skip
 

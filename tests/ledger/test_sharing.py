@@ -30,10 +30,14 @@ from tests.ledger.chain import (
     reading,
     start_of,
 )
+from tests.ledger.council import NODES, Council
+from tests.ledger.council import plant as council_plant
 from vppd.config.genesis import AccountEntry, Genesis, MeterEntry, Tariff
 from vppd.config.sharing import SharingRules
 from vppd.crypto import SigningKey, sha256
 from vppd.errors import ConfigError
+from vppd.ledger.changes import SetMarket
+from vppd.ledger.codes import ErrorCode
 from vppd.ledger.events import Pooled, PositionTaken, Posted, Reason, Settled, Shared, Traded
 from vppd.ledger.execution import Ledger
 from vppd.ledger.receipts import Receipt
@@ -402,7 +406,95 @@ def test_absurd_numbers_stop_no_chain() -> None:
     chain.block(CLOSED)
 
 
+# For people
+
+
+def test_the_view_says_what_all_are_worth_and_each_one_s_due() -> None:
+    chain = declared(Chain(plant(penalty_price=1_000_000, tolerance_ppm=0, seed="s")))
+    metered(chain, ann_wh=900)
+    rows = {
+        "ann": (1_000, 900, 270_000, 360_000, 90_000, -100_000),
+        "bob": (-1_000, -1_000, -500_000, -410_000, 90_000, 100_000),
+    }
+    names = {ANN.public_key: "ann", BOB.public_key: "bob"}
+    keys = ("promised_wh", "net_wh", "alone_micro", "share_micro", "gain_micro", "penalty_micro")
+    assert chain.ledger.shares_view(0) == {
+        "slot": 0,
+        "version": 1,
+        "members": 2,
+        "net_wh": -100,
+        "worth_micro": -50_000,
+        "alone_micro": -230_000,
+        "gain_micro": 180_000,
+        "samples": 0,
+        "seed": slot_seed(chain.genesis.digest, "s", 0).hex(),
+        "penalty_price_micro": 1_000_000,
+        "tolerance_ppm": 0,
+        "shares": [
+            {"account": names[key]}
+            | dict(zip(keys, rows[names[key]], strict=True))
+            | {"error_bound_micro": 0, "version": 1}
+            for key in sorted(names)
+        ],
+    }
+
+
+def test_without_a_slot_the_view_is_of_the_latest_shared() -> None:
+    chain = Chain(plant())
+    for slot in (0, 1):
+        chain.ok(OPEN + slot, ANN, offer(slot, 10, FEED_IN))
+    chain.ok(END, ANN_METER, reading(0, 100, 60))
+    with pytest.raises(LookupError, match="no slot is shared"):
+        chain.ledger.shares_view(None)
+    chain.ok(start_of(2), ANN_METER, reading(1, 100, 70))
+    chain.block(start_of(2) + 5_000)
+    assert chain.ledger.shares_view(None)["slot"] == 1
+    assert chain.ledger.shares_view(0)["slot"] == 0
+    with pytest.raises(LookupError, match="slot 2 is not shared"):
+        chain.ledger.shares_view(2)
+
+
+def test_a_sampled_share_says_how_far_it_may_be_off() -> None:
+    chain, _, _ = play(13, 1, samples=50)
+    view = chain.ledger.shares_view(0)
+    assert view["samples"] == 50
+    assert all(row["error_bound_micro"] > 0 for row in view["shares"])
+
+
 # Rules
+
+
+def test_the_plant_bids_as_a_whole_from_a_governed_slot_on() -> None:
+    council = Council(council_plant(4))
+    change = SetMarket(20, (("rules", "cooperative"), ("sharing.penalty_price", 1_000)))
+    council.send(council.propose(change), NODES[:2])
+    time = start_of(19) - 20_000
+    for slot in (19, 20):
+        council.ok(time + slot, NODES[0], offer(slot, 10, 400_000))
+        receipt = council.ok(time + slot, NODES[1], bid(slot, 10, 400_000))
+        assert len(events(receipt, Traded)) == (slot == 19)
+    own = council.block(start_of(20))[0]
+    assert events(own, PositionTaken) == [PositionTaken(20, 2, 0)]
+    assert council.ledger.calendar.at(20).sharing.penalty_price == 1_000
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        ("sharing.samples", 0),
+        ("sharing.samples", "many"),
+        ("sharing.seed", "not a seed"),
+        ("sharing.seed", 7),
+        ("sharing.tolerance_ppm", 1_000_001),
+        ("sharing.penalty_price", 10_000_001),
+        ("sharing.price", 1),
+        ("sharing", 1),
+    ],
+)
+def test_rules_of_sharing_that_cannot_be_are_refused(setting: tuple[str, int | str]) -> None:
+    council = Council(council_plant(4))
+    code, _ = council.fails(start_of(0), NODES[0], council.propose(SetMarket(20, (setting,))))
+    assert code is ErrorCode.BAD_NUMBER
 
 
 @pytest.mark.parametrize(
