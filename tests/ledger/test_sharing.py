@@ -349,7 +349,7 @@ def test_a_slot_is_shared_in_a_blink(count: int) -> None:
 
 
 @given(seed=st.integers(0, 10_000), count=st.integers(2, 5), late=st.integers(0, 4))
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 def test_whenever_readings_come_everybody_ends_with_the_same(
     seed: int, count: int, late: int
 ) -> None:

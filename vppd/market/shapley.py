@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import factorial, isqrt
+from struct import Struct
 from typing import Final, TypeAlias
 
 import msgspec
@@ -26,7 +27,7 @@ Walk: TypeAlias = Callable[[Sequence[int]], Sequence[Micro]]
 """What the coalition is worth after each player of an order has joined it."""
 
 _WORD: Final = 1 << 32
-_WORD_BYTES: Final = 4
+_WORDS: Final = Struct(">8I")
 _LN_40_PPM: Final = 3_688_880
 """ln(2/δ) for δ = 5 %, rounded up."""
 
@@ -147,9 +148,7 @@ def orders(players: int, seed: bytes, count: int) -> Iterator[list[int]]:
 def _words(prefix: bytes) -> Iterator[int]:
     block = 0
     while True:
-        digest = sha256(prefix + block.to_bytes(4, "big"))
-        for start in range(0, len(digest), _WORD_BYTES):
-            yield int.from_bytes(digest[start : start + _WORD_BYTES], "big")
+        yield from _WORDS.unpack(sha256(prefix + block.to_bytes(4, "big")))
         block += 1
 
 
