@@ -27,9 +27,8 @@ def test_thirty_days_with_missing_late_and_corrected_readings_lose_not_a_micro()
     season = Season(MONTH)
     exported, kinds, flags = [], Counter[str](), Counter[int]()
     for played in season.play():  # counts the money after every block itself
-        exported.append(
-            ExportedBlock(played.header.encode(), played.txs, played.execution.receipts)
-        )
+        done = played.execution
+        exported.append(ExportedBlock(played.header.encode(), played.txs, done.receipts))
         for raw in done.receipts:
             for event in decode_receipt(raw).events:
                 kinds[type(event).__name__] += 1

@@ -11,6 +11,7 @@ from vppd.ledger.agenda import Due
 from vppd.ledger.context import Context
 from vppd.ledger.events import SlotAdvanced
 from vppd.ledger.settling import close, settle
+from vppd.ledger.sharing import share, share_again, take_position
 from vppd.ledger.slots import Phase
 from vppd.ledger.state import SLOT
 from vppd.ledger.trading import close_gate
@@ -38,11 +39,14 @@ def advance_slot(ctx: Context, due: Due) -> None:
 
 def _gate_closed(ctx: Context, slot: Slot) -> None:
     close_gate(ctx, slot)
+    take_position(ctx, slot)
 
 
 def _settled(ctx: Context, slot: Slot) -> None:
     settle(ctx, slot)
+    share(ctx, slot)
 
 
 def _closed(ctx: Context, slot: Slot) -> None:
+    share_again(ctx, slot)
     close(ctx, slot)
