@@ -542,6 +542,10 @@ class Ledger:
         """Which way a slot's trades go through the grid."""
         return paths_view(self._ctx.state, self, slot)
 
+    def shares_view(self, slot: Slot | None) -> dict[str, Any]:
+        """How a cooperative slot was shared; ``None``: the latest that is."""
+        return views.shares_view(self._ctx, self, slot)
+
     def settlement_view(self, slot: Slot, key: PublicKey) -> dict[str, Any]:
         """A member's settlement of a slot."""
         return views.settlement_view(self, slot, key)

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from vppd.ledger.context import Context
 from vppd.ledger.events import PathsHashed, TradeCut, TradeRouted
-from vppd.ledger.state import ORDER, PATHS, ROUTE, TRADE, PathsRecord, RouteRecord
+from vppd.ledger.state import ORDER, PATHS, ROUTE, TRADE, PathsRecord, RouteRecord, TradeRecord
 from vppd.ledger.trading import order_of, record_trade
 from vppd.market.auction import Trade, reference_price
 from vppd.market.grid.flow import Feeder
@@ -79,7 +79,7 @@ def _screen(ctx: Context, slot: Slot, check: Check) -> tuple[int, dict[int, Wh]]
     outcome = screen(
         check,
         ctx.auction_of(slot),
-        _reference(ctx, slot, [record.price for _, record in records if record.round == 1]),
+        _reference(ctx, slot, [record for _, record in records]),
         trades,
         [Placed(order, record.bus, record.remaining_wh) for order, record in orders.values()],
     )
@@ -94,10 +94,14 @@ def _screen(ctx: Context, slot: Slot, check: Check) -> tuple[int, dict[int, Wh]]
     return flags, cut
 
 
-def _reference(ctx: Context, slot: Slot, first: list[MicroPerKwh]) -> MicroPerKwh | None:
-    """P4's ``Pa``, once more from the prices of round 1."""
-    if not ctx.auction_of(slot).two_stage:
+def _reference(ctx: Context, slot: Slot, trades: list[TradeRecord]) -> MicroPerKwh | None:
+    """P4's ``Pa``, once more from the prices of round 1; of a uniform call its one price."""
+    rules = ctx.auction_of(slot)
+    if rules.pricing == "uniform" and trades:
+        return trades[0].price
+    if not rules.two_stage:
         return None
+    first = [trade.price for trade in trades if trade.round == 1]
     tariff = tariff_for(ctx.market_of(slot), slot)
     return reference_price(first, tariff.retail_price, tariff.feed_in_price)
 

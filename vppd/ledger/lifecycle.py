@@ -12,6 +12,7 @@ from vppd.ledger.context import Context
 from vppd.ledger.events import SlotAdvanced
 from vppd.ledger.grid import check_trades, forget_paths
 from vppd.ledger.settling import close, settle
+from vppd.ledger.sharing import share, share_again, take_position
 from vppd.ledger.slots import Phase
 from vppd.ledger.state import SLOT
 from vppd.ledger.trading import last_rounds, sign_contracts
@@ -41,12 +42,15 @@ def _gate_closed(ctx: Context, slot: Slot) -> None:
     last_rounds(ctx, slot)
     check_trades(ctx, slot)
     sign_contracts(ctx, slot)
+    take_position(ctx, slot)
 
 
 def _settled(ctx: Context, slot: Slot) -> None:
     settle(ctx, slot)
+    share(ctx, slot)
 
 
 def _closed(ctx: Context, slot: Slot) -> None:
+    share_again(ctx, slot)
     close(ctx, slot)
     forget_paths(ctx, slot)

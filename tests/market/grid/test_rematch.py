@@ -167,6 +167,29 @@ def test_in_two_stages_it_stands_at_the_price_that_leans_towards_the_mean() -> N
     assert (again.offer_price, again.bid_price, again.price) == (5_000, 6_000, 5_500)
 
 
+def test_in_a_uniform_call_it_trades_at_the_one_price_or_not_at_all() -> None:
+    slot = Slot(
+        FORK,
+        (offer(0, 9_000, 5_000, 4_000), 2),
+        (bid(1, 9_000, 7_000, 7_000), 1),
+        (bid(2, 2_000, 5_000, 5_000), 3),
+        (offer(3, 1_000, 6_000, 6_000), 1),
+        rules=RULES["uniform"],
+    )
+    # Where the curves cross, 5.5, the bid of 5.0 would not buy, and the offer of 6.0 not sell.
+    assert [trade.price for trade in slot.trades] == [5_500]
+    assert slot.result.rematched == ()
+    exact = Slot(
+        FORK,
+        (offer(0, 9_000, 5_000, 4_000), 2),
+        (bid(1, 9_000, 7_000, 7_000), 1),
+        (bid(2, 2_000, 5_500, 5_500), 3),
+        rules=RULES["uniform"],
+    )
+    (again,) = exact.result.rematched
+    assert (again.quantity_wh, again.price) == (2_000, 5_500)
+
+
 def test_work_beyond_the_bound_leaves_the_rest_to_the_grid() -> None:
     slot = Slot(
         FORK,
@@ -238,9 +261,11 @@ def test_whatever_was_cut_the_rules_of_the_market_hold(
         assert again.offer_price - again.bid_price <= rules.tolerance
         assert again.offer_price >= sold.reserve_price
         assert again.bid_price <= bought.reserve_price
-        assert again.price == trade_price(
-            rules, again.offer_price, sold.credit, again.bid_price, bought.credit
-        )
+        right = trade_price(rules, again.offer_price, sold.credit, again.bid_price, bought.credit)
+        if rules.pricing == "uniform":
+            right = slot.trades[0].price
+            assert again.offer_price <= right <= again.bid_price
+        assert again.price == right
         # One side of it was cut, and off another bus than the one it goes to now.
         assert any(
             (offer_id == again.offer_id and bus_of[bid_id] != bus_of[again.bid_id])

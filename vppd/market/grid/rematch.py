@@ -67,7 +67,7 @@ def screen(
     Args:
         check: fresh, of this slot; holds what was taken afterwards.
         rules: of the auction.
-        reference: P4's ``Pa``, in an auction of two stages.
+        reference: P4's ``Pa``, in an auction of two stages; the one price of a uniform call.
         trades: in the order made.
         placed: every order of the slot, each id once.
 
@@ -89,13 +89,18 @@ def screen(
     for trade, taken in zip(trades, kept, strict=True):
         orders[trade.offer_id].left += trade.quantity_wh - taken
         orders[trade.bid_id].left += trade.quantity_wh - taken
-    rematched = _match_again(check, rules, orders, cut)
+    uniform = reference if rules.pricing == "uniform" else None
+    rematched = _match_again(check, rules, uniform, orders, cut)
     complete = not check.exhausted
     return Screening(tuple(kept), tuple(rematched), check.base_holds, complete)
 
 
 def _match_again(
-    check: Check, rules: Rules, orders: dict[int, _Standing[A]], cut: Sequence[Trade[A]]
+    check: Check,
+    rules: Rules,
+    uniform: MicroPerKwh | None,
+    orders: dict[int, _Standing[A]],
+    cut: Sequence[Trade[A]],
 ) -> list[Trade[A]]:
     """Every cut part, the seller's before the buyer's, in the order of the trades."""
     books = tuple(
@@ -113,7 +118,7 @@ def _match_again(
                 if mine.left == 0 or check.exhausted:
                     break
                 seller, buyer = (mine, other) if mine is offer else (other, mine)
-                if seller.price - buyer.price > rules.tolerance:
+                if not _cross(rules, uniform, seller, buyer):
                     break  # those behind it stand at worse prices
                 same_owner = other.placed.order.agent == mine.placed.order.agent
                 if other.left == 0 or other.placed.bus == lost.placed.bus or same_owner:
@@ -123,19 +128,37 @@ def _match_again(
                 if quantity:
                     seller.left -= quantity
                     buyer.left -= quantity
-                    made.append(_trade(rules, seller, buyer, quantity))
+                    made.append(_trade(rules, uniform, seller, buyer, quantity))
     return made
 
 
-def _trade(rules: Rules, seller: _Standing[A], buyer: _Standing[A], quantity_wh: Wh) -> Trade[A]:
+def _cross(
+    rules: Rules, uniform: MicroPerKwh | None, seller: _Standing[A], buyer: _Standing[A]
+) -> bool:
+    """Whether they may trade; at the one price, if the slot has one, both must take it."""
+    if uniform is not None:
+        return seller.price <= uniform <= buyer.price
+    return seller.price - buyer.price <= rules.tolerance
+
+
+def _trade(
+    rules: Rules,
+    uniform: MicroPerKwh | None,
+    seller: _Standing[A],
+    buyer: _Standing[A],
+    quantity_wh: Wh,
+) -> Trade[A]:
     offer, bid = seller.placed.order, buyer.placed.order
+    price = uniform
+    if price is None:
+        price = trade_price(rules, seller.price, offer.credit, buyer.price, bid.credit)
     return Trade(
         offer.id,
         bid.id,
         offer.agent,
         bid.agent,
         quantity_wh,
-        trade_price(rules, seller.price, offer.credit, buyer.price, bid.credit),
+        price,
         seller.price,
         buyer.price,
         3,
