@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from vppd.ledger.context import Context
 from vppd.ledger.events import PathsHashed, TradeCut, TradeRouted
 from vppd.ledger.state import ORDER, PATHS, ROUTE, TRADE, PathsRecord, RouteRecord, TradeRecord
-from vppd.ledger.trading import order_of, record_trade
+from vppd.ledger.trading import book_order, record_of, record_trade
 from vppd.market.auction import Trade, reference_price
 from vppd.market.grid.flow import Feeder
 from vppd.market.grid.rematch import Placed, screen
@@ -27,6 +27,8 @@ BASE_BROKEN = 1
 """Flag: the grid's limits do not even hold without a trade."""
 INCOMPLETE = 2
 """Flag: checking it all was more work than is allowed, so some was cut unseen."""
+_ROUNDS = (1, 2)
+"""Of the auction."""
 
 
 def check_trades(ctx: Context, slot: Slot) -> None:
@@ -61,7 +63,7 @@ def forget_paths(ctx: Context, slot: Slot) -> None:
 def _screen(ctx: Context, slot: Slot, check: Check) -> tuple[int, dict[int, Wh]]:
     """Cut and match again; flags, and how much of each trade was cut, by its number."""
     records = list(ctx.state.scan(TRADE, slot))
-    orders = {seq: (order_of(seq, order), order) for seq, order in ctx.state.scan(ORDER, slot)}
+    orders = {seq: (book_order(seq, order), order) for seq, order in ctx.state.scan(ORDER, slot)}
     trades = [
         Trade(
             record.offer,
@@ -76,12 +78,18 @@ def _screen(ctx: Context, slot: Slot, check: Check) -> tuple[int, dict[int, Wh]]
         )
         for _, record in records
     ]
+    # Who agreed with each other outside the auction is not matched with anybody else.
+    outside = [record for _, record in records if record.round not in _ROUNDS]
+    bound = {seq for record in outside for seq in (record.offer, record.bid)}
     outcome = screen(
         check,
         ctx.auction_of(slot),
         _reference(ctx, slot, [record for _, record in records]),
         trades,
-        [Placed(order, record.bus, record.remaining_wh) for order, record in orders.values()],
+        [
+            Placed(order, record.bus, record.remaining_wh, bound=seq in bound)
+            for seq, (order, record) in orders.items()
+        ],
     )
     cut: dict[int, Wh] = {}
     for (seq, record), kept in zip(records, outcome.kept, strict=True):
@@ -89,7 +97,7 @@ def _screen(ctx: Context, slot: Slot, check: Check) -> tuple[int, dict[int, Wh]]
             cut[seq] = record.quantity_wh - kept
             _cut(ctx, slot, seq, kept)
     for trade in outcome.rematched:
-        record_trade(ctx, slot, trade)
+        record_trade(ctx, slot, record_of(trade))
     flags = (0 if outcome.base_holds else BASE_BROKEN) | (0 if outcome.complete else INCOMPLETE)
     return flags, cut
 

@@ -73,7 +73,7 @@ def place_order(ctx: Context, sender: PublicKey, op: PlaceOrder) -> None:
     ctx.state.put(SLOT, SlotRecord(slot.phase, seq + 1, slot.trades), op.slot)
     ctx.state.put(ORDER, record, op.slot, seq)
     ctx.events.append(OrderAccepted(op.slot, seq))
-    ctx.arrivals.append((op.slot, order_of(seq, record)))
+    ctx.arrivals.append((op.slot, book_order(seq, record)))
 
 
 def _count(ctx: Context, sender: PublicKey, op: PlaceOrder) -> None:
@@ -104,7 +104,7 @@ def match_arrivals(ctx: Context) -> None:
         if book is None:
             book = ctx.books[slot] = Book(ctx.auction_of(slot))
         for trade in book.submit(order):
-            record_trade(ctx, slot, trade)
+            record_trade(ctx, slot, record_of(trade))
 
 
 def last_rounds(ctx: Context, slot: Slot) -> None:
@@ -113,7 +113,7 @@ def last_rounds(ctx: Context, slot: Slot) -> None:
     book = ctx.books.pop(slot, None)
     if book is not None:
         for trade in book.close(tariff.retail_price, tariff.feed_in_price).trades:
-            record_trade(ctx, slot, trade)
+            record_trade(ctx, slot, record_of(trade))
 
 
 def sign_contracts(ctx: Context, slot: Slot) -> None:
@@ -133,15 +133,15 @@ def sign_contracts(ctx: Context, slot: Slot) -> None:
 def restore_book(state: State, rules: Rules, slot: Slot) -> Book[PublicKey]:
     """The book of an open slot as its orders in the state make it."""
     resting = (
-        (order_of(seq, record), record.remaining_wh)
+        (book_order(seq, record), record.remaining_wh)
         for seq, record in state.scan(ORDER, slot)
         if record.remaining_wh > 0
     )
     return Book.restore(rules, resting)
 
 
-def order_of(seq: int, record: OrderRecord) -> Order[PublicKey]:
-    """An order as a book takes it."""
+def book_order(seq: int, record: OrderRecord) -> Order[PublicKey]:
+    """An order as books know it."""
     return Order(
         seq,
         record.account,
@@ -154,42 +154,46 @@ def order_of(seq: int, record: OrderRecord) -> Order[PublicKey]:
     )
 
 
-def record_trade(ctx: Context, slot: Slot, trade: Trade[PublicKey]) -> None:
-    """A trade is made: it has a number, and its orders have so much less left."""
-    state, amount, quantity = ctx.state, trade.amount, trade.quantity_wh
-    slot_record = state.need(SLOT, slot)
-    seq = slot_record.trades
-    state.put(SLOT, SlotRecord(slot_record.phase, slot_record.orders, seq + 1), slot)
-    offer = state.need(ORDER, slot, trade.offer_id)
-    bid = state.need(ORDER, slot, trade.bid_id)
-    sold = _after(offer, quantity, 0)
-    bought = _after(bid, quantity, amount)
-    state.put(ORDER, sold, slot, trade.offer_id)
-    state.put(ORDER, bought, slot, trade.bid_id)
-    record = TradeRecord(
+def record_of(trade: Trade[PublicKey]) -> TradeRecord:
+    """A trade as the state keeps it."""
+    return TradeRecord(
         trade.offer_id,
         trade.bid_id,
         trade.seller,
         trade.buyer,
-        quantity,
+        trade.quantity_wh,
         trade.price,
-        amount,
+        trade.amount,
         trade.offer_price,
         trade.bid_price,
         trade.round,
     )
-    state.put(TRADE, record, slot, seq)
+
+
+def record_trade(ctx: Context, slot: Slot, trade: TradeRecord) -> None:
+    """A trade is firm: it gets the slot's next number, its orders have so much less left."""
+    state = ctx.state
+    slot_record = state.need(SLOT, slot)
+    seq = slot_record.trades
+    state.put(SLOT, SlotRecord(slot_record.phase, slot_record.orders, seq + 1), slot)
+    offer = state.need(ORDER, slot, trade.offer)
+    bid = state.need(ORDER, slot, trade.bid)
+    sold = _after(offer, trade.quantity_wh, 0)
+    bought = _after(bid, trade.quantity_wh, trade.amount)
+    state.put(ORDER, sold, slot, trade.offer)
+    state.put(ORDER, bought, slot, trade.bid)
+    state.put(TRADE, trade, slot, seq)
     ctx.events.append(
         Traded(
             slot,
             seq,
-            trade.offer_id,
-            trade.bid_id,
+            trade.offer,
+            trade.bid,
             trade.seller,
             trade.buyer,
-            quantity,
+            trade.quantity_wh,
             trade.price,
-            amount,
+            trade.amount,
             trade.round,
         )
     )

@@ -190,6 +190,23 @@ def test_in_a_uniform_call_it_trades_at_the_one_price_or_not_at_all() -> None:
     assert (again.quantity_wh, again.price) == (2_000, 5_500)
 
 
+def test_who_agreed_outside_the_auction_is_matched_with_nobody_else() -> None:
+    orders = (
+        (offer(0, 9_000, 5_000, 5_000), 2),
+        (bid(1, 9_000, 7_000, 7_000), 1),
+        (bid(2, 2_000, 6_000, 6_000), 3),
+    )
+    free = Slot(FORK, *orders)
+    assert [trade.bid_id for trade in free.result.rematched] == [2]
+    for bound in (0, 2):
+        placed = [
+            Placed(seat.order, seat.bus, seat.left, bound=seat.order.id == bound)
+            for seat in free.placed
+        ]
+        check = Check(Feeder(FORK), HOUR)
+        assert screen(check, PRODUCTION, None, free.trades, placed).rematched == ()
+
+
 def test_work_beyond_the_bound_leaves_the_rest_to_the_grid() -> None:
     slot = Slot(
         FORK,

@@ -34,6 +34,8 @@ class Placed(msgspec.Struct, Generic[A], frozen=True, gc=False):
     bus: int
     """Id of a bus of the grid."""
     left: Wh
+    bound: bool = False
+    """It trades with nobody but whom it has: what is cut from it is the grid's."""
 
 
 class Screening(msgspec.Struct, Generic[A], frozen=True, gc=False):
@@ -121,7 +123,9 @@ def _match_again(
                 if not _cross(rules, uniform, seller, buyer):
                     break  # those behind it stand at worse prices
                 same_owner = other.placed.order.agent == mine.placed.order.agent
-                if other.left == 0 or other.placed.bus == lost.placed.bus or same_owner:
+                bound = mine.placed.bound or other.placed.bound
+                same_place = other.placed.bus == lost.placed.bus
+                if other.left == 0 or same_place or same_owner or bound:
                     continue
                 wanted = min(mine.left, other.left)
                 quantity = check.admit(Deal(seller.placed.bus, buyer.placed.bus, wanted))
