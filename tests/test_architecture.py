@@ -24,6 +24,7 @@ FLOORS: dict[str, int] = {
     "config": 1,
     "consensus": 2,
     "ledger": 2,
+    "assets": 2,
     "market": 2,
     "net": 3,
     "store": 3,
@@ -48,7 +49,7 @@ SIDEWAYS = {
 }
 """Imports allowed on one floor; everything else must point down."""
 
-PURE = ("consensus", "ledger", "market")
+PURE = ("assets", "consensus", "ledger", "market")
 BANNED = {
     "aiosqlite", "asyncio", "datetime", "logging", "os", "random", "secrets", "socket", "sqlite3",
     "ssl", "structlog", "subprocess", "threading", "time", "uuid",
