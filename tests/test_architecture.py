@@ -30,6 +30,7 @@ FLOORS: dict[str, int] = {
     "store": 3,
     "node": 4,
     "client": 4,
+    "agent": 5,
     "bench": 5,
     "cli": 5,
     "simulate": 5,
@@ -38,6 +39,10 @@ FLOORS: dict[str, int] = {
 SIDEWAYS = {
     ("ledger", "consensus"),  # execution checks proofs of misbehaviour
     ("ledger", "market"),  # execution uses the auctions and the settlement arithmetic
+    ("agent", "day"),  # its sites can use the day's profiles
+    ("cli", "agent"),
+    ("day", "agent"),  # one line to a node, one wallet
+    ("bench", "agent"),
     ("bench", "cli"),  # it writes its plants with the same code as `vppd testnet`
     ("bench", "day"),  # and starts them with that of `vppd dev`
     ("bench", "simulate"),  # links fail in the same heights, and larger plants run in it

@@ -169,9 +169,9 @@ def test_a_battery_buys_at_night_and_sells_at_noon() -> None:
     followed([Placed(battery, 0)], plan)
     assert not any(flow.export_wh for flow in plan.flows[0][:3])
     assert not any(flow.import_wh for flow in plan.flows[0][3:])
-    # 9 kWh of the 10 in the store come out, but for a Wh of rounding.
-    assert 0 <= plan.cost(prices) - (11_111 * 380 - 9_000 * 650) <= 650
-    assert sum(flow.export_wh for flow in plan.flows[0]) in (8_999, 9_000)
+    # 9 kWh of the 10 in the store come out, but for a Wh of rounding in each slot.
+    assert 0 <= plan.cost(prices) - (11_111 * 380 - 9_000 * 650) <= 2 * 650
+    assert sum(flow.export_wh for flow in plan.flows[0]) in (8_998, 8_999, 9_000)
 
 
 def test_a_battery_does_not_move_for_nothing() -> None:

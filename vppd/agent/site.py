@@ -295,23 +295,37 @@ def _source(spec: LoadSpec | PvSpec | WindSpec, path: Path, key: str) -> Source:
 def _try(spec: BatterySpec | VehicleSpec | FlexibleSpec, path: Path, key: str) -> None:
     """Whether such an asset can be, before an agent depends on it."""
     try:
-        if isinstance(spec, BatterySpec):
-            _battery(spec, Clock(0, 60), spec.level_wh)
-            return
-        begins, ends = _span(spec.hours)
-        minutes = ends - begins
-        if isinstance(spec, FlexibleSpec):
-            room = spec.max_w * minutes // 60
-            if spec.energy_wh > room:
-                raise ValueError(f"{spec.energy_wh} Wh do not fit {spec.hours}, which holds {room}")
-            return
-        battery = _car_battery(spec, Clock(0, 60))
-        room = kept_wh(spec.max_import_w * minutes // 60, battery.import_efficiency)
-        most = min(spec.capacity_wh, spec.arrival_wh + room)
-        if max(spec.arrival_wh, spec.wanted_wh) > most:
-            raise ValueError(f"{spec.wanted_wh} Wh cannot be reached in {spec.hours}, {most} can")
+        why = _wrong(spec)
     except ValueError as err:
-        raise bad_value(path, key, str(err), "docs/agents.md has an example") from err
+        why = str(err)
+    if why is not None:
+        raise bad_value(path, key, why, "docs/agents.md has an example")
+
+
+def _wrong(spec: BatterySpec | VehicleSpec | FlexibleSpec) -> str | None:
+    """What cannot be about it.
+
+    Raises:
+        ValueError: limits or hours that contradict themselves.
+    """
+    clock = Clock(0, 60)
+    if isinstance(spec, BatterySpec):
+        _battery(spec, clock, spec.level_wh)
+        return None
+    begins, ends = _span(spec.hours)
+    room = (ends - begins) * (spec.max_w if isinstance(spec, FlexibleSpec) else spec.max_import_w)
+    if isinstance(spec, FlexibleSpec):
+        if spec.energy_wh <= room // 60:
+            return None
+        return f"{spec.energy_wh} Wh do not fit {spec.hours}, which holds {room // 60}"
+    battery = _car_battery(spec, clock)
+    most = spec.arrival_wh + kept_wh(room // 60, battery.import_efficiency)
+    if spec.arrival_wh > spec.capacity_wh:
+        return f"it cannot arrive with {spec.arrival_wh} Wh of {spec.capacity_wh}"
+    if spec.wanted_wh > min(spec.capacity_wh, most):
+        most = min(spec.capacity_wh, most)
+        return f"{spec.wanted_wh} Wh cannot be reached in {spec.hours}, {most} can"
+    return None
 
 
 def spec_kind(spec: Spec) -> str:
