@@ -38,6 +38,7 @@ FLOORS: dict[str, int] = {
 }
 SIDEWAYS = {
     ("ledger", "consensus"),  # execution checks proofs of misbehaviour
+    ("ledger", "assets"),  # plans are held against the models of what they are for
     ("ledger", "market"),  # execution uses the auctions and the settlement arithmetic
     ("agent", "day"),  # its sites can use the day's profiles
     ("cli", "agent"),

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, NewType
 import msgspec
 from msgspec import Meta
 
+from vppd.config.stages import NO_STAGES, StageRules
 from vppd.types import PPM, Digest, Micro, MicroPerKwh, Ppm, PublicKey, Role, Slot, TimeMs, Wh
 
 Engine = NewType("Engine", str)
@@ -148,6 +149,7 @@ class MarketRulesSection(msgspec.Struct, frozen=True, kw_only=True):
     """Orders of one member for one slot."""
     max_price: Annotated[MicroPerKwh, Meta(ge=0, lt=2**53)] = 1_000_000_000
     tariffs: tuple[Tariff, ...] = ()
+    stages: StageRules = NO_STAGES
 
     def slot_start(self, slot: Slot) -> TimeMs:
         """Block time at which delivery of ``slot`` starts."""

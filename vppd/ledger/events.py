@@ -237,6 +237,38 @@ class RulesScheduled(Message, frozen=True, tag=16):
 # Plans and resources: tags 34 to 37
 
 
+class ResourceRegistered(Message, frozen=True, tag=34):
+    """A member has said what it owns."""
+
+    account: Bytes32
+    number: U32
+    kind: U8
+
+
+class ResourceRetired(Message, frozen=True, tag=35):
+    """A member no longer has it."""
+
+    account: Bytes32
+    number: U32
+
+
+class Planned(Message, frozen=True, tag=36):
+    """A member, or one of its resources (0: the member as a whole), has planned some slots."""
+
+    account: Bytes32
+    resource: U32
+    first_slot: U63
+    slots: U32
+
+
+class Forecasted(Message, frozen=True, tag=37):
+    """An operator has forecast some slots."""
+
+    operator: Bytes32
+    first_slot: U63
+    slots: U32
+
+
 # Sharing: tags 38 to 40
 
 
@@ -260,4 +292,8 @@ Event: TypeAlias = (
     | ContractMoved
     | ContractSaid
     | RulesScheduled
+    | ResourceRegistered
+    | ResourceRetired
+    | Planned
+    | Forecasted
 )

@@ -34,6 +34,7 @@ from vppd.ledger.keeping import KEPT, KEPT_BYTES, Run
 from vppd.ledger.lifecycle import advance_slot
 from vppd.ledger.opening import opening_state
 from vppd.ledger.operations import operate
+from vppd.ledger.plan_ops import Forecast, Plan, RegisterResource, RetireResource
 from vppd.ledger.producers import next_election
 from vppd.ledger.proofs import Statement
 from vppd.ledger.receipts import Receipt, encode_receipt, receipts_root
@@ -80,7 +81,10 @@ from vppd.types import Digest, Epoch, Height, Micro, PublicKey, Slot, TimeMs
 
 SNAPSHOTS = 2
 """States kept for joiners: who began with one has until the next but one to finish."""
-_OF_A_MARKET: tuple[type, ...] = (Transfer, PlaceOrder, Reading, OpenContract, CallContract)
+_OF_A_MARKET: tuple[type, ...] = (
+    Transfer, PlaceOrder, Reading, OpenContract, CallContract,
+    RegisterResource, RetireResource, Plan, Forecast,
+)  # fmt: skip
 _STEPS: dict[int, Callable[[Context, Due], None]] = {
     Topic.SLOT: advance_slot,
     Topic.CONTRACT: fire_contract,

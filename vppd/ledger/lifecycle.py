@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from vppd.ledger.agenda import Due
 from vppd.ledger.context import Context
 from vppd.ledger.events import SlotAdvanced
+from vppd.ledger.plans import close_plans, forget_plans
 from vppd.ledger.settling import close, settle
 from vppd.ledger.slots import Phase
 from vppd.ledger.state import SLOT
@@ -38,6 +39,7 @@ def advance_slot(ctx: Context, due: Due) -> None:
 
 def _gate_closed(ctx: Context, slot: Slot) -> None:
     close_gate(ctx, slot)
+    close_plans(ctx, slot)
 
 
 def _settled(ctx: Context, slot: Slot) -> None:
@@ -46,3 +48,4 @@ def _settled(ctx: Context, slot: Slot) -> None:
 
 def _closed(ctx: Context, slot: Slot) -> None:
     close(ctx, slot)
+    forget_plans(ctx, slot)

@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 from vppd.codec import I64, U8, U32, U63, Bytes32, Decoder, Malformed, Message, encode
 from vppd.era import Era, Name
 from vppd.ledger.changes import Configure
+from vppd.ledger.plan_records import EnergyRecord, ForecastRecord, PlanRecord, ResourceRecord
 
 R = TypeVar("R", bound=Message)
 P = TypeVar("P", int, bytes)
@@ -294,6 +295,14 @@ MARKET_UPDATE: Table[MarketUpdate, int] = Table(20, "Q", MarketUpdate)
 """By first slot."""
 COUNTER: Table[Counter, int] = Table(21, "B", Counter)
 """By what is counted."""
+RESOURCE: Table[ResourceRecord, int] = Table(35, "32s I", ResourceRecord)
+"""By account and number."""
+PLAN: Table[PlanRecord, bytes] = Table(36, "Q 32s", PlanRecord)
+"""By slot and account."""
+RESOURCE_PLAN: Table[EnergyRecord, int] = Table(37, "32s I Q", EnergyRecord)
+"""By account, number and slot."""
+FORECAST: Table[ForecastRecord, bytes] = Table(38, "Q 32s", ForecastRecord)
+"""By slot and operator."""
 
 TABLES: dict[int, Table[Any, Any]] = {
     table.number: table
@@ -301,6 +310,7 @@ TABLES: dict[int, Table[Any, Any]] = {
         ACCOUNT, METER, SLOT, ORDER, TRADE, REGISTER, SETTLEMENT, GRID_ACCOUNT, ORDERED,
         ERA, PROPOSAL, BALLOT, CONVICTION, CANDIDATE, READINESS, PUNISHMENT, VOTES, DELIVERY,
         CONTRACT, MARKET_UPDATE, COUNTER,
+        RESOURCE, PLAN, RESOURCE_PLAN, FORECAST,
     )
 }  # fmt: skip
 
