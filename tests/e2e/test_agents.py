@@ -14,6 +14,7 @@ import pytest
 from tests.e2e.plant import Node, Plant, Ran, eventually, plant_of, vppd
 from vppd.cli.testnet import table_1_tariffs
 from vppd.config.genesis import MarketRulesSection
+from vppd.config.stages import StageRules
 
 pytestmark = [pytest.mark.slow, pytest.mark.net]
 
@@ -57,6 +58,7 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
         metering_ms=SLOT_MS,
         dispute_slots=1_000,
         tariffs=table_1_tariffs(),
+        stages=StageRules(plans="required"),
     )
     out = tmp_path_factory.mktemp("agents") / "plant"
     with plant_of(out, 3, market=market) as made:
@@ -85,12 +87,20 @@ def test_agents_trade_deliver_and_start_again(plant: Plant) -> None:
         assert bids["side"] == "bid"
         assert bids["load_wh"] == 2_500
         assert offers["generation_wh"] >= 3_000
+        assert (offers["outcome"], bids["outcome"]) == ("ordered", "ordered")
     slots = {row["slot"] for row in rows[0]} & {row["slot"] for row in rows[1]}
     assert slots
     for slot in slots:
         trades = eventually(partial(seller.view, "trades", str(slot)), f"slot {slot} trades")
         assert {(t["seller"], t["buyer"]) for t in trades} == {("der-1", "der-2")}
     last = max(slots)
+    view = seller.vppd("market", "plan", "--slot", last, "-o", "json").data
+    plans = {plan["account"]: plan for plan in view["plans"]}
+    assert (plans["der-1"]["side"], plans["der-2"]["side"]) == ("seller", "buyer")
+    assert plans["der-2"]["import_wh"] == 2_500
+    assert [flow["resource"] for flow in plans["der-1"]["resources"]] == [1]
+    (resource,) = buyer.vppd("market", "resources", "-o", "json").data
+    assert (resource["account"], resource["kind"]) == ("der-1", "battery")
     for node in (seller, buyer):
         settled = eventually(partial(_settled, node, last), f"slot {last} of {node.name} settles")
         assert settled["import_wh"] + settled["export_wh"] > 0
@@ -100,6 +110,28 @@ def test_agents_trade_deliver_and_start_again(plant: Plant) -> None:
     again = agent(seller, "--slots", 1, "--strategy", "zero-intelligence")
     assert again.code == 0, again.err
     assert json.loads(again.out)["outcome"] in ("ordered", "orders were there already")
+
+
+def test_people_plan_forecast_and_own_from_the_command_line(plant: Plant) -> None:
+    operator, seller, _ = plant.nodes
+    ran = seller.vppd("market", "resource", 9, "pv", "--max-export-w", 4_000, "--wait")
+    assert ran.code == 0, ran.err
+    ran = seller.vppd("market", "plan", "--resource", 9, "--import", 1, "--wait")
+    assert ran.code == 1
+    assert "not so much power" in ran.out + ran.err
+    said = seller.vppd("market", "plan", "--export", "300", "--wait")
+    assert said.code == 0, said.err
+    ran = seller.vppd("market", "forecast", "--load", 5, "--wait")
+    assert ran.code == 1
+    ran = operator.vppd("market", "forecast", "--load", 5_000, "--generation", 4_000, "--wait")
+    assert ran.code == 0, ran.err
+    ran = seller.vppd("market", "resource", 9, "--retire", "--wait")
+    assert ran.code == 0, ran.err
+    for wrong in (("--import", "1,x"), ("--import", "1,2", "--export", "3")):
+        ran = seller.vppd("market", "plan", *wrong)
+        assert (ran.code, ran.err[:11]) == (2, "error[E552]")
+    ran = seller.vppd("market", "resource", 9)
+    assert (ran.code, ran.err[:11]) == (2, "error[E553]")
 
 
 def _settled(node: Node, slot: int) -> dict[str, int] | None:

@@ -31,6 +31,8 @@ class Decision(NamedTuple):
     flows: tuple[tuple[str, Flow], ...]
     """Of each asset that was decided about, by name."""
     quotes: tuple[Quote, ...]
+    ahead: tuple[Flow, ...]
+    """What the meter should count in each slot of the horizon, this one first."""
 
     @property
     def side(self) -> Side | None:
@@ -40,7 +42,7 @@ class Decision(NamedTuple):
     @property
     def flow(self) -> Flow:
         """What the meter should count."""
-        return Flow.of(self.position.load_wh - self.position.generation_wh)
+        return self.ahead[0]
 
 
 class Member:
@@ -101,6 +103,7 @@ class Member:
             position,
             tuple(zip(movable, flows[len(sources) :], strict=True)),
             quotes_of(self.strategy, position, prices[0], mood),
+            tuple(Flow.of(plan.net_wh(ahead)) for ahead in range(horizon)),
         )
         self._decided[slot] = decision
         return decision

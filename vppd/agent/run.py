@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,9 @@ from vppd.config.toml import replace_file
 from vppd.crypto import SigningKey, key_text
 from vppd.errors import Exit, UserError
 from vppd.ledger.codes import ErrorCode, Status
+from vppd.ledger.plan_ops import MOST_AT_ONCE, Plan, RegisterResource
 from vppd.ledger.receipts import Receipt
+from vppd.ledger.resources import ResourceKind
 from vppd.ledger.transaction import Op, PlaceOrder, Reading
 from vppd.market.quotes import STRATEGIES, Prices, Strategy
 from vppd.types import PublicKey, Slot, TimeMs, Wh
@@ -50,6 +52,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     slots: int | None = None
     """How many slots to play; ``None``: until told to stop."""
     horizon: int = HORIZON_SLOTS
+    plan: bool = False
+    """Put plans on chain also where the market does not require them."""
 
 
 class _Gate(msgspec.Struct, frozen=True):
@@ -101,18 +105,19 @@ class Agent:
             UserError: E554 or E555, nothing plans; E557, the chain does not know the key.
         """
         try:
-            name = await self._name(self._options.key.public_key, "account")
+            account = await self._account(self._options.key.public_key, "account")
             if self._options.meter is not None:
-                await self._name(self._options.meter.public_key, "meter")
+                await self._account(self._options.meter.public_key, "meter")
             async with asyncio.TaskGroup() as group:
-                await self._trade(name, group)
+                await self._trade(account, group)
         except* UserError as errors:
             raise _first(errors) from errors
         finally:
             await self._line.close()
 
-    async def _trade(self, name: str, group: asyncio.TaskGroup) -> None:
+    async def _trade(self, account: dict[str, Any], group: asyncio.TaskGroup) -> None:
         slot: Slot = (await self._line.call(partial(_view, "market")))["open_slot"]
+        registered = False
         reporter: asyncio.Task[None] | None = None
         done = 0
         while self._options.slots is None or done < self._options.slots:
@@ -120,10 +125,15 @@ class Agent:
             gate = gates[0]
             await _sleep_until(gate.opens_ms)
             prices = [Prices(g.retail_price_micro, g.feed_in_price_micro) for g in gates]
+            planning = self._options.plan or await self._line.call(_plans_required)
+            if planning and not registered:
+                await self._register(gate)
+                registered = True
             decision = self._member.decide(gate.clock, slot, prices)
             self._remember()
-            said = await self._order(name, gate, decision)
-            self._say(_row(gate, decision, said))
+            refusal = await self._publish(gates, decision) if planning else None
+            said = await self._order(account, gate, decision)
+            self._say(_row(gate, decision, f"plan {refusal}, {said}" if refusal else said))
             if self._meter is not None:
                 reporter = group.create_task(self._report(gate, reporter))
             await _sleep_until(gate.gate_closure_ms)
@@ -133,7 +143,52 @@ class Agent:
         rows = await self._line.call(partial(_view, "prices", f"{slot}/{self._options.horizon}"))
         return msgspec.convert(rows, list[_Gate])
 
-    async def _order(self, name: str, gate: _Gate, decision: Decision) -> str:
+    async def _register(self, gate: _Gate) -> None:
+        """Say what batteries there are; as an earlier run said it, while plans of that stand."""
+        for number, spec in enumerate(self._member.site.batteries, start=1):
+            op = RegisterResource(
+                number,
+                ResourceKind.BATTERY,
+                spec.max_import_w,
+                spec.max_export_w,
+                spec.capacity_wh,
+                self._member.levels.get(spec.name, spec.level_wh),
+                spec.import_efficiency_ppm,
+                spec.export_efficiency_ppm,
+            )
+            await self._wallet.send(op, deadline_ms=gate.gate_closure_ms)
+
+    async def _publish(self, gates: Sequence[_Gate], decision: Decision) -> str | None:
+        """The member's plan of every slot that is open, and its batteries' of the next one.
+
+        Returns:
+            Why a plan was refused, for people.
+        """
+        now_ms = unix_ms()
+        flows = [
+            flow
+            for gate, flow in zip(gates, decision.ahead, strict=True)
+            if gate.opens_ms <= now_ms
+        ][:MOST_AT_ONCE] or [decision.flow]
+        ops: list[Op] = [
+            Plan(
+                0,
+                decision.slot,
+                tuple(flow.import_wh for flow in flows),
+                tuple(flow.export_wh for flow in flows),
+            )
+        ]
+        moved = dict(decision.flows)
+        for number, spec in enumerate(self._member.site.batteries, start=1):
+            flow = moved[spec.name]
+            ops.append(Plan(number, decision.slot, (flow.import_wh,), (flow.export_wh,)))
+        for op in ops:
+            receipt = await self._wallet.send(op, deadline_ms=gates[0].gate_closure_ms)
+            if receipt is None or receipt.status != Status.OK:
+                return _fate(receipt)
+        return None
+
+    async def _order(self, account: dict[str, Any], gate: _Gate, decision: Decision) -> str:
         """Send what the decision says, before the gate closes.
 
         Returns:
@@ -142,10 +197,10 @@ class Agent:
         side = decision.side
         if side is None or not decision.quotes:
             return "no orders"
-        if await self._line.call(partial(_has_orders, name, gate.slot)):
+        if await self._line.call(partial(_has_orders, account["name"], gate.slot)):
             return "orders were there already"
         ops: list[Op] = [
-            PlaceOrder(gate.slot, side, q.quantity_wh, q.price, q.reserve_price, 0)
+            PlaceOrder(gate.slot, side, q.quantity_wh, q.price, q.reserve_price, account["bus"])
             for q in decision.quotes
         ]
         receipts = [await self._wallet.send(op, deadline_ms=gate.gate_closure_ms) for op in ops]
@@ -173,18 +228,18 @@ class Agent:
             return account["known_before_slot"], account["import_wh"], account["export_wh"]
         return last["slot"] + 1, last["import_wh"], last["export_wh"]
 
-    async def _name(self, key: PublicKey, kind: str) -> str:
-        """What the chain calls the account; of a meter, that of its owner.
+    async def _account(self, key: PublicKey, kind: str) -> dict[str, Any]:
+        """What the chain knows of the account; of a meter, of its owner's.
 
         Raises:
             UserError: E557.
         """
-        accounts = await self._line.call(partial(_view, "accounts"))
+        accounts: list[dict[str, Any]] = await self._line.call(partial(_view, "accounts"))
         for account in accounts:
             if kind == "account" and account["key"] == key_text(key):
-                return str(account["name"])
+                return account
             if kind == "meter" and key_text(key) in account["meters"]:
-                return str(account["name"])
+                return account
         raise UserError(
             "E557",
             f"the chain knows no {kind} of this key",
@@ -230,6 +285,10 @@ def remembered(home: Path) -> dict[str, Wh]:
 async def _view(name: str, *rest: Any) -> Any:
     *argument, client = rest
     return await client.view(name, *argument)
+
+
+async def _plans_required(client: Client) -> bool:
+    return bool((await client.view("market"))["plans"] == "required")
 
 
 async def _has_orders(name: str, slot: Slot, client: Client) -> bool:

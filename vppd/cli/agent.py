@@ -31,6 +31,10 @@ def run(
     deliver: Annotated[
         bool, typer.Option("--deliver", help="Also play the site's meter: sign its readings.")
     ] = False,
+    plan: Annotated[
+        bool,
+        typer.Option("--plan", help="Put plans on chain also where the market does not ask."),
+    ] = False,
     slots: Annotated[
         int | None, typer.Option(min=1, help="Stop after so many slots; default: never.")
     ] = None,
@@ -66,6 +70,7 @@ def run(
         meter=load_key(home / "meter.key") if deliver else None,
         slots=slots,
         horizon=horizon,
+        plan=plan,
     )
     if output is Output.TABLE:
         print(_HEAD, flush=True)

@@ -35,6 +35,7 @@ from vppd.ledger.lifecycle import advance_slot
 from vppd.ledger.opening import opening_state
 from vppd.ledger.operations import operate
 from vppd.ledger.plan_ops import Forecast, Plan, RegisterResource, RetireResource
+from vppd.ledger.plans_view import plan_view, resources_view
 from vppd.ledger.producers import next_election
 from vppd.ledger.proofs import Statement
 from vppd.ledger.receipts import Receipt, encode_receipt, receipts_root
@@ -540,6 +541,14 @@ class Ledger:
     def contracts_view(self) -> list[dict[str, Any]]:
         """Contracts and slots: where each stands and when it will move by itself."""
         return views.contracts_view(self._ctx, self)
+
+    def plan_view(self, slot: Slot) -> dict[str, Any]:
+        """Plans and forecasts of a slot."""
+        return plan_view(self, self._ctx.state, slot)
+
+    def resources_view(self) -> list[dict[str, Any]]:
+        """What members say they have."""
+        return resources_view(self, self._ctx.state)
 
     def settlement_view(self, slot: Slot, key: PublicKey) -> dict[str, Any]:
         """A member's settlement of a slot."""

@@ -80,6 +80,8 @@ class Views:
             "prices": self.prices,
             "validators": lambda _: self._ledger.validators_view(),
             "ready": lambda _: self.ready(),
+            "plan": lambda slot: self._ledger.plan_view(_slot(slot)),
+            "resources": lambda _: self._ledger.resources_view(),
             "contracts": lambda _: self._ledger.contracts_view(),
             "slots": lambda _: self._ledger.slots_view(),
             "book": lambda slot: self._ledger.book_view(_slot(slot)),
@@ -244,6 +246,7 @@ class Views:
             "slot_ms": market.slot_ms,
             "retail_price_micro": tariff.retail_price,
             "feed_in_price_micro": tariff.feed_in_price,
+            "plans": market.stages.plans,
             "settings": settings_view(now_in_force),
             "changes": [
                 {"first_slot": first, "rules": settings_view(rules)}
