@@ -550,6 +550,10 @@ class Ledger:
         """What members say they have."""
         return resources_view(self, self._ctx.state)
 
+    def shares_view(self, slot: Slot | None) -> dict[str, Any]:
+        """How a cooperative slot was shared; ``None``: the latest that is."""
+        return views.shares_view(self._ctx, self, slot)
+
     def settlement_view(self, slot: Slot, key: PublicKey) -> dict[str, Any]:
         """A member's settlement of a slot."""
         return views.settlement_view(self, slot, key)

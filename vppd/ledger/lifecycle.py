@@ -12,6 +12,7 @@ from vppd.ledger.context import Context
 from vppd.ledger.events import SlotAdvanced
 from vppd.ledger.plans import close_plans, forget_plans
 from vppd.ledger.settling import close, settle
+from vppd.ledger.sharing import share, share_again, take_position
 from vppd.ledger.slots import Phase
 from vppd.ledger.state import SLOT
 from vppd.ledger.trading import close_gate
@@ -40,12 +41,15 @@ def advance_slot(ctx: Context, due: Due) -> None:
 def _gate_closed(ctx: Context, slot: Slot) -> None:
     close_gate(ctx, slot)
     close_plans(ctx, slot)
+    take_position(ctx, slot)
 
 
 def _settled(ctx: Context, slot: Slot) -> None:
     settle(ctx, slot)
+    share(ctx, slot)
 
 
 def _closed(ctx: Context, slot: Slot) -> None:
+    share_again(ctx, slot)
     close(ctx, slot)
     forget_plans(ctx, slot)

@@ -212,6 +212,32 @@ class MarketUpdate(Message, frozen=True):
     settings: tuple[tuple[Name, U63 | str], ...]
 
 
+class PoolRecord(Message, frozen=True):
+    """How a cooperative slot was shared last (:class:`~vppd.ledger.events.Pooled`)."""
+
+    version: U63
+    members: U32
+    net_wh: I64
+    worth: I64
+    alone: I64
+    samples: U32
+
+
+class ShareRecord(Message, frozen=True):
+    """One member's latest share of a slot (:class:`~vppd.ledger.events.Shared`)."""
+
+    promised_wh: I64
+    net_wh: I64
+    alone: I64
+    share: I64
+    penalty: I64
+    gained: I64
+    """Posted so far of ``share`` less ``alone``."""
+    fined: I64
+    """Posted so far of ``penalty``."""
+    version: U63
+
+
 class Counter(Message, frozen=True):
     """How many there have been of something; numbers the next."""
 
@@ -303,6 +329,10 @@ RESOURCE_PLAN: Table[EnergyRecord, int] = Table(37, "32s I Q", EnergyRecord)
 """By account, number and slot."""
 FORECAST: Table[ForecastRecord, bytes] = Table(38, "Q 32s", ForecastRecord)
 """By slot and operator."""
+POOL: Table[PoolRecord, int] = Table(39, "Q", PoolRecord)
+"""By slot."""
+SHARE: Table[ShareRecord, bytes] = Table(40, "Q 32s", ShareRecord)
+"""By slot and account."""
 
 TABLES: dict[int, Table[Any, Any]] = {
     table.number: table
@@ -311,6 +341,7 @@ TABLES: dict[int, Table[Any, Any]] = {
         ERA, PROPOSAL, BALLOT, CONVICTION, CANDIDATE, READINESS, PUNISHMENT, VOTES, DELIVERY,
         CONTRACT, MARKET_UPDATE, COUNTER,
         RESOURCE, PLAN, RESOURCE_PLAN, FORECAST,
+        POOL, SHARE,
     )
 }  # fmt: skip
 

@@ -14,6 +14,7 @@ from vppd.day.audit.purses import Purses
 from vppd.day.audit.report import AuditReport, ExportedBlock, MemberAudit
 from vppd.day.audit.rules import Calendar
 from vppd.day.audit.settlements import Settlements
+from vppd.day.audit.sharing import Sharing
 from vppd.day.audit.slots import Slots
 from vppd.day.audit.trades import Trades
 from vppd.ledger.codes import Status
@@ -28,6 +29,8 @@ from vppd.ledger.events import (
     Forecasted,
     OrderAccepted,
     Planned,
+    Pooled,
+    PositionTaken,
     Posted,
     Punished,
     Purse,
@@ -38,6 +41,7 @@ from vppd.ledger.events import (
     ResourceRetired,
     RulesScheduled,
     Settled,
+    Shared,
     SlotAdvanced,
     Traded,
     Voted,
@@ -85,6 +89,15 @@ class _Audit:
         self._meters = Meters(genesis, calendar, findings)
         self._settlements = Settlements(
             calendar, self._slots, self._trades, self._meters, self._purses, findings
+        )
+        self._sharing = Sharing(
+            genesis,
+            calendar,
+            self._slots,
+            self._trades,
+            self._settlements,
+            self._purses,
+            findings,
         )
         self._transactions = 0
 
@@ -166,6 +179,7 @@ class _Audit:
             self._findings.add("the transaction holds orders or readings that nothing has come of")
         self._trades.end_receipt(by_time=by_time)
         self._settlements.end_receipt(by_time=by_time)
+        self._sharing.end_receipt(by_time=by_time)
         self._purses.end_receipt()
         if by_time:
             self._slots.end_triggers(time_ms)
@@ -196,6 +210,8 @@ class _Audit:
             case AccountOpened(account):
                 self._senders.opened(account)
                 self._purses.opened(account)
+            case PositionTaken() | Pooled() | Shared():
+                self._sharing.hear(event)
             case RulesScheduled():
                 self._findings.add("rules of the market change: this audit reads by genesis alone")
             case ContractMoved() | ContractSaid():
