@@ -18,7 +18,7 @@ from vppd.config.stages import StageRules
 
 pytestmark = [pytest.mark.slow, pytest.mark.net]
 
-SLOT_MS = 2_000
+SLOT_MS = 3_000
 SELLER = """
 schema = 1
 generation_cost = "0.30"

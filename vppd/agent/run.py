@@ -116,7 +116,9 @@ class Agent:
             await self._line.close()
 
     async def _trade(self, account: dict[str, Any], group: asyncio.TaskGroup) -> None:
-        slot: Slot = (await self._line.call(partial(_view, "market")))["open_slot"]
+        market = await self._line.call(partial(_view, "market"))
+        late_ms = market["gate_closure_ms"] - market["slot_ms"] // 3
+        slot: Slot = market["open_slot"] + (unix_ms() > late_ms)
         registered = False
         reporter: asyncio.Task[None] | None = None
         done = 0
@@ -182,11 +184,8 @@ class Agent:
         for number, spec in enumerate(self._member.site.batteries, start=1):
             flow = moved[spec.name]
             ops.append(Plan(number, decision.slot, (flow.import_wh,), (flow.export_wh,)))
-        for op in ops:
-            receipt = await self._wallet.send(op, deadline_ms=gates[0].gate_closure_ms)
-            if receipt is None or receipt.status != Status.OK:
-                return _fate(receipt)
-        return None
+        receipt = await self._wallet.send(*ops, deadline_ms=gates[0].gate_closure_ms)
+        return None if receipt is not None and receipt.status == Status.OK else _fate(receipt)
 
     async def _order(self, account: dict[str, Any], gate: _Gate, decision: Decision) -> str:
         """Send what the decision says, before the gate closes.
@@ -203,8 +202,7 @@ class Agent:
             PlaceOrder(gate.slot, side, q.quantity_wh, q.price, q.reserve_price, account["bus"])
             for q in decision.quotes
         ]
-        receipts = [await self._wallet.send(op, deadline_ms=gate.gate_closure_ms) for op in ops]
-        return ", ".join(sorted({_fate(receipt) for receipt in receipts}))
+        return _fate(await self._wallet.send(*ops, deadline_ms=gate.gate_closure_ms))
 
     async def _report(self, gate: _Gate, earlier: asyncio.Task[None] | None) -> None:
         """The meter's reading as the slot ends; after those of earlier slots."""
