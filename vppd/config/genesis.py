@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from vppd.config.grid import Grid
 from vppd.config.sharing import SharingRules
+from vppd.config.stages import NO_STAGES, StageRules
 from vppd.types import PPM, Digest, Micro, MicroPerKwh, Ppm, PublicKey, Role, Slot, TimeMs, Wh
 
 Engine = NewType("Engine", str)
@@ -150,6 +151,7 @@ class MarketRulesSection(msgspec.Struct, frozen=True, kw_only=True):
     """Orders of one member for one slot."""
     max_price: Annotated[MicroPerKwh, Meta(ge=0, lt=2**53)] = 1_000_000_000
     tariffs: tuple[Tariff, ...] = ()
+    stages: StageRules = NO_STAGES
     sharing: SharingRules = SharingRules()
     """Of what a plant gains that bids as a whole; in force under rules ``cooperative``."""
 

@@ -11,6 +11,7 @@ from vppd.ledger.agenda import Due
 from vppd.ledger.context import Context
 from vppd.ledger.events import SlotAdvanced
 from vppd.ledger.grid import check_trades, forget_paths
+from vppd.ledger.plans import close_plans, forget_plans
 from vppd.ledger.settling import close, settle
 from vppd.ledger.sharing import share, share_again, take_position
 from vppd.ledger.slots import Phase
@@ -42,6 +43,7 @@ def _gate_closed(ctx: Context, slot: Slot) -> None:
     last_rounds(ctx, slot)
     check_trades(ctx, slot)
     sign_contracts(ctx, slot)
+    close_plans(ctx, slot)
     take_position(ctx, slot)
 
 
@@ -54,3 +56,4 @@ def _closed(ctx: Context, slot: Slot) -> None:
     share_again(ctx, slot)
     close(ctx, slot)
     forget_paths(ctx, slot)
+    forget_plans(ctx, slot)

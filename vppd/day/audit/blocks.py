@@ -26,8 +26,10 @@ from vppd.ledger.events import (
     Convicted,
     EraScheduled,
     Event,
+    Forecasted,
     OrderAccepted,
     PathsHashed,
+    Planned,
     Pooled,
     PositionTaken,
     Posted,
@@ -36,6 +38,8 @@ from vppd.ledger.events import (
     ReadingAccepted,
     ReadyNoted,
     Reason,
+    ResourceRegistered,
+    ResourceRetired,
     RulesScheduled,
     Settled,
     Shared,
@@ -45,6 +49,7 @@ from vppd.ledger.events import (
     TradeRouted,
     Voted,
 )
+from vppd.ledger.plan_ops import MOST_AT_ONCE, Forecast, Plan
 from vppd.ledger.receipts import decode_receipt
 from vppd.ledger.transaction import (
     Op,
@@ -220,6 +225,8 @@ class _Audit:
                 self._findings.add("rules of the market change: this audit reads by genesis alone")
             case ContractMoved() | ContractSaid():
                 pass  # a contract's own rules; its money is in the postings
+            case ResourceRegistered() | ResourceRetired() | Planned() | Forecasted():
+                pass  # what members mean to do; what they did is in orders and readings
             case EraScheduled() | Approved() | ReadyNoted() | Convicted() | Punished() | Voted():
                 pass  # who agrees on blocks, not what is in them
             case _:  # pragma: no cover
@@ -235,10 +242,17 @@ class _Wishes:
         self.transfers = [(op.to, op.amount) for op in ops if isinstance(op, Transfer)]
         self.orders = [op for op in ops if isinstance(op, PlaceOrder)]
         self.readings = [op for op in ops if isinstance(op, Reading)]
+        self.planned = [
+            slot
+            for op in ops
+            if isinstance(op, Plan | Forecast)
+            for slot in range(op.first_slot, op.first_slot + MOST_AT_ONCE)
+        ]
 
     def slots(self) -> set[Slot]:
-        """Those with an order or a reading."""
-        return {op.slot for op in self.orders} | {op.slot for op in self.readings}
+        """Those with an order or a reading, and those a plan or a forecast may be about."""
+        slots = {op.slot for op in self.orders} | {op.slot for op in self.readings}
+        return slots | set(self.planned)
 
 
 def _next(wishes: list[_Op]) -> _Op | None:
