@@ -29,6 +29,7 @@ GROUPS = {
     "tx": "Signed transactions.",
     "config": "This node's files: what they say, and whether they hold.",
     "db": "This node's chain store.",
+    "grid": "The grid that trades go through.",
     "key": "Secret keys of nodes and meters.",
     "market": "Orders, trades and clearing.",
     "agent": "A member's agent, which forecasts, plans and quotes.",

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, NewType
 import msgspec
 from msgspec import Meta
 
+from vppd.config.grid import Grid
 from vppd.config.sharing import SharingRules
 from vppd.config.stages import NO_STAGES, StageRules
 from vppd.types import PPM, Digest, Micro, MicroPerKwh, Ppm, PublicKey, Role, Slot, TimeMs, Wh
@@ -209,3 +210,5 @@ class Genesis(msgspec.Struct, frozen=True, kw_only=True):
     governance: Governance = Governance()
     ledger: LedgerRules = LedgerRules()
     contracts: ContractRules = ContractRules()
+    grid: Grid | None = None
+    """None: trades are not checked against a grid."""

@@ -244,6 +244,26 @@ class Counter(Message, frozen=True):
     count: U63
 
 
+class PathsRecord(Message, frozen=True):
+    """The grid in a slot whose gate has closed (:class:`~vppd.ledger.events.PathsHashed`)."""
+
+    paths: Bytes32
+    loss_mw: U63
+    lowest_ppm: U32
+    highest_ppm: U32
+    fullest_ppm: U63
+    flags: U8
+
+
+class RouteRecord(Message, frozen=True):
+    """Which way a trade goes, kept until its slot closes."""
+
+    lines: tuple[U32, ...]
+    loss_mwh: U63
+    cut_wh: U63
+    """What the security check took from it; a trade it took all of has no lines."""
+
+
 class Table(Generic[R, P]):
     """One kind of record and how its keys are written.
 
@@ -321,6 +341,10 @@ MARKET_UPDATE: Table[MarketUpdate, int] = Table(20, "Q", MarketUpdate)
 """By first slot."""
 COUNTER: Table[Counter, int] = Table(21, "B", Counter)
 """By what is counted."""
+PATHS: Table[PathsRecord, int] = Table(32, "Q", PathsRecord)
+"""By slot."""
+ROUTE: Table[RouteRecord, int] = Table(33, "Q Q", RouteRecord)
+"""By slot and number of the trade."""
 RESOURCE: Table[ResourceRecord, int] = Table(35, "32s I", ResourceRecord)
 """By account and number."""
 PLAN: Table[PlanRecord, bytes] = Table(36, "Q 32s", PlanRecord)
@@ -340,6 +364,7 @@ TABLES: dict[int, Table[Any, Any]] = {
         ACCOUNT, METER, SLOT, ORDER, TRADE, REGISTER, SETTLEMENT, GRID_ACCOUNT, ORDERED,
         ERA, PROPOSAL, BALLOT, CONVICTION, CANDIDATE, READINESS, PUNISHMENT, VOTES, DELIVERY,
         CONTRACT, MARKET_UPDATE, COUNTER,
+        PATHS, ROUTE,
         RESOURCE, PLAN, RESOURCE_PLAN, FORECAST,
         POOL, SHARE,
     )

@@ -28,6 +28,7 @@ from vppd.ledger.events import (
     Event,
     Forecasted,
     OrderAccepted,
+    PathsHashed,
     Planned,
     Pooled,
     PositionTaken,
@@ -43,7 +44,9 @@ from vppd.ledger.events import (
     Settled,
     Shared,
     SlotAdvanced,
+    TradeCut,
     Traded,
+    TradeRouted,
     Voted,
 )
 from vppd.ledger.plan_ops import MOST_AT_ONCE, Forecast, Plan
@@ -198,6 +201,12 @@ class _Audit:
                     self._trades.accept(event, wishes.sender, order, time_ms)
             case Traded():
                 self._trades.trade(event, by_time=by_time)
+            case TradeCut():
+                self._trades.cut(event, by_time=by_time)
+            case TradeRouted():
+                self._trades.routed(event)
+            case PathsHashed():
+                self._trades.hashed(event)
             case ReadingAccepted():
                 if (reading := _next(wishes.readings)) is None:
                     self._findings.add(f"a reading of slot {event.slot} counts, nobody sent it")
