@@ -195,9 +195,10 @@ def test_the_dependencies_are_those_of_the_package() -> None:
     wanted = re.search(r"^dependencies = \[(.*?)^\]", text, re.MULTILINE | re.DOTALL)
     assert wanted is not None
     names = set(re.findall(r'^  "([\w-]+)', wanted[1], re.MULTILINE))
-    extra = re.search(r"^bench = \[(.*)\]", text, re.MULTILINE)
-    assert extra is not None
-    names |= set(re.findall(r'"([\w-]+)', extra[1]))
+    for group in ("agent", "bench"):
+        extra = re.search(rf"^{group} = \[(.*)\]", text, re.MULTILINE)
+        assert extra is not None
+        names |= set(re.findall(r'"([\w-]+)', extra[1]))
     table = re.findall(r"^\| \[([\w-]+)\]\(", read(ROOT / "README.md"), re.MULTILINE)
     assert {name.lower() for name in table} == names
 
@@ -246,6 +247,7 @@ def explained(heading: str) -> set[str]:
         ("dev", "vppd dev --exit -o json"),
         ("simulate", "vppd simulate -o json"),
         ("clear", "vppd market clear FILE -o json"),
+        ("shapley", "vppd market shapley FILE -o json"),
     ],
 )
 def test_every_key_of_an_example_is_explained_and_no_other(kind: str, heading: str) -> None:
@@ -259,6 +261,11 @@ def test_clearing_the_example_gives_the_example() -> None:
     )
     for name in RULES:
         assert f"`{name}`" in JSON_PAGE
+
+
+def test_sharing_the_example_gives_the_example() -> None:
+    (game,) = fences(JSON_PAGE, "json game")
+    assert run("market", "shapley", "-", "-o", "json", stdin=game) == example("shapley")
 
 
 def test_simulating_the_example_gives_its_shape() -> None:

@@ -79,14 +79,15 @@ def day() -> Day:
 # -- a clean chain
 
 
-OF_CONTRACTS = {Reason.DEPOSIT, Reason.PAYOUT}
+ELSEWHERE = {Reason.DEPOSIT, Reason.PAYOUT, Reason.SHARING, Reason.PENALTY}
+"""Contracts move these, and cooperative slots."""
 
 
 @pytest.mark.parametrize("rules", ALL_RULES)
 def test_a_clean_day_has_no_findings(rules: MarketRules) -> None:
     report = play(rules).audit()
     assert report.findings == []
-    assert report.trades >= 3
+    assert report.trades >= 3 or rules == "cooperative"
 
 
 def test_the_day_has_everything_that_can_be_got_wrong(day: Day) -> None:
@@ -94,7 +95,7 @@ def test_the_day_has_everything_that_can_be_got_wrong(day: Day) -> None:
     assert {type(event) for event in events} == {
         Posted, SlotAdvanced, OrderAccepted, Traded, ReadingAccepted, Settled,
     }  # fmt: skip
-    assert {e.reason for e in events if isinstance(e, Posted)} == set(Reason) - OF_CONTRACTS
+    assert {e.reason for e in events if isinstance(e, Posted)} == set(Reason) - ELSEWHERE
     assert {e.phase for e in events if isinstance(e, SlotAdvanced)} == set(Phase)
     assert {e.round for e in events if isinstance(e, Traded)} == {1, 2}
     settled = [e for e in events if isinstance(e, Settled)]
@@ -273,8 +274,8 @@ FORBIDDEN = (
     "vppd.market",
     "vppd.merkle",
     *(f"vppd.ledger.{name}" for name in (
-        "buckets", "context", "execution", "metering", "opening", "settling", "slots", "state",
-        "trading", "views",
+        "buckets", "context", "execution", "metering", "opening", "settling", "sharing", "slots",
+        "state", "trading", "views",
     )),
 )  # fmt: skip
 
@@ -304,7 +305,10 @@ def test_the_audit_shares_no_code_with_what_it_audits() -> None:
 def test_the_records_it_reads_with_lead_nowhere_else() -> None:
     """No record reaches the rules by another way."""
     package = Path(vppd.__file__).parent
-    records = ("receipts", "transaction", "changes", "proofs", "events", "codes", "contracts/ops")
+    records = (
+        "receipts", "transaction", "changes", "proofs", "events", "codes", "contracts/ops",
+        "plan_ops",
+    )  # fmt: skip
     names = {name for file in records for name in imported_by(package / f"ledger/{file}.py")}
     allowed = tuple("vppd.ledger." + file.replace("/", ".") for file in records)
     own = {name for name in names if name.startswith(("vppd.ledger", "vppd.market"))}

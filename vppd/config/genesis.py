@@ -8,13 +8,16 @@ import msgspec
 from msgspec import Meta
 
 from vppd.config.duties import DutyEntry
+from vppd.config.grid import Grid
+from vppd.config.sharing import SharingRules
+from vppd.config.stages import NO_STAGES, StageRules
 from vppd.types import PPM, Digest, Micro, MicroPerKwh, Ppm, PublicKey, Role, Slot, TimeMs, Wh
 
 Engine = NewType("Engine", str)
 """The name of an engine that can run here: :mod:`vppd.config.engines` checks it."""
 PathSetting = Literal["auto", "collect", "broadcast"]
 """Where first-round votes go in engine ``bncm``; ``auto``: the leader picks by measured cost."""
-MarketRules = Literal["production", "paper003", "literal003", "two-stage"]
+MarketRules = Literal["production", "paper003", "literal003", "two-stage", "uniform", "cooperative"]
 LedgerKind = Literal["market", "null"]
 Ranking = Literal["composite", "largest-producer"]
 """By what producers are elected in engine ``dpos``: votes weighed by score, or energy alone."""
@@ -149,6 +152,9 @@ class MarketRulesSection(msgspec.Struct, frozen=True, kw_only=True):
     """Orders of one member for one slot."""
     max_price: Annotated[MicroPerKwh, Meta(ge=0, lt=2**53)] = 1_000_000_000
     tariffs: tuple[Tariff, ...] = ()
+    stages: StageRules = NO_STAGES
+    sharing: SharingRules = SharingRules()
+    """Of what a plant gains that bids as a whole; in force under rules ``cooperative``."""
 
     def slot_start(self, slot: Slot) -> TimeMs:
         """Block time at which delivery of ``slot`` starts."""
@@ -207,4 +213,6 @@ class Genesis(msgspec.Struct, frozen=True, kw_only=True):
     governance: Governance = Governance()
     ledger: LedgerRules = LedgerRules()
     contracts: ContractRules = ContractRules()
+    grid: Grid | None = None
+    """None: trades are not checked against a grid."""
     duties: tuple[DutyEntry, ...] = ()

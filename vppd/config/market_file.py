@@ -10,6 +10,8 @@ from msgspec import Meta
 
 from vppd.config.genesis import Count, MarketRules, MarketRulesSection, Millis, Tariff
 from vppd.config.reading import Reading
+from vppd.config.sharing import SharingTable, sharing_lines, sharing_rules
+from vppd.config.stages import NO_STAGES, StageRules
 from vppd.config.values import DAY_MINUTES, format_decimal, format_hours, parse_hours
 from vppd.errors import ConfigError
 from vppd.types import Micro
@@ -49,6 +51,8 @@ class MarketTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     max_orders: Annotated[int, Meta(ge=1, le=1_024)] = _MARKET.max_orders
     max_price: str = format_decimal(_MARKET.max_price)
     tariff: tuple[TariffTable, ...]
+    stages: StageRules = NO_STAGES
+    sharing: SharingTable = SharingTable()
 
 
 class MarketReader:
@@ -110,6 +114,8 @@ class MarketReader:
             max_orders=table.max_orders,
             max_price=max_price,
             tariffs=tuple(self._tariffs(table.tariff, max_price)),
+            stages=table.stages,
+            sharing=sharing_rules(self._say, table.sharing, max_price),
         )
 
     def _tariffs(self, tables: tuple[TariffTable, ...], max_price: int) -> Iterator[Tariff]:
@@ -171,6 +177,9 @@ def market_lines(market: MarketRulesSection) -> Iterator[str]:
     ):
         yield f"{key} = {getattr(market, key)}"
     yield f'max_price = "{format_decimal(market.max_price)}"'
+    if market.stages != NO_STAGES:
+        yield from ("", "[market.stages]", f'plans = "{market.stages.plans}"')
+    yield from sharing_lines(market.sharing)
     for tariff in market.tariffs:
         yield from ("", "[[market.tariff]]")
         yield f'hours = "{format_hours(tariff.start_minute, tariff.end_minute)}"'

@@ -30,10 +30,13 @@ from vppd.ledger.contracts.registry import kinds_of
 from vppd.ledger.epochs import conclude
 from vppd.ledger.eras import DELAY, in_force, known_eras, latest_era
 from vppd.ledger.events import EraScheduled, Event
+from vppd.ledger.grid_view import paths_view
 from vppd.ledger.keeping import KEPT, KEPT_BYTES, Run
 from vppd.ledger.lifecycle import advance_slot
 from vppd.ledger.opening import opening_state
 from vppd.ledger.operations import operate
+from vppd.ledger.plan_ops import Forecast, Plan, RegisterResource, RetireResource
+from vppd.ledger.plans_view import plan_view, resources_view
 from vppd.ledger.producers import next_election
 from vppd.ledger.proofs import Statement
 from vppd.ledger.receipts import Receipt, encode_receipt, receipts_root
@@ -80,7 +83,10 @@ from vppd.types import Digest, Epoch, Height, Micro, PublicKey, Slot, TimeMs
 
 SNAPSHOTS = 2
 """States kept for joiners: who began with one has until the next but one to finish."""
-_OF_A_MARKET: tuple[type, ...] = (Transfer, PlaceOrder, Reading, OpenContract, CallContract)
+_OF_A_MARKET: tuple[type, ...] = (
+    Transfer, PlaceOrder, Reading, OpenContract, CallContract,
+    RegisterResource, RetireResource, Plan, Forecast,
+)  # fmt: skip
 _STEPS: dict[int, Callable[[Context, Due], None]] = {
     Topic.SLOT: advance_slot,
     Topic.CONTRACT: fire_contract,
@@ -537,6 +543,22 @@ class Ledger:
     def contracts_view(self) -> list[dict[str, Any]]:
         """Contracts and slots: where each stands and when it will move by itself."""
         return views.contracts_view(self._ctx, self)
+
+    def paths_view(self, slot: Slot) -> dict[str, Any]:
+        """Which way a slot's trades go through the grid."""
+        return paths_view(self._ctx.state, self, slot)
+
+    def plan_view(self, slot: Slot) -> dict[str, Any]:
+        """Plans and forecasts of a slot."""
+        return plan_view(self, self._ctx.state, slot)
+
+    def resources_view(self) -> list[dict[str, Any]]:
+        """What members say they have."""
+        return resources_view(self, self._ctx.state)
+
+    def shares_view(self, slot: Slot | None) -> dict[str, Any]:
+        """How a cooperative slot was shared; ``None``: the latest that is."""
+        return views.shares_view(self._ctx, self, slot)
 
     def settlement_view(self, slot: Slot, key: PublicKey) -> dict[str, Any]:
         """A member's settlement of a slot."""

@@ -10,11 +10,14 @@ from msgspec.structs import replace
 from vppd.ledger.agenda import Due
 from vppd.ledger.context import Context
 from vppd.ledger.events import SlotAdvanced
+from vppd.ledger.grid import check_trades, forget_paths
+from vppd.ledger.plans import close_plans, forget_plans
 from vppd.ledger.response.history import note_energy
 from vppd.ledger.settling import close, settle
+from vppd.ledger.sharing import share, share_again, take_position
 from vppd.ledger.slots import Phase
 from vppd.ledger.state import SLOT
-from vppd.ledger.trading import close_gate
+from vppd.ledger.trading import last_rounds, sign_contracts
 from vppd.types import Slot
 
 
@@ -38,13 +41,21 @@ def advance_slot(ctx: Context, due: Due) -> None:
 
 
 def _gate_closed(ctx: Context, slot: Slot) -> None:
-    close_gate(ctx, slot)
+    last_rounds(ctx, slot)
+    check_trades(ctx, slot)
+    sign_contracts(ctx, slot)
+    close_plans(ctx, slot)
+    take_position(ctx, slot)
 
 
 def _settled(ctx: Context, slot: Slot) -> None:
     settle(ctx, slot)
+    share(ctx, slot)
 
 
 def _closed(ctx: Context, slot: Slot) -> None:
+    share_again(ctx, slot)
     note_energy(ctx, slot)
     close(ctx, slot)
+    forget_paths(ctx, slot)
+    forget_plans(ctx, slot)

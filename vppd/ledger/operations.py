@@ -13,6 +13,8 @@ from vppd.ledger.contracts.ops import CallContract, OpenContract
 from vppd.ledger.events import Purse, Reason
 from vppd.ledger.governance import configure
 from vppd.ledger.metering import take_reading
+from vppd.ledger.plan_ops import Forecast, Plan, RegisterResource, RetireResource
+from vppd.ledger.plans import forecast, plan
 from vppd.ledger.producers import vote
 from vppd.ledger.proofs import Accuse, Ready, Skip
 from vppd.ledger.registration.members import (
@@ -30,6 +32,7 @@ from vppd.ledger.registration.ops import (
     SetStanding,
 )
 from vppd.ledger.registration.parameters import set_parameters
+from vppd.ledger.resources import register_resource, retire_resource
 from vppd.ledger.settling import correct
 from vppd.ledger.state import ACCOUNT
 from vppd.ledger.trading import place_order
@@ -102,6 +105,10 @@ RULES_OF: Final[dict[type, Rule]] = {
     # Orders, deals and urgent orders
     # Credit, fees, settlement and meters
     # Plans and resources
+    RegisterResource: register_resource,
+    RetireResource: retire_resource,
+    Plan: plan,
+    Forecast: forecast,
     # Registration, permissions and demand response
     RegisterMember: register_member,
     RegisterMeter: register_meter,

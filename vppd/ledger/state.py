@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 from vppd.codec import I64, U8, U32, U63, Bytes32, Decoder, Malformed, Message, encode
 from vppd.era import Era, Name
 from vppd.ledger.changes import Configure
+from vppd.ledger.plan_records import EnergyRecord, ForecastRecord, PlanRecord, ResourceRecord
 from vppd.ledger.registration.records import (
     Acquisition,
     DayEnergy,
@@ -219,10 +220,56 @@ class MarketUpdate(Message, frozen=True):
     settings: tuple[tuple[Name, U63 | str], ...]
 
 
+class PoolRecord(Message, frozen=True):
+    """How a cooperative slot was shared last (:class:`~vppd.ledger.events.Pooled`)."""
+
+    version: U63
+    members: U32
+    net_wh: I64
+    worth: I64
+    alone: I64
+    samples: U32
+
+
+class ShareRecord(Message, frozen=True):
+    """One member's latest share of a slot (:class:`~vppd.ledger.events.Shared`)."""
+
+    promised_wh: I64
+    net_wh: I64
+    alone: I64
+    share: I64
+    penalty: I64
+    gained: I64
+    """Posted so far of ``share`` less ``alone``."""
+    fined: I64
+    """Posted so far of ``penalty``."""
+    version: U63
+
+
 class Counter(Message, frozen=True):
     """How many there have been of something; numbers the next."""
 
     count: U63
+
+
+class PathsRecord(Message, frozen=True):
+    """The grid in a slot whose gate has closed (:class:`~vppd.ledger.events.PathsHashed`)."""
+
+    paths: Bytes32
+    loss_mw: U63
+    lowest_ppm: U32
+    highest_ppm: U32
+    fullest_ppm: U63
+    flags: U8
+
+
+class RouteRecord(Message, frozen=True):
+    """Which way a trade goes, kept until its slot closes."""
+
+    lines: tuple[U32, ...]
+    loss_mwh: U63
+    cut_wh: U63
+    """What the security check took from it; a trade it took all of has no lines."""
 
 
 class Table(Generic[R, P]):
@@ -302,6 +349,22 @@ MARKET_UPDATE: Table[MarketUpdate, int] = Table(20, "Q", MarketUpdate)
 """By first slot."""
 COUNTER: Table[Counter, int] = Table(21, "B", Counter)
 """By what is counted."""
+PATHS: Table[PathsRecord, int] = Table(32, "Q", PathsRecord)
+"""By slot."""
+ROUTE: Table[RouteRecord, int] = Table(33, "Q Q", RouteRecord)
+"""By slot and number of the trade."""
+RESOURCE: Table[ResourceRecord, int] = Table(35, "32s I", ResourceRecord)
+"""By account and number."""
+PLAN: Table[PlanRecord, bytes] = Table(36, "Q 32s", PlanRecord)
+"""By slot and account."""
+RESOURCE_PLAN: Table[EnergyRecord, int] = Table(37, "32s I Q", EnergyRecord)
+"""By account, number and slot."""
+FORECAST: Table[ForecastRecord, bytes] = Table(38, "Q 32s", ForecastRecord)
+"""By slot and operator."""
+POOL: Table[PoolRecord, int] = Table(39, "Q", PoolRecord)
+"""By slot."""
+SHARE: Table[ShareRecord, bytes] = Table(40, "Q 32s", ShareRecord)
+"""By slot and account."""
 MEMBER: Table[Member, bytes] = Table(42, "32s", Member)
 """By account."""
 DUTY: Table[DutyRecord, bytes] = Table(43, "B 32s", DutyRecord)
@@ -321,6 +384,9 @@ TABLES: dict[int, Table[Any, Any]] = {
         ACCOUNT, METER, SLOT, ORDER, TRADE, REGISTER, SETTLEMENT, GRID_ACCOUNT, ORDERED,
         ERA, PROPOSAL, BALLOT, CONVICTION, CANDIDATE, READINESS, PUNISHMENT, VOTES, DELIVERY,
         CONTRACT, MARKET_UPDATE, COUNTER,
+        PATHS, ROUTE,
+        RESOURCE, PLAN, RESOURCE_PLAN, FORECAST,
+        POOL, SHARE,
         MEMBER, DUTY, PARAMETERS, ACQUISITION, MEMBERSHIP, DAY_ENERGY,
     )
 }  # fmt: skip

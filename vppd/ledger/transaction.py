@@ -20,6 +20,7 @@ from vppd.crypto import DOMAIN, Signer, Verify, sha256
 from vppd.errors import PeerFault
 from vppd.ledger.changes import Configure
 from vppd.ledger.contracts.ops import CallContract, OpenContract
+from vppd.ledger.plan_ops import Forecast, Plan, RegisterResource, RetireResource
 from vppd.ledger.proofs import Accuse, Ready, Skip, Statement, signed_part
 from vppd.ledger.registration.ops import (
     RegisterMember,
@@ -99,6 +100,10 @@ Op: TypeAlias = (
     | Opaque
     | OpenContract
     | CallContract
+    | RegisterResource
+    | RetireResource
+    | Plan
+    | Forecast
     | RegisterMember
     | RegisterMeter
     | SetStanding

@@ -14,6 +14,7 @@ from vppd.day.audit.purses import Purses
 from vppd.day.audit.report import AuditReport, ExportedBlock, MemberAudit
 from vppd.day.audit.rules import Calendar
 from vppd.day.audit.settlements import Settlements
+from vppd.day.audit.sharing import Sharing
 from vppd.day.audit.slots import Slots
 from vppd.day.audit.trades import Trades
 from vppd.ledger.codes import Status
@@ -29,24 +30,35 @@ from vppd.ledger.events import (
     EffectMeasured,
     EraScheduled,
     Event,
+    Forecasted,
     Intervened,
     MemberRegistered,
     MeterRegistered,
     OrderAccepted,
     ParametersSet,
+    PathsHashed,
+    Planned,
+    Pooled,
+    PositionTaken,
     Posted,
     Punished,
     Purse,
     ReadingAccepted,
     ReadyNoted,
     Reason,
+    ResourceRegistered,
+    ResourceRetired,
     RulesScheduled,
     Settled,
+    Shared,
     SlotAdvanced,
     StandingChanged,
+    TradeCut,
     Traded,
+    TradeRouted,
     Voted,
 )
+from vppd.ledger.plan_ops import MOST_AT_ONCE, Forecast, Plan
 from vppd.ledger.receipts import decode_receipt
 from vppd.ledger.transaction import (
     Op,
@@ -89,6 +101,15 @@ class _Audit:
         self._meters = Meters(genesis, calendar, findings)
         self._settlements = Settlements(
             calendar, self._slots, self._trades, self._meters, self._purses, findings
+        )
+        self._sharing = Sharing(
+            genesis,
+            calendar,
+            self._slots,
+            self._trades,
+            self._settlements,
+            self._purses,
+            findings,
         )
         self._transactions = 0
 
@@ -170,6 +191,7 @@ class _Audit:
             self._findings.add("the transaction holds orders or readings that nothing has come of")
         self._trades.end_receipt(by_time=by_time)
         self._settlements.end_receipt(by_time=by_time)
+        self._sharing.end_receipt(by_time=by_time)
         self._purses.end_receipt()
         if by_time:
             self._slots.end_triggers(time_ms)
@@ -188,6 +210,12 @@ class _Audit:
                     self._trades.accept(event, wishes.sender, order, time_ms)
             case Traded():
                 self._trades.trade(event, by_time=by_time)
+            case TradeCut():
+                self._trades.cut(event, by_time=by_time)
+            case TradeRouted():
+                self._trades.routed(event)
+            case PathsHashed():
+                self._trades.hashed(event)
             case ReadingAccepted():
                 if (reading := _next(wishes.readings)) is None:
                     self._findings.add(f"a reading of slot {event.slot} counts, nobody sent it")
@@ -200,6 +228,8 @@ class _Audit:
             case AccountOpened(account):
                 self._senders.opened(account)
                 self._purses.opened(account)
+            case PositionTaken() | Pooled() | Shared():
+                self._sharing.hear(event)
             case RulesScheduled():
                 self._findings.add("rules of the market change: this audit reads by genesis alone")
             case MeterRegistered():
@@ -212,6 +242,8 @@ class _Audit:
                 pass  # a contract's own rules
             case ContractMoved() | ContractSaid():
                 pass  # a contract's own rules; its money is in the postings
+            case ResourceRegistered() | ResourceRetired() | Planned() | Forecasted():
+                pass  # what members mean to do; what they did is in orders and readings
             case EraScheduled() | Approved() | ReadyNoted() | Convicted() | Punished() | Voted():
                 pass  # who agrees on blocks, not what is in them
             case _:  # pragma: no cover
@@ -227,10 +259,17 @@ class _Wishes:
         self.transfers = [(op.to, op.amount) for op in ops if isinstance(op, Transfer)]
         self.orders = [op for op in ops if isinstance(op, PlaceOrder)]
         self.readings = [op for op in ops if isinstance(op, Reading)]
+        self.planned = [
+            slot
+            for op in ops
+            if isinstance(op, Plan | Forecast)
+            for slot in range(op.first_slot, op.first_slot + MOST_AT_ONCE)
+        ]
 
     def slots(self) -> set[Slot]:
-        """Those with an order or a reading."""
-        return {op.slot for op in self.orders} | {op.slot for op in self.readings}
+        """Those with an order or a reading, and those a plan or a forecast may be about."""
+        slots = {op.slot for op in self.orders} | {op.slot for op in self.readings}
+        return slots | set(self.planned)
 
 
 def _next(wishes: list[_Op]) -> _Op | None:
