@@ -307,7 +307,7 @@ def test_the_records_it_reads_with_lead_nowhere_else() -> None:
     package = Path(vppd.__file__).parent
     records = (
         "receipts", "transaction", "changes", "proofs", "events", "codes", "contracts/ops",
-        "plan_ops",
+        "plan_ops", "registration/ops",
     )  # fmt: skip
     names = {name for file in records for name in imported_by(package / f"ledger/{file}.py")}
     allowed = tuple("vppd.ledger." + file.replace("/", ".") for file in records)
