@@ -301,10 +301,7 @@ def write_testnet(
         market=market,
         validators=[ValidatorEntry(name=m.name, role=m.role, key=m.key) for m in members],
         accounts=seated(
-            [
-                *(_account(m, standing.get(m.name), balance) for m in members),
-                *accounts,
-            ],
+            [*(_account(m, standing.get(m.name), balance) for m in members), *accounts],
             {m.name for m in members if m.role is Role.OPERATOR},
             grid,
         ),
@@ -333,13 +330,6 @@ def write_testnet(
         _write_certificates(out, chain_name, members, _dealt(hosts, nodes))
     asyncio.run(_create_stores(members, genesis))
     return Testnet(out=out, genesis=genesis, peers=peers, nodes=tuple(members))
-
-
-def _account(member: Member, seat: Seat | None, balance: Micro) -> AccountEntry:
-    seat = seat or Seat(member.name, member.role)
-    return AccountEntry(
-        name=member.name, key=member.key, balance=balance, credit=seat.credit, bus=seat.bus
-    )
 
 
 def seated(
@@ -376,6 +366,13 @@ def read_grid(path: Path) -> Grid:
     if found := list(defects(grid)):
         raise contradictory(found, path)
     return grid
+
+
+def _account(member: Member, seat: Seat | None, balance: Micro) -> AccountEntry:
+    seat = seat or Seat(member.name, member.role)
+    return AccountEntry(
+        name=member.name, key=member.key, balance=balance, credit=seat.credit, bus=seat.bus
+    )
 
 
 def _rehearse(

@@ -62,6 +62,15 @@ REMEDY: dict[ErrorCode, str] = {
     ErrorCode.NOT_A_CANDIDATE: "a key of the list of candidates",
     ErrorCode.TOO_MANY_TARGETS: "fewer candidates, each once",
     ErrorCode.WRONG_LEDGER: "[ledger] kind in genesis.toml says which of the two this plant has",
+    # Contracts and governed rules
+    ErrorCode.UNKNOWN_KIND: "genesis names kinds under [contracts]; vppd's own need no name there",
+    ErrorCode.UNKNOWN_CONTRACT: "vppd market contracts lists those there are",
+    ErrorCode.CONTRACT_REFUSED: "what its kind says about that reason",
+    ErrorCode.CONTRACT_BROKEN: "who made the kind must mend it; other methods may still work",
+    ErrorCode.CONTRACT_OVERDRAWN: "deposit first",
+    ErrorCode.SLOT_NOT_FUTURE: "a later slot: --from",
+    ErrorCode.NOT_A_PARTY: "sign with the key of a party",
+    ErrorCode.BAD_TERMS: "the encoding that the kind's page gives",
     # Grid
     ErrorCode.UNKNOWN_BUS: "vppd grid check genesis.toml lists the buses",
     ErrorCode.NOT_OWN_BUS: "name the account's own bus, or none: vppd market bid and ask find it",
