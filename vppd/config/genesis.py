@@ -7,6 +7,7 @@ from typing import Annotated, Literal, NewType
 import msgspec
 from msgspec import Meta
 
+from vppd.config.duties import DutyEntry
 from vppd.config.grid import Grid
 from vppd.config.sharing import SharingRules
 from vppd.config.stages import NO_STAGES, StageRules
@@ -180,6 +181,8 @@ class AccountEntry(msgspec.Struct, frozen=True, kw_only=True):
     credit: Ppm = STARTING_CREDIT
     bus: int = 0
     """Where in the grid the member sits."""
+    aggregator: str = ""
+    """Name of the account it belongs to; empty: none."""
 
 
 class MeterEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -212,3 +215,4 @@ class Genesis(msgspec.Struct, frozen=True, kw_only=True):
     contracts: ContractRules = ContractRules()
     grid: Grid | None = None
     """None: trades are not checked against a grid."""
+    duties: tuple[DutyEntry, ...] = ()

@@ -343,7 +343,7 @@ class Ledger:
     def _operations(self, sender: PublicKey, ops: Sequence[Op], *, is_meter: bool) -> Receipt:
         """All of them, or none."""
         ctx = self._ctx
-        ctx.events, ctx.arrivals, ctx.notes = [], [], []
+        ctx.events, ctx.arrivals, ctx.notes, ctx.redo = [], [], [], []
         mark = ctx.state.mark()
         for index, op in enumerate(ops):
             try:
@@ -353,6 +353,7 @@ class Ledger:
                 ctx.state.undo(mark)
                 ctx.notes.clear()
                 return _failure(Status.FAILED, failed.code, index, *failed.detail)
+        ctx.redo_all()
         match_arrivals(ctx)
         ctx.note_all()
         return Receipt(Status.OK, ErrorCode.NONE, (), tuple(ctx.events))

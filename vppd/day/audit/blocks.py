@@ -20,14 +20,22 @@ from vppd.day.audit.trades import Trades
 from vppd.ledger.codes import Status
 from vppd.ledger.events import (
     AccountOpened,
+    AcquisitionSet,
+    Answered,
     Approved,
     ContractMoved,
     ContractSaid,
     Convicted,
+    DutyChanged,
+    EffectMeasured,
     EraScheduled,
     Event,
     Forecasted,
+    Intervened,
+    MemberRegistered,
+    MeterRegistered,
     OrderAccepted,
+    ParametersSet,
     PathsHashed,
     Planned,
     Pooled,
@@ -44,6 +52,7 @@ from vppd.ledger.events import (
     Settled,
     Shared,
     SlotAdvanced,
+    StandingChanged,
     TradeCut,
     Traded,
     TradeRouted,
@@ -223,6 +232,14 @@ class _Audit:
                 self._sharing.hear(event)
             case RulesScheduled():
                 self._findings.add("rules of the market change: this audit reads by genesis alone")
+            case MeterRegistered():
+                self._meters.registered(event)
+            case StandingChanged(standing=0) | MemberRegistered() | DutyChanged() | ParametersSet():
+                pass  # who may do what; the account was opened before
+            case StandingChanged() | Intervened() | AcquisitionSet():
+                self._findings.add(f"{type(event).__name__}: this audit does not follow that")
+            case Answered() | EffectMeasured():
+                pass  # a contract's own rules
             case ContractMoved() | ContractSaid():
                 pass  # a contract's own rules; its money is in the postings
             case ResourceRegistered() | ResourceRetired() | Planned() | Forecasted():
