@@ -21,6 +21,7 @@ from vppd.cli.tree import COMMANDS, Entry, load
 from vppd.consensus.flight import Cause
 from vppd.day.result import DayResult
 from vppd.market.auction import RULES
+from vppd.market.credit_file import RULES as CREDIT_RULES
 from vppd.simulate.runner import Report
 
 ROOT = Path(__file__).parent.parent
@@ -257,6 +258,17 @@ def test_clearing_the_example_gives_the_example() -> None:
         example("clear")
     )
     for name in RULES:
+        assert f"`{name}`" in JSON_PAGE
+
+
+def test_replaying_the_example_of_deliveries_gives_the_example() -> None:
+    (deliveries,) = fences(JSON_PAGE, "json deliveries")
+    ran = run("market", "credit", "-", "--rules", "default", "-o", "json", stdin=deliveries)
+    assert ran == example("credit")
+    days = {key for days in ran["credit"].values() for day in days for key in day}
+    said = explained("vppd market credit FILE -o json")
+    assert said == ran.keys() | {f"[].{key}" for key in days}
+    for name in CREDIT_RULES:
         assert f"`{name}`" in JSON_PAGE
 
 

@@ -393,6 +393,15 @@ COMMANDS = (
         ("vppd market clear book.json", "vppd market clear book.json --rules paper003 -o json"),
     ),
     Entry(
+        "market credit",
+        "vppd.cli.credit:credit",
+        "Replay a file of deliveries to credit values.",
+        (
+            "vppd market credit deliveries.json",
+            "vppd market credit deliveries.json --rules paper003 -o json",
+        ),
+    ),
+    Entry(
         "bench report",
         "vppd.cli.bench_report:report",
         "Write a run's report: one HTML file with its figures, plots, limits and machine.",
