@@ -7,6 +7,7 @@ from typing import Annotated, Literal, NewType
 import msgspec
 from msgspec import Meta
 
+from vppd.config.clock import ClockChange
 from vppd.types import PPM, Digest, Micro, MicroPerKwh, Ppm, PublicKey, Role, Slot, TimeMs, Wh
 
 Engine = NewType("Engine", str)
@@ -141,6 +142,8 @@ class MarketRulesSection(msgspec.Struct, frozen=True, kw_only=True):
     """Orders of one member for one slot."""
     max_price: MicroPerKwh = 1_000_000_000
     tariffs: tuple[Tariff, ...] = ()
+    clock: tuple[ClockChange, ...] = ()
+    """Where local time changes, ascending; before the first it is market_offset_minutes."""
 
     def slot_start(self, slot: Slot) -> TimeMs:
         """Block time at which delivery of ``slot`` starts."""
