@@ -23,7 +23,8 @@ import matplotlib.pyplot as plt
 from vppd.config.genesis_file import load_genesis
 from vppd.day.audit import AuditReport, audit_store
 from vppd.day.audit.store import export_blocks
-from vppd.ledger.receipts import Settled, Traded, decode_receipt
+from vppd.ledger.events import Settled, Traded
+from vppd.ledger.receipts import decode_receipt
 from vppd.market.tariff import tariff_for
 
 MICRO = 1_000_000

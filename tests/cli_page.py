@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from vppd.cli.tree import COMMANDS, Entry, load
+from vppd.cli.commands.entry import Entry
+from vppd.cli.tree import COMMANDS, load
 
 PAGE = Path(__file__).parent.parent / "docs" / "cli.md"
 MARK = "<!-- from here on written by python -m tests.cli_page --write -->"

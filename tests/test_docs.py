@@ -17,7 +17,8 @@ import pytest
 
 import vppd
 from tests import cli_page
-from vppd.cli.tree import COMMANDS, Entry, load
+from vppd.cli.commands.entry import Entry
+from vppd.cli.tree import COMMANDS, load
 from vppd.consensus.flight import Cause
 from vppd.day.result import DayResult
 from vppd.market.auction import RULES

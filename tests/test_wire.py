@@ -48,7 +48,8 @@ from vppd.crypto import sha256, verify
 from vppd.era import Era, EraMember
 from vppd.header import Header, decode_header
 from vppd.ledger.changes import Change
-from vppd.ledger.receipts import Event, decode_receipt
+from vppd.ledger.events import Event
+from vppd.ledger.receipts import decode_receipt
 from vppd.ledger.transaction import (
     Body,
     Op,

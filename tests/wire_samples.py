@@ -74,8 +74,9 @@ from vppd.ledger.changes import (
     SetEngine,
     SetNumber,
 )
+from vppd.ledger.events import EraScheduled, SlotAdvanced
 from vppd.ledger.proofs import Accuse, Ready, Skip, signed_part
-from vppd.ledger.receipts import EraScheduled, Receipt, SlotAdvanced, encode_receipt
+from vppd.ledger.receipts import Receipt, encode_receipt
 from vppd.ledger.transaction import (
     Op,
     Opaque,

@@ -15,8 +15,9 @@ from vppd.bench.micro import __main__ as program
 from vppd.bench.micro import auction, plant, report, timing
 from vppd.bench.micro.timing import Benchmark, Measured, Work, measure, steady
 from vppd.errors import UserError
+from vppd.ledger.codes import Status
 from vppd.ledger.execution import Ledger
-from vppd.ledger.receipts import Status, decode_receipt
+from vppd.ledger.receipts import decode_receipt
 from vppd.market.auction import RULES, Book
 
 ALL = program.benchmarks(full=False)

@@ -13,8 +13,9 @@ import pytest
 from tests.cli.conftest import Vppd
 from tests.config.plant import peers_text
 from vppd import __version__
+from vppd.cli.commands.entry import Entry
 from vppd.cli.main import run
-from vppd.cli.tree import COMMANDS, GROUPS, Entry, load
+from vppd.cli.tree import COMMANDS, GROUPS, load
 
 PATHS = [entry.path for entry in COMMANDS]
 HEAVY = ("aiosqlite", "cryptography", "msgspec", "nacl", "prometheus_client", "rich", "structlog")

@@ -16,8 +16,10 @@ from vppd.codec import encode
 from vppd.crypto import SigningKey, key_text, sha256
 from vppd.errors import UserError
 from vppd.ledger.changes import Configure, Remove, SetEngine, SetNumber
+from vppd.ledger.codes import ErrorCode, Status
+from vppd.ledger.events import Approved
 from vppd.ledger.proofs import Ready, ready_bytes
-from vppd.ledger.receipts import Approved, ErrorCode, Receipt, Status, encode_receipt
+from vppd.ledger.receipts import Receipt, encode_receipt
 from vppd.net.requests import TxStage, TxState
 
 KEY = SigningKey(bytes([7]) * 32)

@@ -11,7 +11,7 @@ from tests.wire_samples import ALICE, CHANGES, OPS, READY, D, word
 from vppd.client.render import REMEDY, render_receipt, render_transaction
 from vppd.crypto import key_text
 from vppd.ledger.changes import Change, Configure
-from vppd.ledger.receipts import MEANING, ErrorCode
+from vppd.ledger.codes import MEANING, ErrorCode
 from vppd.ledger.transaction import Op, make_statement, make_transaction
 
 

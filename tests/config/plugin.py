@@ -22,6 +22,7 @@ def install(
     target: str = "PROFILE",
     source: str = LAST_FIRST,
     owner: str = "toy",
+    group: str = "vppd.engines",
 ) -> Path:
     """Write ``{owner}_engine.py`` and its dist-info; a folder for ``sys.path``.
 
@@ -31,11 +32,12 @@ def install(
         target: what of the module it leads to.
         source: of the module.
         owner: the distribution.
+        group: of the entry point.
     """
     info = folder / f"{owner}-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {owner}\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[vppd.engines]\n{engine} = {owner}_engine:{target}\n")
+    (info / "entry_points.txt").write_text(f"[{group}]\n{engine} = {owner}_engine:{target}\n")
     (folder / f"{owner}_engine.py").write_text(source)
     return folder
 

@@ -25,12 +25,8 @@ from tests.ledger.chain import (
 from vppd.config.genesis import Genesis, MarketRules, Tariff, ValidatorEntry
 from vppd.day.audit import AuditReport, ExportedBlock, audit_blocks
 from vppd.header import decode_header
-from vppd.ledger.receipts import (
-    Event,
-    Receipt,
-    decode_receipt,
-    encode_receipt,
-)
+from vppd.ledger.events import Event
+from vppd.ledger.receipts import Receipt, decode_receipt, encode_receipt
 from vppd.ledger.transaction import Transfer
 from vppd.merkle import merkle_root
 from vppd.types import Role

@@ -45,20 +45,19 @@ from vppd.crypto import SigningKey
 from vppd.day.audit import ExportedBlock, audit_blocks, audit_store
 from vppd.day.audit import rules as second
 from vppd.errors import UserError
-from vppd.ledger.execution import Ledger
-from vppd.ledger.receipts import (
+from vppd.ledger.codes import Status
+from vppd.ledger.events import (
     OrderAccepted,
     Posted,
     ReadingAccepted,
     Reason,
-    Receipt,
     Settled,
     SettlementFlag,
     SlotAdvanced,
-    Status,
     Traded,
-    decode_receipt,
 )
+from vppd.ledger.execution import Ledger
+from vppd.ledger.receipts import Receipt, decode_receipt
 from vppd.ledger.slots import Phase, due_ms, phase_at
 from vppd.ledger.trading import bid_escrow
 from vppd.ledger.transaction import Op, Transfer

@@ -34,7 +34,8 @@ from tests.ledger.chain import (
 from vppd.crypto import SigningKey
 from vppd.day.audit import ExportedBlock, audit_blocks
 from vppd.header import decode_header
-from vppd.ledger.receipts import (
+from vppd.ledger.codes import Status
+from vppd.ledger.events import (
     Event,
     OrderAccepted,
     Posted,
@@ -43,11 +44,9 @@ from vppd.ledger.receipts import (
     Reason,
     Settled,
     SlotAdvanced,
-    Status,
     Traded,
-    decode_receipt,
-    encode_receipt,
 )
+from vppd.ledger.receipts import decode_receipt, encode_receipt
 from vppd.ledger.slots import Phase
 from vppd.ledger.transaction import PlaceOrder, Reading, make_transaction
 

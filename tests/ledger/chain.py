@@ -20,8 +20,11 @@ from vppd.config.genesis import (
 from vppd.crypto import SigningKey, sha256
 from vppd.header import Header
 from vppd.ledger.block import make_header
+from vppd.ledger.codes import ErrorCode, Status
+from vppd.ledger.contracts.engine import contract_purse
+from vppd.ledger.events import GRID, Posted, Purse
 from vppd.ledger.execution import Execution, Ledger
-from vppd.ledger.receipts import GRID, ErrorCode, Posted, Purse, Receipt, Status, decode_receipt
+from vppd.ledger.receipts import Receipt, decode_receipt
 from vppd.ledger.state import ACCOUNT, GRID_ACCOUNT, METER
 from vppd.ledger.transaction import Op, PlaceOrder, Reading, make_transaction
 from vppd.market.auction import Side
@@ -112,6 +115,9 @@ class Auditor:
             assert account.balance == self.purses[key, Purse.BALANCE]
             assert account.escrow == self.purses[key, Purse.ESCROW]
         assert grid_of(ledger) == self.purses[GRID, Purse.GRID]
+        held = {contract_purse(n): c.held for n, c in ledger.contracts() if c.held}
+        purses = {key: micro for (key, purse), micro in self.purses.items() if micro and purse == 3}
+        assert held == purses
 
 
 def grid_of(ledger: Ledger) -> Micro:

@@ -27,8 +27,10 @@ from vppd.consensus.signing import (
 from vppd.crypto import SigningKey, sha256
 from vppd.era import Era
 from vppd.ledger.changes import Add, Change, Configure, Rekey
+from vppd.ledger.codes import ErrorCode, Status
+from vppd.ledger.events import EraScheduled
 from vppd.ledger.proofs import Ready, Skip, Statement, signed_part
-from vppd.ledger.receipts import EraScheduled, ErrorCode, Receipt, Status
+from vppd.ledger.receipts import Receipt
 from vppd.ledger.transaction import make_statement
 from vppd.types import PublicKey, Role, TimeMs
 

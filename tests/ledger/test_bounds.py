@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from tests.ledger.chain import ANN, BOB, Chain, bid, genesis, market, offer, start_of
+from vppd.ledger.codes import ErrorCode
 from vppd.ledger.context import MOST_MICRO
-from vppd.ledger.receipts import ErrorCode, Purse, Reason
+from vppd.ledger.events import Purse, Reason
 from vppd.ledger.slots import Phase, due_ms
 from vppd.ledger.state import ORDERED
 

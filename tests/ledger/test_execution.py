@@ -26,17 +26,10 @@ from vppd.config.genesis import AccountEntry, Genesis, MeterEntry, Tariff
 from vppd.crypto import sha256
 from vppd.errors import ConfigError, LocalFault
 from vppd.ledger.buckets import verify_proof
+from vppd.ledger.codes import MEANING, ErrorCode, Status
+from vppd.ledger.events import Posted, Purse, Reason
 from vppd.ledger.execution import Ledger
-from vppd.ledger.receipts import (
-    MEANING,
-    ErrorCode,
-    Posted,
-    Purse,
-    Reason,
-    Receipt,
-    Status,
-    receipts_root,
-)
+from vppd.ledger.receipts import Receipt, receipts_root
 from vppd.ledger.state import ACCOUNT, SLOT
 from vppd.ledger.transaction import Op, Transfer, transaction_id
 from vppd.merkle import EMPTY_ROOT, merkle_path, verify_path

@@ -23,9 +23,10 @@ from vppd.ledger.changes import (
     SetEngine,
     SetNumber,
 )
+from vppd.ledger.codes import ErrorCode, Status
 from vppd.ledger.eras import KEPT
+from vppd.ledger.events import AccountOpened, Approved, EraScheduled
 from vppd.ledger.proofs import Accuse
-from vppd.ledger.receipts import AccountOpened, Approved, EraScheduled, ErrorCode, Status
 from vppd.types import ZERO_DIGEST, Role
 
 NEW = NODES[9]

@@ -16,7 +16,8 @@ from tests.ledger.chain import (
     start_of,
 )
 from vppd.config.genesis import MeterEntry
-from vppd.ledger.receipts import ErrorCode, ReadingAccepted
+from vppd.ledger.codes import ErrorCode
+from vppd.ledger.events import ReadingAccepted
 from vppd.ledger.slots import Phase, due_ms
 
 NOW = start_of(6)

@@ -17,8 +17,9 @@ from vppd.config.genesis import ConsensusRules, LedgerRules, ValidatorEntry
 from vppd.config.genesis_file import parse_genesis, render_genesis
 from vppd.crypto import SigningKey, sha256, verify
 from vppd.errors import ConfigError
+from vppd.ledger.codes import ErrorCode, Status
 from vppd.ledger.keeping import Run
-from vppd.ledger.receipts import ErrorCode, Receipt, Status
+from vppd.ledger.receipts import Receipt
 from vppd.ledger.state import ACCOUNT
 from vppd.ledger.transaction import (
     NO_SIGNATURE,

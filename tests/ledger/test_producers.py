@@ -27,9 +27,10 @@ from vppd.consensus.messages import Standing
 from vppd.consensus.profile import founding_validators
 from vppd.crypto import SigningKey, key_text, sha256
 from vppd.ledger.changes import Move, Remove, SetEngine, SetNumber
+from vppd.ledger.codes import ErrorCode, Status
+from vppd.ledger.events import EraScheduled, Punished, ReadyNoted, Voted
 from vppd.ledger.producers import standings
 from vppd.ledger.proofs import Accuse, Ready, Skip, signed_part
-from vppd.ledger.receipts import EraScheduled, ErrorCode, Punished, ReadyNoted, Status, Voted
 from vppd.ledger.state import CANDIDATE, DELIVERY, PUNISHMENT, READINESS, VOTES, State
 from vppd.ledger.transaction import Vote, decode_transaction, make_statement
 from vppd.types import ZERO_DIGEST

@@ -17,8 +17,10 @@ from tests.ledger.chain import ANN, BOB, Chain, bid, offer, start_of
 from tests.ledger.stream import Stream, run
 from vppd.config.genesis import MarketRules
 from vppd.errors import LocalFault
+from vppd.ledger.codes import ErrorCode
+from vppd.ledger.events import Settled, Traded
 from vppd.ledger.execution import Ledger
-from vppd.ledger.receipts import ErrorCode, Settled, Traded, decode_receipt
+from vppd.ledger.receipts import decode_receipt
 from vppd.ledger.state import METER, ORDER, REGISTER, SETTLEMENT, SLOT, TRADE
 
 RULES: tuple[MarketRules, ...] = get_args(MarketRules)

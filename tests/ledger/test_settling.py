@@ -27,15 +27,8 @@ from tests.ledger.chain import (
 )
 from vppd.config.genesis import MeterEntry, Tariff
 from vppd.crypto import SigningKey, sha256
-from vppd.ledger.receipts import (
-    GRID,
-    Posted,
-    Purse,
-    Reason,
-    Receipt,
-    Settled,
-    SettlementFlag,
-)
+from vppd.ledger.events import GRID, Posted, Purse, Reason, Settled, SettlementFlag
+from vppd.ledger.receipts import Receipt
 from vppd.ledger.slots import Phase, due_ms
 
 DEADLINE = start_of(1) + 5_000

@@ -22,8 +22,9 @@ from tests.ledger.chain import (
     reading,
     start_of,
 )
-from vppd.ledger.receipts import SlotAdvanced
-from vppd.ledger.slots import Agenda, Phase, due_ms, phase_at
+from vppd.ledger.agenda import Agenda
+from vppd.ledger.events import SlotAdvanced
+from vppd.ledger.slots import Phase, due_ms, next_step, phase_at
 from vppd.ledger.state import ERA, TABLES
 from vppd.types import Slot
 
@@ -51,13 +52,17 @@ def test_a_phase_begins_at_its_due_time(phase: Phase) -> None:
 
 def test_the_agenda_fires_in_order_of_due_time_slot_and_phase() -> None:
     same = market(gate_lead_ms=0, dispute_slots=0, metering_ms=10_000)
-    agenda = Agenda(same)
+    agenda, fired = Agenda(), []
     for slot in (3, 1, 2):
-        agenda.note(slot, Phase.OPEN)
-    fired = list(agenda.take_due(start_of(9)))
-    order = [(due_ms(same, slot, phase), slot, phase) for slot, phase in fired]
-    assert order == sorted(order)
-    assert Counter(slot for slot, _ in fired) == {1: 5, 2: 5, 3: 5}
+        agenda.note(next_step(same, slot, Phase.OPEN) or pytest.fail("nothing follows"))
+    while (due := agenda.take(start_of(9))) is not None:
+        fired.append(due)
+        following = next_step(same, due.number, Phase(due.step))
+        if following is not None:
+            agenda.note(following)
+    assert fired == sorted(fired)
+    assert [due.due_ms for due in fired] == [due_ms(same, d.number, Phase(d.step)) for d in fired]
+    assert Counter(due.number for due in fired) == {1: 5, 2: 5, 3: 5}
     assert agenda.next_due_ms() is None
 
 

@@ -13,8 +13,10 @@ from vppd.consensus.proving import check_proof
 from vppd.consensus.terms import validators_of
 from vppd.crypto import sha256, verify
 from vppd.ledger.changes import Readmit, Remove, SetNumber
+from vppd.ledger.codes import ErrorCode, Status
+from vppd.ledger.events import Convicted, EraScheduled
 from vppd.ledger.proofs import Accuse
-from vppd.ledger.receipts import Convicted, EraScheduled, ErrorCode, Receipt, Status
+from vppd.ledger.receipts import Receipt
 from vppd.ledger.statements import MOST_STATEMENTS
 from vppd.ledger.transaction import decode_transaction, make_statement
 

@@ -23,7 +23,8 @@ from tests.ledger.chain import (
     start_of,
 )
 from vppd.config.genesis import AccountEntry
-from vppd.ledger.receipts import ErrorCode, OrderAccepted, Posted, Purse, Reason, Traded
+from vppd.ledger.codes import ErrorCode
+from vppd.ledger.events import OrderAccepted, Posted, Purse, Reason, Traded
 from vppd.ledger.slots import Phase, due_ms
 from vppd.ledger.trading import bid_escrow
 from vppd.ledger.transaction import PlaceOrder, Transfer

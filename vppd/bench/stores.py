@@ -16,7 +16,8 @@ import msgspec
 
 from vppd.bench.plant import Plant
 from vppd.codec import Decoder
-from vppd.ledger.receipts import Status, decode_receipt
+from vppd.ledger.codes import Status
+from vppd.ledger.receipts import decode_receipt
 from vppd.store.connection import uri
 from vppd.types import Digest, Height
 

@@ -19,7 +19,9 @@ from vppd.config.keys import load_key
 from vppd.crypto import parse_key
 from vppd.errors import Exit, UserError
 from vppd.ledger.changes import Change, Configure, SetEngine, SetNumber
-from vppd.ledger.receipts import Approved, Status, decode_receipt
+from vppd.ledger.codes import Status
+from vppd.ledger.events import Approved
+from vppd.ledger.receipts import decode_receipt
 from vppd.ledger.transaction import Op, make_transaction
 from vppd.net.frames import NEWEST_WIRE
 from vppd.net.requests import TxStage, TxState

@@ -21,7 +21,8 @@ from vppd.config.genesis import Genesis
 from vppd.config.keys import load_key
 from vppd.crypto import SigningKey, key_text
 from vppd.errors import UserError
-from vppd.ledger.receipts import Status, decode_receipt
+from vppd.ledger.codes import Status
+from vppd.ledger.receipts import decode_receipt
 from vppd.ledger.slots import Phase, due_ms
 from vppd.ledger.transaction import Reading, make_transaction
 from vppd.net.requests import TxStage

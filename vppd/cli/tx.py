@@ -17,7 +17,8 @@ from vppd.codec import Malformed
 from vppd.config.genesis import Genesis
 from vppd.crypto import key_text, verify
 from vppd.errors import Exit, UserError
-from vppd.ledger.receipts import Status, decode_receipt
+from vppd.ledger.codes import Status
+from vppd.ledger.receipts import decode_receipt
 from vppd.ledger.transaction import decode_transaction, signature_holds
 from vppd.net.requests import TxStage, TxState
 from vppd.types import Digest

@@ -16,7 +16,8 @@ from vppd.consensus.signing import reply_bytes
 from vppd.consensus.terms import Term
 from vppd.crypto import verify
 from vppd.header import Header, decode_header
-from vppd.ledger.receipts import Status, decode_receipt
+from vppd.ledger.codes import Status
+from vppd.ledger.receipts import decode_receipt
 from vppd.ledger.transaction import decode_transaction
 from vppd.merkle import verify_path
 from vppd.net.requests import TxProof, TxStage, TxState

@@ -7,19 +7,10 @@ from typing import Any
 import msgspec
 
 from vppd.crypto import key_text
+from vppd.ledger.codes import MEANING, ErrorCode, Status
+from vppd.ledger.events import Posted, Purse, Reason, Settled, SettlementFlag, SlotAdvanced
 from vppd.ledger.plain import fields
-from vppd.ledger.receipts import (
-    MEANING,
-    ErrorCode,
-    Posted,
-    Purse,
-    Reason,
-    Settled,
-    SettlementFlag,
-    SlotAdvanced,
-    Status,
-    decode_receipt,
-)
+from vppd.ledger.receipts import decode_receipt
 from vppd.ledger.slots import Phase
 from vppd.ledger.transaction import PlaceOrder, decode_transaction, statement_in
 from vppd.market.auction import Side

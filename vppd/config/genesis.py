@@ -99,6 +99,13 @@ class LedgerRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """False: whoever names a member may send in its name; null ledger only."""
 
 
+class ContractRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[contracts]``: what members can open besides this build's own kinds."""
+
+    kinds: tuple[Annotated[str, Meta(pattern="^[a-z][a-z0-9-]{0,31}$")], ...] = ()
+    """Kinds that other distributions bring; every node needs them (docs/contracts.md)."""
+
+
 class Tariff(msgspec.Struct, frozen=True, kw_only=True):
     """``[[market.tariff]]``: the grid's prices for a part of the day; may wrap around midnight."""
 
@@ -125,25 +132,25 @@ class MarketRulesSection(msgspec.Struct, frozen=True, kw_only=True):
     currency: str = "CNY"
     origin_ms: TimeMs = 0
     """Block time at which slot 0 starts; 0: slots count from the Unix epoch."""
-    slot_ms: int = 900_000
+    slot_ms: Millis = 900_000
     """Chain time per slot."""
-    market_slot_minutes: int = 15
+    market_slot_minutes: Annotated[int, Meta(ge=1, le=1_440)] = 15
     """Market time per slot: which tariff applies. Differs from slot_ms in an accelerated day."""
     market_offset_minutes: int = 0
     """Minute of the market day at which slot 0 starts (a UTC offset when origin_ms is 0)."""
-    open_lead_ms: int = 86_400_000
-    gate_lead_ms: int = 300_000
-    metering_ms: int = 3_600_000
-    dispute_slots: int = 96
-    max_quantity_wh: Wh = 1_000_000_000
+    open_lead_ms: Millis = 86_400_000
+    gate_lead_ms: Annotated[int, Meta(ge=0, lt=2**53)] = 300_000
+    metering_ms: Millis = 3_600_000
+    dispute_slots: Annotated[int, Meta(ge=0, lt=2**31)] = 96
+    max_quantity_wh: Annotated[Wh, Meta(ge=1, le=2**50)] = 1_000_000_000
     """Largest sum of a member's offers, and of its bids, for one slot, and largest energy of one
     reading: absurd quantities are refused."""
-    max_orders: int = 64
+    max_orders: Annotated[int, Meta(ge=1, le=1_024)] = 64
     """Orders of one member for one slot."""
-    max_price: MicroPerKwh = 1_000_000_000
+    max_price: Annotated[MicroPerKwh, Meta(ge=0, lt=2**53)] = 1_000_000_000
     tariffs: tuple[Tariff, ...] = ()
     clock: tuple[ClockChange, ...] = ()
-    """Where local time changes, ascending; before the first it is market_offset_minutes."""
+    """What local time is ahead of market_offset_minutes, from when on; before the first nothing."""
 
     def slot_start(self, slot: Slot) -> TimeMs:
         """Block time at which delivery of ``slot`` starts."""
@@ -199,3 +206,4 @@ class Genesis(msgspec.Struct, frozen=True, kw_only=True):
     meters: tuple[MeterEntry, ...] = ()
     governance: Governance = Governance()
     ledger: LedgerRules = LedgerRules()
+    contracts: ContractRules = ContractRules()

@@ -15,6 +15,8 @@ from vppd.types import Digest
 Address: TypeAlias = Annotated[str, Meta(max_length=128)]
 """``host:port``; empty: where peers.toml says."""
 
+Setting: TypeAlias = Annotated[str, Meta(max_length=2_048)]
+
 
 class Add(Message, frozen=True, tag=1):
     """A new validator; in engine ``dpos`` a new candidate."""
@@ -71,7 +73,15 @@ class SetEngine(Message, frozen=True, tag=7):
     name: Name
 
 
-Change: TypeAlias = Add | Remove | Rekey | Readmit | Move | SetNumber | SetEngine
+class SetMarket(Message, frozen=True, tag=8):
+    """Other rules of the market from a slot on that has not opened yet."""
+
+    first_slot: U63
+    settings: Annotated[tuple[tuple[Name, U63 | Setting], ...], Meta(min_length=1)]
+    """Names of ``[market]`` and values (:mod:`vppd.market.calendar`)."""
+
+
+Change: TypeAlias = Add | Remove | Rekey | Readmit | Move | SetNumber | SetEngine | SetMarket
 
 
 class Configure(Message, frozen=True, tag=7):

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 from msgspec.structs import replace
 
 from vppd.config.founding import founding_era
-from vppd.config.genesis import Genesis
+from vppd.config.genesis import Genesis, MarketRulesSection
 from vppd.crypto import Verify
-from vppd.ledger.receipts import GRID, ErrorCode, Event, Posted, Purse, Reason, SlotAdvanced
-from vppd.ledger.slots import Agenda, Phase, phase_at
-from vppd.ledger.state import ACCOUNT, GRID_ACCOUNT, METER, SLOT, Account, SlotRecord, State
-from vppd.market.auction import RULES, Book, Order
+from vppd.ledger.agenda import Agenda, Due
+from vppd.ledger.codes import ErrorCode
+from vppd.ledger.events import GRID, Event, Posted, Purse, Reason, SlotAdvanced
+from vppd.ledger.slots import Phase, next_step, phase_at
+from vppd.ledger.state import (
+    ACCOUNT,
+    GRID_ACCOUNT,
+    MARKET_UPDATE,
+    METER,
+    SLOT,
+    Account,
+    MarketUpdate,
+    SlotRecord,
+    State,
+)
+from vppd.market.auction import RULES, Book, Order, Rules
+from vppd.market.calendar import MarketCalendar
 from vppd.types import Height, Micro, PublicKey, Slot, TimeMs
+
+if TYPE_CHECKING:
+    from vppd.ledger.contracts.kind import Kind
 
 MOST_MICRO: Micro = 2**62
 """No purse goes further from zero than this."""
@@ -22,7 +41,7 @@ class Failed(Exception):
 
     Args:
         code: which rule.
-        detail: the integers :data:`~vppd.ledger.receipts.MEANING` promises for it.
+        detail: the integers :data:`~vppd.ledger.codes.MEANING` promises for it.
     """
 
     def __init__(self, code: ErrorCode, *detail: int) -> None:
@@ -38,14 +57,20 @@ class Context:
         genesis: the chain.
         state: at some height.
         verify: the one verifier, for signatures inside operations.
+        kinds: of contracts, by name.
     """
 
-    def __init__(self, genesis: Genesis, state: State, verify: Verify) -> None:
+    def __init__(
+        self, genesis: Genesis, state: State, verify: Verify, kinds: Mapping[str, Kind]
+    ) -> None:
         self.genesis = genesis
         self.state = state
         self.verify = verify
-        self.market = genesis.market
-        self.rules = RULES[genesis.market.rules]
+        self.kinds = kinds
+        self.calendar = MarketCalendar(genesis.market)
+        """Rules of the market, slot by slot, as the blocks before this one decided them."""
+        self._updates: tuple[tuple[Slot, MarketUpdate], ...] = ()
+        self.reckon_rules()
         self.time_ms: TimeMs = 0
         """Of the block being executed."""
         self.height: Height = 0
@@ -57,14 +82,18 @@ class Context:
         """Of slots that orders were for, in the block being executed."""
         self.events: list[Event] = []
         """Of the receipt being made."""
-        self.opened: list[tuple[Slot, Phase]] = []
-        """Slots the transaction being executed has brought into the state."""
+        self.notes: list[Due] = []
+        """What will be due if the transaction or trigger being executed holds."""
+        self.fired: set[int] = set()
+        """Contracts that have fired in this block."""
+        self.deferred: list[Due] = []
+        """Triggers for the next block."""
         self.arrivals: list[tuple[Slot, Order[PublicKey]]] = []
         """Orders of the transaction being executed; they meet the book when all of it holds, so
         that a book never has to forget anything."""
         self.books: dict[Slot, Book[PublicKey]] = {}
         """Of open slots; what rests in them is in the state too."""
-        self.agenda = Agenda(genesis.market)
+        self.agenda = Agenda()
         self.meters: dict[PublicKey, tuple[PublicKey, ...]] = {}
         """An account's meters, in key order."""
         for key, meter in state.scan(METER):
@@ -74,13 +103,42 @@ class Context:
         """The next block is executed."""
         self.height, self.time_ms = height, time_ms
         self._phases.clear()
+        self.fired.clear()
 
     def phase(self, slot: Slot) -> Phase | None:
         """Of ``slot`` at the time of the block being executed; ``None`` before it opens."""
         phases = self._phases
         if slot not in phases:
-            phases[slot] = phase_at(self.market, slot, self.time_ms)
+            phases[slot] = phase_at(self.calendar.at(slot), slot, self.time_ms)
         return phases[slot]
+
+    def reckon_rules(self) -> None:
+        """What has been decided about the market is in force, each from its slot on."""
+        updates = tuple(self.state.scan(MARKET_UPDATE))
+        if updates != self._updates:
+            self._updates = updates
+            settings = ((slot, update.settings) for slot, update in updates)
+            self.calendar = MarketCalendar(self.genesis.market, settings)
+
+    def market_of(self, slot: Slot) -> MarketRulesSection:
+        """The rules of the market in force in ``slot``."""
+        return self.calendar.at(slot)
+
+    def auction_of(self, slot: Slot) -> Rules:
+        """Which auction ``slot`` has."""
+        return RULES[self.calendar.at(slot).rules]
+
+    def note(self, slot: Slot, phase: Phase) -> None:
+        """``slot`` has entered ``phase``: what follows will be due."""
+        due = next_step(self.calendar.at(slot), slot, phase)
+        if due is not None:
+            self.notes.append(due)
+
+    def note_all(self) -> None:
+        """What was executed holds: so do its dates."""
+        for due in self.notes:
+            self.agenda.note(due)
+        self.notes.clear()
 
     def need_slot(self, slot: Slot, phase: Phase) -> SlotRecord:
         """The record of ``slot``, which by block time is in ``phase``; made if there is none."""
@@ -89,7 +147,7 @@ class Context:
             record = SlotRecord(phase, 0, 0)
             self.state.put(SLOT, record, slot)
             self.events.append(SlotAdvanced(slot, phase))
-            self.opened.append((slot, phase))
+            self.note(slot, phase)
         return record
 
     def post(self, account: PublicKey, purse: Purse, delta: Micro, reason: Reason) -> None:

@@ -7,7 +7,7 @@ sender's nonce. Nothing in a decided block can make execution fail.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import repeat
 from typing import Any, NamedTuple
 
@@ -20,35 +20,29 @@ from vppd.era import Era, EraMember
 from vppd.errors import LocalFault
 from vppd.header import Header
 from vppd.ledger import views
+from vppd.ledger.agenda import Due, Topic
 from vppd.ledger.buckets import Buckets, StateProof
-from vppd.ledger.changes import Configure
+from vppd.ledger.codes import ErrorCode, Status
 from vppd.ledger.context import Context, Failed
+from vppd.ledger.contracts.engine import contract_due, fire_contract
+from vppd.ledger.contracts.ops import CallContract, OpenContract
+from vppd.ledger.contracts.registry import kinds_of
 from vppd.ledger.epochs import conclude
 from vppd.ledger.eras import DELAY, in_force, known_eras, latest_era
-from vppd.ledger.governance import configure
+from vppd.ledger.events import EraScheduled, Event
 from vppd.ledger.keeping import KEPT, KEPT_BYTES, Run
-from vppd.ledger.metering import take_reading
+from vppd.ledger.lifecycle import advance_slot
 from vppd.ledger.opening import opening_state
-from vppd.ledger.producers import next_election, vote
-from vppd.ledger.proofs import Accuse, Ready, Skip, Statement
-from vppd.ledger.receipts import (
-    EraScheduled,
-    ErrorCode,
-    Event,
-    Purse,
-    Reason,
-    Receipt,
-    SlotAdvanced,
-    Status,
-    encode_receipt,
-    receipts_root,
-)
-from vppd.ledger.settling import close, correct, settle
+from vppd.ledger.operations import operate
+from vppd.ledger.producers import next_election
+from vppd.ledger.proofs import Statement
+from vppd.ledger.receipts import Receipt, encode_receipt, receipts_root
 from vppd.ledger.slots import Phase
 from vppd.ledger.snapshot import Snapshot
 from vppd.ledger.state import (
     ACCOUNT,
     CANDIDATE,
+    CONTRACT,
     GRID_ACCOUNT,
     METER,
     PUNISHMENT,
@@ -57,6 +51,7 @@ from vppd.ledger.state import (
     SLOT,
     TRADE,
     Account,
+    ContractRecord,
     Meter,
     Register,
     SettlementRecord,
@@ -65,7 +60,7 @@ from vppd.ledger.state import (
     TradeRecord,
 )
 from vppd.ledger.statements import MOST_STATEMENTS, Effect, examine, state_fact
-from vppd.ledger.trading import close_gate, match_arrivals, place_order, restore_book
+from vppd.ledger.trading import match_arrivals, restore_book
 from vppd.ledger.transaction import (
     NOBODY,
     Op,
@@ -74,18 +69,23 @@ from vppd.ledger.transaction import (
     Reading,
     Transaction,
     Transfer,
-    Vote,
     decode_transaction,
     statement_in,
 )
 from vppd.ledger.validators_view import validators_view
 from vppd.market.auction import Book
+from vppd.market.calendar import MarketCalendar
 from vppd.merkle import EMPTY_ROOT
 from vppd.types import Digest, Epoch, Height, Micro, PublicKey, Slot, TimeMs
 
 SNAPSHOTS = 2
 """States kept for joiners: who began with one has until the next but one to finish."""
-_OF_A_MARKET: tuple[type, ...] = (Transfer, PlaceOrder, Reading)
+_OF_A_MARKET: tuple[type, ...] = (Transfer, PlaceOrder, Reading, OpenContract, CallContract)
+_STEPS: dict[int, Callable[[Context, Due], None]] = {
+    Topic.SLOT: advance_slot,
+    Topic.CONTRACT: fire_contract,
+}
+"""What takes a step whose time has come."""
 _I64_MIN, _I64_MAX = -(2**63), 2**63 - 1
 
 
@@ -138,16 +138,21 @@ class Ledger:
         self.snapshots: tuple[Snapshot, ...] = ()
         """States kept for joiners, the latest last: of the last checkpoints (§10)."""
         self._buckets = buckets
-        self._ctx = ctx = Context(genesis, state, verify)
+        self._ctx = ctx = Context(genesis, state, verify, kinds_of(genesis))
         self._eras = known_eras(ctx.founding, state)
         self._foreign = _OF_A_MARKET if genesis.ledger.kind == "null" else (Opaque,)
         self._statements = 0
         """Met in the block being executed."""
         for slot, record in state.scan(SLOT):
             phase = Phase(record.phase)
-            ctx.agenda.note(slot, phase)
+            ctx.note(slot, phase)
             if phase is Phase.OPEN:
-                ctx.books[slot] = restore_book(state, ctx.rules, slot)
+                ctx.books[slot] = restore_book(state, ctx.auction_of(slot), slot)
+        for number, contract in state.scan(CONTRACT):
+            trigger = contract_due(number, contract)
+            if trigger is not None:
+                ctx.notes.append(trigger)
+        ctx.note_all()
 
     @classmethod
     def from_genesis(cls, genesis: Genesis, *, verify: Verify = verify) -> Ledger:
@@ -254,22 +259,14 @@ class Ledger:
         )
 
     def _triggers(self) -> tuple[Event, ...]:
-        """Every transition whose time has come, each once, before the block's transactions."""
+        """Every step whose time has come, each once, before the block's transactions."""
         ctx = self._ctx
         ctx.events = []
-        for slot, phase in ctx.agenda.take_due(ctx.time_ms):
-            record = ctx.state.need(SLOT, slot)
-            ctx.state.put(SLOT, replace(record, phase=phase), slot)
-            ctx.events.append(SlotAdvanced(slot, phase))
-            match phase:
-                case Phase.GATE_CLOSED:
-                    close_gate(ctx, slot)
-                case Phase.SETTLED:
-                    settle(ctx, slot)
-                case Phase.CLOSED:
-                    close(ctx, slot)
-                case _:
-                    pass  # delivery begins and ends without anything to book
+        while (due := ctx.agenda.take(ctx.time_ms)) is not None:
+            _STEPS[due.topic](ctx, due)
+        for due in ctx.deferred:
+            ctx.agenda.note(due)
+        ctx.deferred.clear()
         return tuple(ctx.events)
 
     def _conclusions(self) -> tuple[Event, ...]:
@@ -277,6 +274,7 @@ class Ledger:
         ctx = self._ctx
         ctx.events = []
         conclude(ctx)
+        ctx.reckon_rules()
         latest = latest_era(ctx.founding, ctx.state)
         if latest.epoch > self._eras[-1].epoch:
             self._eras = known_eras(ctx.founding, ctx.state)
@@ -339,44 +337,23 @@ class Ledger:
     def _operations(self, sender: PublicKey, ops: Sequence[Op], *, is_meter: bool) -> Receipt:
         """All of them, or none."""
         ctx = self._ctx
-        ctx.events, ctx.arrivals, ctx.opened = [], [], []
+        ctx.events, ctx.arrivals, ctx.notes = [], [], []
         mark = ctx.state.mark()
         for index, op in enumerate(ops):
             try:
-                self._operation(sender, op, is_meter=is_meter)
+                self._check_ledger(op)
+                operate(ctx, sender, op, is_meter=is_meter)
             except Failed as failed:
                 ctx.state.undo(mark)
+                ctx.notes.clear()
                 return _failure(Status.FAILED, failed.code, index, *failed.detail)
         match_arrivals(ctx)
-        for slot, phase in ctx.opened:
-            ctx.agenda.note(slot, phase)
+        ctx.note_all()
         return Receipt(Status.OK, ErrorCode.NONE, (), tuple(ctx.events))
 
-    def _operation(self, sender: PublicKey, op: Op, *, is_meter: bool) -> None:
-        ctx = self._ctx
+    def _check_ledger(self, op: Op) -> None:
         if isinstance(op, self._foreign):
             raise Failed(ErrorCode.WRONG_LEDGER)
-        match op:
-            case Reading():
-                if not is_meter:
-                    raise Failed(ErrorCode.NOT_A_METER)
-                account = take_reading(ctx, sender, op)
-                correct(ctx, op.slot, account)
-                correct(ctx, op.slot + 1, account)
-            case _ if is_meter:
-                raise Failed(ErrorCode.NOT_AN_ACCOUNT)
-            case Opaque():
-                pass  # it is in the block
-            case Transfer():
-                _transfer(ctx, sender, op)
-            case PlaceOrder():
-                place_order(ctx, sender, op)
-            case Configure():
-                configure(ctx, sender, op)
-            case Vote():
-                vote(ctx, sender, op)
-            case Ready() | Accuse() | Skip():
-                raise Failed(ErrorCode.NOT_A_STATEMENT)
 
     # ------------------------------------------------------------ facts
 
@@ -429,6 +406,11 @@ class Ledger:
         """Block time of the next transition of any slot."""
         return self._ctx.agenda.next_due_ms()
 
+    @property
+    def calendar(self) -> MarketCalendar:
+        """Rules of the market, slot by slot, as far as they are decided."""
+        return self._ctx.calendar
+
     def freeze(self) -> None:
         """Keep the state as it is now for joiners, and the one kept before."""
         kept = (*self.snapshots, Snapshot(self.height, self._buckets.freeze()))
@@ -443,10 +425,11 @@ class Ledger:
         return self._buckets.prove(key)
 
     def total_micro(self) -> Micro:
-        """All money: balances, escrows and the grid account. It never changes."""
+        """All money: balances, escrows, contracts and the grid account. It never changes."""
         state = self._ctx.state
         members = sum(a.balance + a.escrow for _, a in state.scan(ACCOUNT))
-        return members + state.need(GRID_ACCOUNT).balance
+        contracts = sum(contract.held for _, contract in state.scan(CONTRACT))
+        return members + contracts + state.need(GRID_ACCOUNT).balance
 
     def judge_statement(self, tx: Transaction, *, proved: bool = False) -> Effect:
         """What a statement would change in the next block.
@@ -520,6 +503,10 @@ class Ledger:
         """Trades of a slot by number, until it closes."""
         return self._ctx.state.scan(TRADE, slot)
 
+    def contracts(self) -> Iterator[tuple[int, ContractRecord]]:
+        """Contracts that have not ended, by number."""
+        return self._ctx.state.scan(CONTRACT)
+
     def settlement(self, slot: Slot, account: PublicKey) -> SettlementRecord | None:
         """A member's latest settlement of a slot, until it closes."""
         return self._ctx.state.get(SETTLEMENT, slot, account)
@@ -546,6 +533,10 @@ class Ledger:
         """Trades of a slot."""
         return views.trades_view(self, slot)
 
+    def contracts_view(self) -> list[dict[str, Any]]:
+        """Contracts and slots: where each stands and when it will move by itself."""
+        return views.contracts_view(self._ctx, self)
+
     def settlement_view(self, slot: Slot, key: PublicKey) -> dict[str, Any]:
         """A member's settlement of a slot."""
         return views.settlement_view(self, slot, key)
@@ -557,18 +548,6 @@ def _open(raw: bytes) -> Transaction | bytes:
         return decode_transaction(raw)
     except Malformed:
         return raw
-
-
-def _transfer(ctx: Context, sender: PublicKey, op: Transfer) -> None:
-    account = ctx.state.need(ACCOUNT, sender)
-    if ctx.state.get(ACCOUNT, op.to) is None:
-        raise Failed(ErrorCode.UNKNOWN_RECIPIENT)
-    if op.amount == 0:
-        raise Failed(ErrorCode.AMOUNT_OUT_OF_RANGE)
-    if account.balance < op.amount:
-        raise Failed(ErrorCode.INSUFFICIENT_FUNDS, op.amount - account.balance)
-    ctx.post(sender, Purse.BALANCE, -op.amount, Reason.TRANSFER)
-    ctx.post(op.to, Purse.BALANCE, op.amount, Reason.TRANSFER)
 
 
 def _encoded(receipts: Sequence[Receipt]) -> Iterable[bytes]:

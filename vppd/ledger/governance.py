@@ -36,29 +36,35 @@ from vppd.ledger.changes import (
     Rekey,
     Remove,
     SetEngine,
+    SetMarket,
     SetNumber,
 )
+from vppd.ledger.codes import ErrorCode
 from vppd.ledger.context import Context, Failed
 from vppd.ledger.eras import DELAY, fits, follow, latest_era, schedule
+from vppd.ledger.events import AccountOpened, Approved, RulesScheduled
 from vppd.ledger.producers import forget_elections, move_candidate
 from vppd.ledger.proofs import Ready, signed_part
-from vppd.ledger.receipts import AccountOpened, Approved, ErrorCode
 from vppd.ledger.state import (
     ACCOUNT,
     BALLOT,
     CANDIDATE,
     CONVICTION,
+    MARKET_UPDATE,
     METER,
     PROPOSAL,
     Account,
     Ballot,
     Candidate,
+    MarketUpdate,
     Proposal,
 )
-from vppd.types import ZERO_DIGEST, Digest, PublicKey
+from vppd.types import ZERO_DIGEST, Digest, PublicKey, Slot
 
 MOST_BALLOTS = 4
 """Proposals one member approves at a time; a further one takes the place of its oldest."""
+MOST_SLOT: Slot = 2**40
+"""Rules are scheduled for slots before this one: their times fit 64 bits, whatever their length."""
 
 
 def configure(ctx: Context, sender: PublicKey, op: Configure) -> None:
@@ -90,6 +96,8 @@ def configure(ctx: Context, sender: PublicKey, op: Configure) -> None:
     ctx.events.append(said)
     if said.approvals >= said.needed and not said.authority:
         outcome.take_effect(ctx)
+        if not outcome.changes_era:
+            _forget(ctx, proposal)
 
 
 def standing_of(ctx: Context, proposal: Digest) -> tuple[int, int, int]:
@@ -107,6 +115,15 @@ def standing_of(ctx: Context, proposal: Digest) -> tuple[int, int, int]:
 def most_changes(era: Era) -> int:
     """How many members may be added, removed, re-keyed and readmitted in one block."""
     return max(1, validators_of(era).quorum.f)
+
+
+def _forget(ctx: Context, proposal: Digest) -> None:
+    """A proposal has taken effect without a change of era, which would have ended it."""
+    ctx.state.remove(PROPOSAL, proposal)
+    for key, ballot in ctx.state.scan(BALLOT):
+        if proposal in ballot.proposals:
+            kept = tuple(other for other in ballot.proposals if other != proposal)
+            ctx.state.put(BALLOT, Ballot(kept), key)
 
 
 def _forget_unwanted(ctx: Context, dropped: set[Digest]) -> None:
@@ -140,6 +157,8 @@ class Outcome:
         self._candidates = dict(self._before)
         self._new_keys: list[PublicKey] = []
         self._rekeyed: list[tuple[PublicKey, PublicKey]] = []
+        self._market: dict[Slot, MarketUpdate] = {}
+        self._calendar = ctx.calendar
         self._era = follow(era, ctx.height)
         for index, change in enumerate(changes):
             self._apply(index, change)
@@ -153,12 +172,19 @@ class Outcome:
         elif self._era.engine != DPOS:
             self._candidates = {}
         self._check(changes)
-        if self._era == follow(era, ctx.height) and self._candidates == self._before:
+        self.changes_era = self._era != follow(era, ctx.height) or self._candidates != self._before
+        """Whether there will be a new era, and not only other rules of the market."""
+        if not self.changes_era and not self._market:
             raise Failed(ErrorCode.NOTHING_CHANGES)
 
     def take_effect(self, ctx: Context) -> None:
         """Schedule the era, and keep the candidates."""
         state = ctx.state
+        for first, update in self._market.items():
+            state.put(MARKET_UPDATE, update, first)
+            ctx.events.append(RulesScheduled(first, update.settings))
+        if not self.changes_era:
+            return
         for key in sorted(self._before.keys() - self._candidates.keys()):
             state.remove(CANDIDATE, key)
         for key, candidate in self._candidates.items():
@@ -202,6 +228,8 @@ class Outcome:
                 if name not in (*OWN, self._ctx.genesis.consensus.engine):
                     raise Failed(ErrorCode.UNKNOWN_ENGINE)
                 self._era = replace(self._era, engine=name)
+            case SetMarket():
+                self._set_market(index, change)
 
     def _add(self, index: int, change: Add) -> None:
         key = change.key
@@ -273,6 +301,22 @@ class Outcome:
         except msgspec.ValidationError as err:
             raise Failed(ErrorCode.BAD_NUMBER, index) from err
         self._era = changed
+
+    def _set_market(self, index: int, change: SetMarket) -> None:
+        ctx, first = self._ctx, change.first_slot
+        lead = self._calendar.at(first).open_lead_ms
+        earliest = max(self._calendar.last_start, self._calendar.slot_at(ctx.time_ms + lead) + 1)
+        if first < earliest:
+            raise Failed(ErrorCode.SLOT_NOT_FUTURE, index, earliest)
+        if first > MOST_SLOT:
+            raise Failed(ErrorCode.BAD_NUMBER, index)
+        known = self._market.get(first) or ctx.state.get(MARKET_UPDATE, first)
+        settings = (*known.settings, *change.settings) if known else change.settings
+        try:
+            self._calendar = self._calendar.and_from(first, change.settings)
+        except ValueError as err:
+            raise Failed(ErrorCode.BAD_NUMBER, index) from err
+        self._market[first] = MarketUpdate(settings)
 
     # ------------------------------------------------------------ checks
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vppd.ledger.receipts import ErrorCode, Receipt, Status, encode_receipt
+from vppd.ledger.codes import ErrorCode, Status
+from vppd.ledger.receipts import Receipt, encode_receipt
 from vppd.ledger.state import ACCOUNT, Account, State
 from vppd.ledger.transaction import Opaque, Transaction
 from vppd.types import PublicKey

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from vppd.ledger.codes import ErrorCode
 from vppd.ledger.context import Context, Failed
-from vppd.ledger.receipts import ErrorCode, ReadingAccepted
+from vppd.ledger.events import ReadingAccepted
 from vppd.ledger.slots import Phase, due_ms, phase_at
 from vppd.ledger.state import METER, REGISTER, Register
 from vppd.ledger.transaction import Reading
@@ -44,7 +45,7 @@ def take_reading(ctx: Context, key: PublicKey, op: Reading) -> PublicKey:
         Failed: the slot has not ended, has closed or precedes the meter; or the registers cannot
             be these, with those of the neighbouring slots as they are.
     """
-    state, market = ctx.state, ctx.market
+    state, market = ctx.state, ctx.market_of(op.slot)
     meter = state.need(METER, key)
     phase = phase_at(market, op.slot, ctx.time_ms)
     if phase is None or phase < Phase.METERED:
@@ -83,7 +84,7 @@ def _check_step(ctx: Context, first: _Mark, second: _Mark, *, neighbour: _Mark) 
     exported = second.export_wh - first.export_wh
     if imported < 0 or exported < 0:
         raise Failed(ErrorCode.REGISTER_BACKWARDS, neighbour.import_wh, neighbour.export_wh)
-    most = ctx.market.max_quantity_wh
+    most = max(ctx.market_of(slot).max_quantity_wh for slot in (first.slot + 1, second.slot))
     if max(imported, exported) > most * (second.slot - first.slot):
         raise Failed(ErrorCode.ENERGY_OUT_OF_RANGE, most)
 

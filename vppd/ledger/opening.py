@@ -7,15 +7,11 @@ from vppd.config.genesis import Genesis
 from vppd.errors import ConfigError
 from vppd.ledger.producers import list_candidates
 from vppd.ledger.state import ACCOUNT, GRID_ACCOUNT, METER, Account, GridAccount, Meter, State
-from vppd.market.auction import RULES
-from vppd.market.money import amount_micro
-from vppd.market.tariff import check_tariffs
+from vppd.market.calendar import check_market
 from vppd.types import Micro
 
 MAX_TOTAL: Micro = 2**62
 """All money of a chain; leaves as much again for what the grid may owe in 64 bits."""
-MAX_AMOUNT: Micro = 2**53
-"""The largest order or slot a chain may allow, in micro-currency."""
 
 
 def opening_state(genesis: Genesis) -> State:
@@ -40,20 +36,13 @@ def opening_state(genesis: Genesis) -> State:
 
 
 def _check(genesis: Genesis) -> None:
-    market = genesis.market
     try:
-        check_tariffs(market.tariffs)
+        check_market(genesis.market)
     except ValueError as err:
-        raise _refusal(str(err), "the tariffs cover each minute of the day once") from err
+        raise _refusal(str(err), "docs/configuration.md says what [market] takes") from err
     total = sum(entry.balance for entry in genesis.accounts)
     if total > MAX_TOTAL:
         raise _refusal(f"all balances together are {total} micro", f"at most {MAX_TOTAL}")
-    price = market.max_price + RULES[market.rules].tolerance
-    largest = amount_micro(market.max_quantity_wh, price)
-    if largest > MAX_AMOUNT:
-        raise _refusal(
-            f"max_quantity_wh at max_price costs {largest} micro", f"at most {MAX_AMOUNT}"
-        )
     accounts = {entry.key for entry in genesis.accounts}
     if any(meter.key in accounts for meter in genesis.meters):
         raise _refusal("a meter has a member's key", "every meter signs with a key of its own")

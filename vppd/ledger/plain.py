@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from vppd.crypto import key_text
-from vppd.ledger.receipts import GRID
+from vppd.ledger.events import GRID
 
 KEYS = {"account", "to", "seller", "buyer", "meter", "key", "old", "new", "targets"}
 """Fields that hold public keys; other bytes are shown in hexadecimal."""

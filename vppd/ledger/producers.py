@@ -13,9 +13,10 @@ from vppd.config.founding import rules_in
 from vppd.config.genesis import Genesis
 from vppd.consensus.quorum import quorums
 from vppd.era import Era, EraMember
+from vppd.ledger.codes import ErrorCode
 from vppd.ledger.context import Context, Failed
 from vppd.ledger.election import Standing, elect
-from vppd.ledger.receipts import ErrorCode, SettlementFlag, Voted
+from vppd.ledger.events import SettlementFlag, Voted
 from vppd.ledger.state import (
     ACCOUNT,
     CANDIDATE,

@@ -9,9 +9,9 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from vppd.ledger.context import Context
+from vppd.ledger.events import Purse, Reason, Settled, SettlementFlag
 from vppd.ledger.metering import close_registers, has_reading, metered
 from vppd.ledger.producers import note_delivery
-from vppd.ledger.receipts import Purse, Reason, Settled, SettlementFlag
 from vppd.ledger.slots import Phase
 from vppd.ledger.state import ORDER, ORDERED, SETTLEMENT, SLOT, TRADE, SettlementRecord
 from vppd.market.settlement import settle_imbalance
@@ -84,7 +84,7 @@ def _compute(
     ctx: Context, slot: Slot, account: PublicKey, sold_wh: Wh, bought_wh: Wh
 ) -> SettlementRecord:
     """First version of a settlement, from what is known now."""
-    tariff = tariff_for(ctx.market, slot)
+    tariff = tariff_for(ctx.market_of(slot), slot)
     energy = metered(ctx, account, slot)
     import_wh, export_wh = (bought_wh, sold_wh) if energy is None else energy
     outcome = settle_imbalance(
@@ -120,7 +120,7 @@ def _apply(
     record = replace(record, grid_amount=owed_before + charged)
     ctx.state.put(SETTLEMENT, record, slot, account)
     note_delivery(ctx, slot, account, record)
-    tariff = tariff_for(ctx.market, slot)
+    tariff = tariff_for(ctx.market_of(slot), slot)
     ctx.events.append(
         Settled(
             slot,

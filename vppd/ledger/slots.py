@@ -7,11 +7,10 @@ time, before that block's transactions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from enum import IntEnum
-from heapq import heappop, heappush
 
 from vppd.config.genesis import MarketRulesSection
+from vppd.ledger.agenda import Due, Topic
 from vppd.types import Slot, TimeMs
 
 
@@ -67,32 +66,9 @@ def phase_at(market: MarketRulesSection, slot: Slot, time_ms: TimeMs) -> Phase |
     return Phase.GATE_CLOSED
 
 
-class Agenda:
-    """The next transition of every slot in the state.
-
-    Args:
-        market: says when they are due.
-    """
-
-    __slots__ = ("_due", "_market")
-
-    def __init__(self, market: MarketRulesSection) -> None:
-        self._market = market
-        self._due: list[tuple[TimeMs, Slot, Phase]] = []
-
-    def note(self, slot: Slot, phase: Phase) -> None:
-        """``slot`` has entered ``phase``: what follows will be due."""
-        if phase is not Phase.CLOSED:
-            following = Phase(phase + 1)
-            heappush(self._due, (due_ms(self._market, slot, following), slot, following))
-
-    def next_due_ms(self) -> TimeMs | None:
-        """Block time of the earliest transition to come; ``None`` without any slot."""
-        return self._due[0][0] if self._due else None
-
-    def take_due(self, time_ms: TimeMs) -> Iterator[tuple[Slot, Phase]]:
-        """Transitions due at ``time_ms``, each once, in the order (due time, slot, phase)."""
-        while self._due and self._due[0][0] <= time_ms:
-            _, slot, phase = heappop(self._due)
-            self.note(slot, phase)
-            yield slot, phase
+def next_step(market: MarketRulesSection, slot: Slot, phase: Phase) -> Due | None:
+    """The transition that follows ``phase``; ``None`` after the last."""
+    if phase is Phase.CLOSED:
+        return None
+    following = Phase(phase + 1)
+    return Due(due_ms(market, slot, following), Topic.SLOT, slot, following)

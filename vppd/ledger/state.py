@@ -98,7 +98,7 @@ class Register(Message, frozen=True):
 
 
 class SettlementRecord(Message, frozen=True):
-    """One member's latest settlement of a slot (:class:`~vppd.ledger.receipts.Settled`)."""
+    """One member's latest settlement of a slot (:class:`~vppd.ledger.events.Settled`)."""
 
     version: U63
     import_wh: U63
@@ -189,6 +189,34 @@ class Delivery(Message, frozen=True):
     energy_wh: U63
 
 
+class ContractRecord(Message, frozen=True):
+    """A contract that has not ended (:mod:`vppd.ledger.contracts`)."""
+
+    kind: Name
+    owner: Bytes32
+    """Who opened it."""
+    phase: U8
+    due_ms: U63 | None
+    """Block time of its trigger."""
+    held: U63
+    """Micro-currency that its callers deposited and it has not paid out."""
+    opened: U63
+    """Height of the block that did."""
+    data: bytes
+
+
+class MarketUpdate(Message, frozen=True):
+    """Other rules of the market (:class:`~vppd.market.calendar.MarketCalendar`)."""
+
+    settings: tuple[tuple[Name, U63 | str], ...]
+
+
+class Counter(Message, frozen=True):
+    """How many there have been of something; numbers the next."""
+
+    count: U63
+
+
 class Table(Generic[R, P]):
     """One kind of record and how its keys are written.
 
@@ -260,12 +288,19 @@ VOTES: Table[Votes, bytes] = Table(17, "32s", Votes)
 """By account."""
 DELIVERY: Table[Delivery, bytes] = Table(18, "32s", Delivery)
 """By account."""
+CONTRACT: Table[ContractRecord, int] = Table(19, "Q", ContractRecord)
+"""By number."""
+MARKET_UPDATE: Table[MarketUpdate, int] = Table(20, "Q", MarketUpdate)
+"""By first slot."""
+COUNTER: Table[Counter, int] = Table(21, "B", Counter)
+"""By what is counted."""
 
 TABLES: dict[int, Table[Any, Any]] = {
     table.number: table
     for table in (
         ACCOUNT, METER, SLOT, ORDER, TRADE, REGISTER, SETTLEMENT, GRID_ACCOUNT, ORDERED,
         ERA, PROPOSAL, BALLOT, CONVICTION, CANDIDATE, READINESS, PUNISHMENT, VOTES, DELIVERY,
+        CONTRACT, MARKET_UPDATE, COUNTER,
     )
 }  # fmt: skip
 

@@ -18,10 +18,11 @@ from vppd.consensus.schedule import producers_in_order
 from vppd.consensus.terms import validators_of
 from vppd.consensus.validators import ValidatorSet
 from vppd.era import Era
+from vppd.ledger.codes import ErrorCode
 from vppd.ledger.context import Context, Failed
 from vppd.ledger.eras import era_of
+from vppd.ledger.events import Convicted, Punished, ReadyNoted
 from vppd.ledger.proofs import Accuse, Ready, Skip, Statement, signed_part
-from vppd.ledger.receipts import Convicted, ErrorCode, Punished, ReadyNoted
 from vppd.ledger.state import (
     CANDIDATE,
     CONVICTION,

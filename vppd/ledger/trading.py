@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from vppd.ledger.codes import ErrorCode
 from vppd.ledger.context import Context, Failed
-from vppd.ledger.receipts import ErrorCode, OrderAccepted, Purse, Reason, Traded
+from vppd.ledger.events import OrderAccepted, Purse, Reason, Traded
 from vppd.ledger.slots import Phase, due_ms
 from vppd.ledger.state import (
     ACCOUNT,
@@ -44,7 +45,7 @@ def place_order(ctx: Context, sender: PublicKey, op: PlaceOrder) -> None:
     account = ctx.state.need(ACCOUNT, sender)
     escrow = 0
     if op.side == Side.BID:
-        escrow = bid_escrow(ctx.rules, op.quantity_wh, op.price, op.reserve_price)
+        escrow = bid_escrow(ctx.auction_of(op.slot), op.quantity_wh, op.price, op.reserve_price)
         missing = escrow - account.balance
         if account.balance < 0:
             raise Failed(ErrorCode.IN_DEBT, missing)
@@ -74,7 +75,7 @@ def place_order(ctx: Context, sender: PublicKey, op: PlaceOrder) -> None:
 
 def _count(ctx: Context, sender: PublicKey, op: PlaceOrder) -> None:
     """Bound what one member can make a slot hold; offers cost nothing, so nothing else does."""
-    market = ctx.market
+    market = ctx.market_of(op.slot)
     so_far = ctx.state.get(ORDERED, op.slot, sender) or Ordered(0, 0, 0)
     if so_far.orders >= market.max_orders:
         raise Failed(ErrorCode.TOO_MANY_ORDERS, market.max_orders)
@@ -98,7 +99,7 @@ def match_arrivals(ctx: Context) -> None:
     for slot, order in ctx.arrivals:
         book = ctx.books.get(slot)
         if book is None:
-            book = ctx.books[slot] = Book(ctx.rules)
+            book = ctx.books[slot] = Book(ctx.auction_of(slot))
         for trade in book.submit(order):
             _record(ctx, slot, trade)
 
@@ -109,7 +110,7 @@ def close_gate(ctx: Context, slot: Slot) -> None:
     Each trade's amount is rounded by itself, so a bid's trades may cost a few micro more than was
     set aside for it; then the balance gives what is missing.
     """
-    tariff = tariff_for(ctx.market, slot)
+    tariff = tariff_for(ctx.market_of(slot), slot)
     book = ctx.books.pop(slot, None)
     if book is not None:
         for trade in book.close(tariff.retail_price, tariff.feed_in_price).trades:
@@ -204,13 +205,13 @@ def _after(order: OrderRecord, quantity: Wh, amount: Micro) -> OrderRecord:
 def _check_open(ctx: Context, slot: Slot) -> None:
     phase = ctx.phase(slot)
     if phase is None:
-        raise Failed(ErrorCode.SLOT_NOT_OPEN, due_ms(ctx.market, slot, Phase.OPEN))
+        raise Failed(ErrorCode.SLOT_NOT_OPEN, due_ms(ctx.market_of(slot), slot, Phase.OPEN))
     if phase is not Phase.OPEN:
-        raise Failed(ErrorCode.GATE_CLOSED, due_ms(ctx.market, slot, Phase.GATE_CLOSED))
+        raise Failed(ErrorCode.GATE_CLOSED, due_ms(ctx.market_of(slot), slot, Phase.GATE_CLOSED))
 
 
 def _check_numbers(ctx: Context, op: PlaceOrder) -> None:
-    market = ctx.market
+    market = ctx.market_of(op.slot)
     if not 1 <= op.quantity_wh <= market.max_quantity_wh:
         raise Failed(ErrorCode.QUANTITY_OUT_OF_RANGE, market.max_quantity_wh)
     if max(op.price, op.reserve_price) > market.max_price:

@@ -19,6 +19,7 @@ from vppd.config.genesis import ConsensusRules
 from vppd.crypto import DOMAIN, Signer, Verify, sha256
 from vppd.errors import PeerFault
 from vppd.ledger.changes import Configure
+from vppd.ledger.contracts.ops import CallContract, OpenContract
 from vppd.ledger.proofs import Accuse, Ready, Skip, Statement, signed_part
 from vppd.types import Digest, Height, PublicKey, Signature
 
@@ -79,7 +80,19 @@ class Opaque(Message, frozen=True, tag=9):
     data: bytes
 
 
-Op: TypeAlias = Transfer | PlaceOrder | Reading | Ready | Accuse | Skip | Configure | Vote | Opaque
+Op: TypeAlias = (
+    Transfer
+    | PlaceOrder
+    | Reading
+    | Ready
+    | Accuse
+    | Skip
+    | Configure
+    | Vote
+    | Opaque
+    | OpenContract
+    | CallContract
+)
 """What a transaction does."""
 NOBODY: PublicKey = bytes(32)
 """Sender of a statement; no key pair has this public key."""

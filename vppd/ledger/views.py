@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vppd.crypto import key_text
-from vppd.ledger.receipts import SettlementFlag
-from vppd.ledger.slots import Phase, due_ms
+from vppd.ledger.contracts.engine import standing_of, waiting_contracts
+from vppd.ledger.events import SettlementFlag
+from vppd.ledger.slots import Phase, due_ms, next_step
 from vppd.market.auction import Side
 from vppd.market.tariff import tariff_for
 from vppd.types import PublicKey, Slot
 
 if TYPE_CHECKING:
+    from vppd.ledger.context import Context
     from vppd.ledger.execution import Ledger
 
 
@@ -77,17 +79,53 @@ def account_view(ledger: Ledger, key: PublicKey) -> dict[str, Any]:
     }
 
 
+def contracts_view(ctx: Context, ledger: Ledger) -> list[dict[str, Any]]:
+    """Every state machine on chain (P1 §3.2): slots, then contracts by number.
+
+    ``next_ms`` is the block time at which it moves by itself; null: only when it is called.
+    """
+    rows: list[dict[str, Any]] = []
+    for slot, record in ledger.slots():
+        due = next_step(ctx.market_of(slot), slot, Phase(record.phase))
+        rows.append(
+            {
+                "contract": f"slot-{slot}",
+                "kind": "slot",
+                "phase": phase_name(record.phase),
+                "next_ms": None if due is None else due.due_ms,
+                "next": None if due is None else phase_name(due.step),
+                "held_micro": 0,
+                "owner": None,
+                "terms": {"orders": record.orders, "trades": record.trades},
+            }
+        )
+    for number, kind, contract in waiting_contracts(ctx):
+        rows.append(
+            {
+                "contract": str(number),
+                "kind": contract.kind,
+                "phase": kind.phases[contract.phase],
+                "next_ms": contract.due_ms,
+                "next": None,
+                "held_micro": contract.held,
+                "owner": member_name(ledger, contract.owner),
+                "terms": kind.view(standing_of(contract)),
+            }
+        )
+    return rows
+
+
 def slots_view(ledger: Ledger) -> list[dict[str, Any]]:
     """Slots somebody has an order or a reading for, until they close."""
-    market = ledger.genesis.market
+    market_of = ledger.calendar.at
     return [
         {
             "slot": slot,
             "phase": phase_name(record.phase),
-            "start_ms": market.slot_start(slot),
+            "start_ms": market_of(slot).slot_start(slot),
             "orders": record.orders,
             "trades": record.trades,
-            "next_phase_ms": due_ms(market, slot, Phase(record.phase + 1)),
+            "next_phase_ms": due_ms(market_of(slot), slot, Phase(record.phase + 1)),
         }
         for slot, record in ledger.slots()
     ]
@@ -143,7 +181,7 @@ def settlement_view(ledger: Ledger, slot: Slot, key: PublicKey) -> dict[str, Any
     record = ledger.settlement(slot, key)
     if record is None:
         raise LookupError(f"no settlement of slot {slot} for {member_name(ledger, key)}")
-    tariff = tariff_for(ledger.genesis.market, slot)
+    tariff = tariff_for(ledger.calendar.at(slot), slot)
     return {
         "slot": slot,
         "account": member_name(ledger, key),

@@ -27,10 +27,11 @@ def local_minute(market: MarketRulesSection, slot: Slot) -> int:
 
 def offset_minutes(market: MarketRulesSection, slot: Slot) -> int:
     """What local time is ahead of market time as ``slot`` starts."""
-    if not market.clock:
-        return market.market_offset_minutes
-    known = bisect_right(market.clock, market.slot_start(slot), key=_from_ms)
-    return market.clock[known - 1].offset_minutes if known else market.market_offset_minutes
+    offset = market.market_offset_minutes
+    if market.clock:
+        known = bisect_right(market.clock, market.slot_start(slot), key=_from_ms)
+        offset += market.clock[known - 1].offset_minutes if known else 0
+    return offset
 
 
 def day_of(market: MarketRulesSection, slot: Slot) -> Day:

@@ -27,8 +27,8 @@ from typing import Protocol
 
 import msgspec
 
+from vppd.ledger.codes import MEANING
 from vppd.ledger.context import Failed
-from vppd.ledger.receipts import MEANING
 from vppd.ledger.statements import MOST_STATEMENTS, Effect
 from vppd.ledger.transaction import NOBODY, Transaction, is_new, statement_in
 from vppd.types import Digest, Height, PublicKey

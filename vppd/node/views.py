@@ -15,6 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
+
 from vppd import __version__
 from vppd.codec import encode
 from vppd.consensus.messages import Type
@@ -76,6 +78,7 @@ class Views:
             "market": lambda _: self.market(),
             "validators": lambda _: self._ledger.validators_view(),
             "ready": lambda _: self.ready(),
+            "contracts": lambda _: self._ledger.contracts_view(),
             "slots": lambda _: self._ledger.slots_view(),
             "book": lambda slot: self._ledger.book_view(_slot(slot)),
             "trades": lambda slot: self._ledger.trades_view(_slot(slot)),
@@ -223,9 +226,11 @@ class Views:
 
     def market(self) -> dict[str, Any]:
         """The market's clock: which slot still takes orders, and its grid prices."""
-        market = self._machine.genesis.market
+        calendar = self._ledger.calendar
         unix_ms = now().unix_ms
-        slot = max(0, (unix_ms + market.gate_lead_ms - market.origin_ms) // market.slot_ms + 1)
+        now_in_force = calendar.at(max(0, calendar.slot_at(unix_ms)))
+        slot = max(0, calendar.slot_at(unix_ms + now_in_force.gate_lead_ms) + 1)
+        market = calendar.at(slot)
         tariff = tariff_for(market, slot)
         return {
             "rules": market.rules,
@@ -237,6 +242,10 @@ class Views:
             "slot_ms": market.slot_ms,
             "retail_price_micro": tariff.retail_price,
             "feed_in_price_micro": tariff.feed_in_price,
+            "changes": [
+                {"first_slot": first, "rules": msgspec.to_builtins(rules)}
+                for first, rules in calendar.changes[1:]
+            ],
         }
 
     def settlement(self, text: str) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from collections import Counter
 from vppd.config.founding import founding_era
 from vppd.config.genesis import Genesis
 from vppd.era import Era
+from vppd.ledger.events import Convicted, Punished
 from vppd.ledger.execution import Execution
-from vppd.ledger.receipts import Convicted, Punished, decode_receipt
+from vppd.ledger.receipts import decode_receipt
 
 
 class Chronicle:

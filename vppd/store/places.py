@@ -20,7 +20,8 @@ from typing import NamedTuple
 from vppd.codec import Malformed
 from vppd.crypto import sha256
 from vppd.header import decode_header
-from vppd.ledger.receipts import Status, decode_receipt
+from vppd.ledger.codes import Status
+from vppd.ledger.receipts import decode_receipt
 from vppd.ledger.transaction import decode_transaction, statement_in, transaction_id
 from vppd.store.rows import TxLocation, decode_list
 from vppd.types import Digest, Height

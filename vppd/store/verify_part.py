@@ -17,7 +17,8 @@ from vppd.config.genesis import Genesis
 from vppd.crypto import Verify
 from vppd.header import Header
 from vppd.ledger.buckets import Buckets
-from vppd.ledger.receipts import Status, decode_receipt, receipts_root
+from vppd.ledger.codes import Status
+from vppd.ledger.receipts import decode_receipt, receipts_root
 from vppd.store import reader
 from vppd.store.epochs import Epochs
 from vppd.store.rows import PRUNED, StoredExecution

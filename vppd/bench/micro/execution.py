@@ -16,8 +16,9 @@ from vppd.bench.micro.plant import (
     transfers,
 )
 from vppd.bench.micro.timing import Benchmark, Work, steady
+from vppd.ledger.codes import Status
 from vppd.ledger.execution import Ledger
-from vppd.ledger.receipts import Status, decode_receipt
+from vppd.ledger.receipts import decode_receipt
 from vppd.ledger.slots import Phase, due_ms
 from vppd.types import TimeMs
 

@@ -16,9 +16,12 @@ from vppd.day.audit.rules import Calendar
 from vppd.day.audit.settlements import Settlements
 from vppd.day.audit.slots import Slots
 from vppd.day.audit.trades import Trades
-from vppd.ledger.receipts import (
+from vppd.ledger.codes import Status
+from vppd.ledger.events import (
     AccountOpened,
     Approved,
+    ContractMoved,
+    ContractSaid,
     Convicted,
     EraScheduled,
     Event,
@@ -29,13 +32,13 @@ from vppd.ledger.receipts import (
     ReadingAccepted,
     ReadyNoted,
     Reason,
+    RulesScheduled,
     Settled,
     SlotAdvanced,
-    Status,
     Traded,
     Voted,
-    decode_receipt,
 )
+from vppd.ledger.receipts import decode_receipt
 from vppd.ledger.transaction import (
     Op,
     PlaceOrder,
@@ -188,6 +191,10 @@ class _Audit:
             case AccountOpened(account):
                 self._senders.opened(account)
                 self._purses.opened(account)
+            case RulesScheduled():
+                self._findings.add("rules of the market change: this audit reads by genesis alone")
+            case ContractMoved() | ContractSaid():
+                pass  # a contract's own rules; its money is in the postings
             case EraScheduled() | Approved() | ReadyNoted() | Convicted() | Punished() | Voted():
                 pass  # who agrees on blocks, not what is in them
             case _:  # pragma: no cover

@@ -9,7 +9,7 @@ from vppd.day.audit.findings import Findings
 from vppd.day.audit.report import ExportedBlock
 from vppd.day.audit.rules import tree_root
 from vppd.header import Header, decode_header
-from vppd.ledger.receipts import Status
+from vppd.ledger.codes import Status
 from vppd.ledger.transaction import Transaction, signature_holds, statement_in
 from vppd.types import Digest, Height, PublicKey, TimeMs
 

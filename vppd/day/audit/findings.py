@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vppd.config.genesis import Genesis
-from vppd.ledger.receipts import GRID
+from vppd.ledger.events import GRID
 from vppd.types import Height, PublicKey
 
 

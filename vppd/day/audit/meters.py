@@ -8,7 +8,7 @@ from typing import NamedTuple
 from vppd.config.genesis import Genesis, MeterEntry
 from vppd.day.audit.findings import Findings
 from vppd.day.audit.rules import Calendar, Phase
-from vppd.ledger.receipts import ReadingAccepted
+from vppd.ledger.events import ReadingAccepted
 from vppd.ledger.transaction import Reading
 from vppd.types import PublicKey, Slot, TimeMs, Wh
 

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from vppd.config.genesis import Genesis
 from vppd.day.audit.findings import Findings
-from vppd.ledger.receipts import GRID, Posted, Purse, Reason
+from vppd.ledger.events import GRID, Posted, Purse, Reason
 from vppd.types import Micro, PublicKey
 
 _Move: TypeAlias = tuple[PublicKey, Purse, Reason]
@@ -63,18 +63,28 @@ class Purses:
             self._findings.add(f"{event.delta} micro are posted to {who} for nothing known: {err}")
             return
         self._sum += event.delta
+        if reason in (Reason.DEPOSIT, Reason.PAYOUT):
+            self._contract(event, purse, reason)
         self._posted[event.account, purse, reason] += event.delta
         if (event.account, purse) not in self._held:
             self._findings.add(f"{who} has no {purse.name.lower()} to post {event.delta} micro to")
             return
         self._held[event.account, purse] += event.delta
         held = self._held[event.account, purse]
-        if purse is Purse.ESCROW and held < 0:
-            self._findings.add(f"the escrow of {who} falls to {held} micro")
+        if purse in (Purse.ESCROW, Purse.CONTRACT) and held < 0:
+            self._findings.add(f"the {purse.name.lower()} of {who} falls to {held} micro")
         if reason is Reason.TRANSFER:
             self._transferred[event.account] += event.delta
             if event.delta < 0 and held < 0:
                 self._findings.add(f"{who} transfers more than it has, {held} micro are left")
+
+    def _contract(self, event: Posted, purse: Purse, reason: Reason) -> None:
+        """What a contract takes and gives is its kind's to say; that it has it is checked here."""
+        self._expected[event.account, purse, reason] += event.delta
+        if purse is Purse.CONTRACT:
+            self._held.setdefault((event.account, purse), 0)
+        else:
+            self._transferred[event.account] += event.delta
 
     def end_receipt(self) -> None:
         """Compare what was posted with what had to be."""

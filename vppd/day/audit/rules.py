@@ -22,7 +22,7 @@ _DAY_MINUTES = 1_440
 
 
 class Phase(IntEnum):
-    """Where a slot stands, as :class:`~vppd.ledger.receipts.SlotAdvanced` numbers it."""
+    """Where a slot stands, as :class:`~vppd.ledger.events.SlotAdvanced` numbers it."""
 
     OPEN = 1
     GATE_CLOSED = 2

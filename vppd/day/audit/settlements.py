@@ -10,19 +10,12 @@ from vppd.day.audit.purses import Purses
 from vppd.day.audit.rules import Calendar, Phase, amount, owed_to_grid
 from vppd.day.audit.slots import Slots
 from vppd.day.audit.trades import Trades
-from vppd.ledger.receipts import (
-    GRID,
-    Purse,
-    ReadingAccepted,
-    Reason,
-    Settled,
-    SettlementFlag,
-)
+from vppd.ledger.events import GRID, Purse, ReadingAccepted, Reason, Settled, SettlementFlag
 from vppd.types import Micro, MicroPerKwh, PublicKey, Slot, Wh
 
 
 class _Outcome(NamedTuple):
-    """What a settlement has to say; fields as in :class:`~vppd.ledger.receipts.Settled`."""
+    """What a settlement has to say; fields as in :class:`~vppd.ledger.events.Settled`."""
 
     import_wh: Wh
     export_wh: Wh

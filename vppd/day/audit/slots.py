@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from vppd.day.audit.findings import Findings
 from vppd.day.audit.rules import Calendar, Phase
-from vppd.ledger.receipts import SlotAdvanced
+from vppd.ledger.events import SlotAdvanced
 from vppd.types import Slot, TimeMs
 
 

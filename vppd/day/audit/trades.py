@@ -10,7 +10,7 @@ from vppd.day.audit.findings import Findings
 from vppd.day.audit.purses import Purses
 from vppd.day.audit.rules import BID, OFFER, RULE_SETS, Calendar, Phase, amount, trade_price
 from vppd.day.audit.slots import Slots
-from vppd.ledger.receipts import OrderAccepted, Purse, Reason, Traded
+from vppd.ledger.events import OrderAccepted, Purse, Reason, Traded
 from vppd.ledger.transaction import PlaceOrder
 from vppd.types import Micro, PublicKey, Slot, TimeMs, Wh
 

@@ -1,0 +1,1 @@
+"""What commands there are, a module for each part of the tree."""

@@ -1,0 +1,62 @@
+"""Commands of the market and of meters."""
+
+from __future__ import annotations
+
+from vppd.cli.commands.entry import Entry
+
+MARKET = (
+    Entry(
+        "market bid",
+        "vppd.cli.market:bid",
+        "Bid for energy in a slot.",
+        ("vppd market bid 1500 0.52", "vppd market bid 1500 0.52 --reserve 0.55 --slot 30 --wait"),
+    ),
+    Entry(
+        "market ask",
+        "vppd.cli.market:ask",
+        "Offer energy in a slot.",
+        ("vppd market ask 1500 0.48", "vppd market ask 1500 0.48 --reserve 0.42 --slot 30 --wait"),
+    ),
+    Entry(
+        "market book",
+        "vppd.cli.market:book",
+        "Print a slot's resting orders.",
+        ("vppd market book", "vppd market book --slot 30 -o json"),
+    ),
+    Entry(
+        "market trades",
+        "vppd.cli.market:trades",
+        "Print a slot's trades.",
+        ("vppd market trades", "vppd market trades --slot 30 -o json"),
+    ),
+    Entry(
+        "meter push",
+        "vppd.cli.meter:push",
+        "Put the readings of a file on chain; rows that are there already are passed over.",
+        (
+            "vppd meter push readings.csv",
+            "vppd meter push readings.csv --key meter.key --home plant/der-1 -o json",
+        ),
+    ),
+    Entry(
+        "meter list",
+        "vppd.cli.meter:list_meters",
+        "List the plant's meters, whose they are, and their last readings.",
+        ("vppd meter list", "vppd meter list --home plant/der-1 -o json"),
+    ),
+    Entry(
+        "market clear",
+        "vppd.cli.clear:clear",
+        "Clear a book of orders from a file and print trades and remainders.",
+        ("vppd market clear book.json", "vppd market clear book.json --rules paper003 -o json"),
+    ),
+    Entry(
+        "market credit",
+        "vppd.cli.credit:credit",
+        "Replay a file of deliveries to credit values.",
+        (
+            "vppd market credit deliveries.json",
+            "vppd market credit deliveries.json --rules paper003 -o json",
+        ),
+    ),
+)

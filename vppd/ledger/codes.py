@@ -1,0 +1,211 @@
+"""What a transaction can come to, and why it failed; the numbers are stable."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Status(IntEnum):
+    """What became of a transaction."""
+
+    OK = 0
+    FAILED = 1
+    """Nothing changed but the sender's nonce."""
+    REFUSED = 2
+    """Nothing changed at all."""
+
+
+class ErrorCode(IntEnum):
+    """Why a transaction failed; numbers are stable."""
+
+    NONE = 0
+    UNDECODABLE = 1
+    UNKNOWN_ACCOUNT = 2
+    BAD_NONCE = 3
+    NOT_AN_ACCOUNT = 4
+    UNKNOWN_RECIPIENT = 5
+    AMOUNT_OUT_OF_RANGE = 6
+    INSUFFICIENT_FUNDS = 7
+    IN_DEBT = 8
+    SLOT_NOT_OPEN = 9
+    GATE_CLOSED = 10
+    QUANTITY_OUT_OF_RANGE = 11
+    PRICE_OUT_OF_RANGE = 12
+    RESERVE_ON_WRONG_SIDE = 13
+    NOT_A_METER = 14
+    READING_FROM_FUTURE = 15
+    SLOT_CLOSED = 16
+    REGISTER_BACKWARDS = 17
+    ENERGY_OUT_OF_RANGE = 18
+    DUPLICATE_READING = 19
+    BEFORE_FIRST_SLOT = 20
+    TOO_MANY_ORDERS = 21
+    NOT_A_GOVERNOR = 22
+    STALE_PROPOSAL = 23
+    ERA_CHANGING = 24
+    ALREADY_APPROVED = 25
+    NOTHING_CHANGES = 26
+    TOO_MANY_CHANGES = 27
+    UNKNOWN_VALIDATOR = 28
+    KEY_TAKEN = 29
+    NAME_TAKEN = 30
+    BAD_NAME_OR_ADDRESS = 31
+    NOT_READY = 32
+    KEY_CONVICTED = 33
+    NO_MEMBER_LEFT = 34
+    TOO_MANY_VALIDATORS = 35
+    BAD_QUORUM = 36
+    BAD_NUMBER = 37
+    UNKNOWN_ENGINE = 38
+    NOT_A_STATEMENT = 39
+    TOO_MANY_STATEMENTS = 40
+    UNKNOWN_EPOCH = 41
+    NO_PROOF = 42
+    NOT_DPOS = 43
+    NOT_A_CANDIDATE = 44
+    TOO_MANY_TARGETS = 45
+    WRONG_LEDGER = 46
+
+    # Contracts and governed rules: 47 to 54
+    UNKNOWN_KIND = 47
+    UNKNOWN_CONTRACT = 48
+    CONTRACT_REFUSED = 49
+    CONTRACT_BROKEN = 50
+    CONTRACT_OVERDRAWN = 51
+    SLOT_NOT_FUTURE = 52
+    NOT_A_PARTY = 53
+    BAD_TERMS = 54
+
+    # Orders, deals and urgent orders: 55 to 64
+
+    # Credit, fees, settlement and meters: 65 to 74
+
+    # Grid: 75 to 79
+
+    # Plans and resources: 80 to 89
+
+    # Sharing: 90 to 94
+
+    # Registration, permissions and demand response: 95 to 119
+
+
+MEANING: dict[ErrorCode, tuple[str, tuple[str, ...]]] = {
+    ErrorCode.NONE: ("It succeeded.", ()),
+    ErrorCode.UNDECODABLE: ("The bytes are not a transaction; REFUSED.", ()),
+    ErrorCode.UNKNOWN_ACCOUNT: ("The sender is neither a member nor a meter; REFUSED.", ()),
+    ErrorCode.BAD_NONCE: ("The nonce is not the sender's next one; REFUSED.", ("next_nonce",)),
+    ErrorCode.NOT_AN_ACCOUNT: ("A meter sends readings, it neither trades nor pays.", ()),
+    ErrorCode.UNKNOWN_RECIPIENT: ("Nobody has the account that is to be paid.", ()),
+    ErrorCode.AMOUNT_OUT_OF_RANGE: ("An amount is above zero.", ()),
+    ErrorCode.INSUFFICIENT_FUNDS: ("The balance does not cover it.", ("missing_micro",)),
+    ErrorCode.IN_DEBT: ("The balance is negative; no bid until it is not.", ("missing_micro",)),
+    ErrorCode.SLOT_NOT_OPEN: ("Orders for this slot are not taken yet.", ("opens_ms",)),
+    ErrorCode.GATE_CLOSED: ("Orders for this slot are no longer taken.", ("closed_ms",)),
+    ErrorCode.QUANTITY_OUT_OF_RANGE: (
+        "A quantity is above zero; a member's offers, and its bids, for one slot sum up to at most "
+        "market.max_quantity_wh.",
+        ("max_wh",),
+    ),
+    ErrorCode.PRICE_OUT_OF_RANGE: ("A price is at most market.max_price.", ("max_price",)),
+    ErrorCode.RESERVE_ON_WRONG_SIDE: (
+        "A reserve price is at most the price in an offer, at least the price in a bid.",
+        ("price",),
+    ),
+    ErrorCode.NOT_A_METER: ("Only a registered meter sends readings.", ()),
+    ErrorCode.READING_FROM_FUTURE: ("The slot has not ended yet.", ("ends_ms",)),
+    ErrorCode.SLOT_CLOSED: ("The slot takes no corrections any more.", ("closed_ms",)),
+    ErrorCode.REGISTER_BACKWARDS: (
+        "A register lies below an earlier slot's or above a later slot's.",
+        ("neighbour_import_wh", "neighbour_export_wh"),
+    ),
+    ErrorCode.ENERGY_OUT_OF_RANGE: (
+        "A register moves by at most market.max_quantity_wh per slot.",
+        ("max_wh",),
+    ),
+    ErrorCode.DUPLICATE_READING: ("Exactly this reading is on chain already.", ("version",)),
+    ErrorCode.TOO_MANY_ORDERS: (
+        "A member places at most market.max_orders for one slot.",
+        ("max_orders",),
+    ),
+    ErrorCode.NOT_A_GOVERNOR: (
+        "Only a member of the era in force, or a registration authority, proposes and approves.",
+        (),
+    ),
+    ErrorCode.STALE_PROPOSAL: (
+        "The proposal is made for another era than the latest scheduled.",
+        ("latest_epoch",),
+    ),
+    ErrorCode.ERA_CHANGING: ("Another change takes effect with this block.", ("first_height",)),
+    ErrorCode.ALREADY_APPROVED: ("The sender has approved exactly this proposal before.", ()),
+    ErrorCode.NOTHING_CHANGES: ("It would leave everything as it is.", ()),
+    ErrorCode.TOO_MANY_CHANGES: (
+        "A block adds, removes, re-keys and readmits at most max(1, f) members.",
+        ("most",),
+    ),
+    ErrorCode.UNKNOWN_VALIDATOR: ("There is no such validator or candidate.", ("change",)),
+    ErrorCode.KEY_TAKEN: ("The key is a validator's, a candidate's or a meter's.", ("change",)),
+    ErrorCode.NAME_TAKEN: ("Another validator or candidate has this name.", ("change",)),
+    ErrorCode.BAD_NAME_OR_ADDRESS: ("A name or an address has not the right form.", ("change",)),
+    ErrorCode.NOT_READY: (
+        "Its ready is another key's, not signed by it, of a height to come, or without a nonce.",
+        ("change",),
+    ),
+    ErrorCode.KEY_CONVICTED: ("The key is proved to have broken the rules.", ("change",)),
+    ErrorCode.NO_MEMBER_LEFT: ("At least one member stays.", ("change",)),
+    ErrorCode.TOO_MANY_VALIDATORS: ("There can be only so many.", ("most",)),
+    ErrorCode.BAD_QUORUM: ("So many members cannot have that f or p.", ("members", "most_f")),
+    ErrorCode.BAD_NUMBER: (
+        "No such number, a value out of range, or one that contradicts another number.",
+        ("change",),
+    ),
+    ErrorCode.UNKNOWN_ENGINE: (
+        "Neither an engine of this build nor the one in genesis, or it does not fit the members.",
+        (),
+    ),
+    ErrorCode.NOT_A_STATEMENT: ("What proves itself stands in a transaction without sender.", ()),
+    ErrorCode.TOO_MANY_STATEMENTS: (
+        "A block's statements beyond the first are not looked at; REFUSED.",
+        ("most",),
+    ),
+    ErrorCode.UNKNOWN_EPOCH: (
+        "It is about an epoch that does not count, or not any more; REFUSED.",
+        ("latest_epoch",),
+    ),
+    ErrorCode.NO_PROOF: ("It does not prove what it says; REFUSED.", ()),
+    ErrorCode.NOT_DPOS: ("The engine in force elects nobody.", ()),
+    ErrorCode.NOT_A_CANDIDATE: ("There is no such candidate.", ()),
+    ErrorCode.TOO_MANY_TARGETS: (
+        "A vote names distinct candidates, at most as many as there are producers.",
+        ("most",),
+    ),
+    ErrorCode.WRONG_LEDGER: (
+        "Opaque bytes are for a null ledger, and it takes nothing of a market.",
+        (),
+    ),
+    ErrorCode.BEFORE_FIRST_SLOT: ("The meter counts from a later slot on.", ("first_slot",)),
+    # Contracts and governed rules
+    ErrorCode.UNKNOWN_KIND: ("This chain has no such kind of contract.", ()),
+    ErrorCode.UNKNOWN_CONTRACT: ("There is no such contract, or not any more.", ()),
+    ErrorCode.CONTRACT_REFUSED: (
+        "The contract's own rules forbid it; the reason is one of its kind.",
+        ("reason",),
+    ),
+    ErrorCode.CONTRACT_BROKEN: ("The contract's kind failed while it ran; ask who made it.", ()),
+    ErrorCode.CONTRACT_OVERDRAWN: (
+        "The contract holds less than it is to pay.",
+        ("missing_micro",),
+    ),
+    ErrorCode.SLOT_NOT_FUTURE: (
+        "Rules of the market change from a slot on that has not opened yet.",
+        ("change", "first_slot"),
+    ),
+    ErrorCode.NOT_A_PARTY: ("The sender has no say in this contract.", ()),
+    ErrorCode.BAD_TERMS: ("The contract's terms or the call's arguments cannot be read.", ()),
+    # Orders, deals and urgent orders
+    # Credit, fees, settlement and meters
+    # Grid
+    # Plans and resources
+    # Sharing
+    # Registration, permissions and demand response
+}
+"""For each code a sentence, and what the receipt's ``detail`` holds after the failed operation."""

@@ -1,0 +1,24 @@
+"""Which kinds of contracts a chain has."""
+
+from __future__ import annotations
+
+from vppd.config.contracts import KindName, load_kind
+from vppd.config.genesis import Genesis
+from vppd.ledger.contracts.kind import Kind
+
+OWN: tuple[Kind, ...] = ()
+"""Of this build; every chain has them."""
+
+
+def kinds_of(genesis: Genesis) -> dict[str, Kind]:
+    """Kinds by name: this build's own, and those genesis names besides.
+
+    Raises:
+        ConfigError: E126 or E127, one that genesis names cannot run here.
+    """
+    own = {str(kind.name): kind for kind in OWN}
+    others = {
+        name: load_kind(KindName(name), Kind)  # type: ignore[type-abstract]
+        for name in genesis.contracts.kinds
+    }
+    return own | others

@@ -1,0 +1,263 @@
+"""Events: what happened, as receipts tell it; encodings and tags are stable."""
+
+from __future__ import annotations
+
+from enum import IntEnum, IntFlag
+from typing import TypeAlias
+
+from vppd.codec import I64, U8, U32, U63, Bytes32, Message
+from vppd.era import Era, Name
+from vppd.types import PublicKey
+
+GRID: PublicKey = bytes(32)
+"""Stands for the grid account in events; no key pair has this public key (of small order)."""
+
+
+class Purse(IntEnum):
+    """Where money lies."""
+
+    BALANCE = 0
+    ESCROW = 1
+    """Set aside for bids; it pays for their trades and nothing else."""
+    GRID = 2
+    """The grid's account, negative when the grid has paid more than it got."""
+    CONTRACT = 3
+    """What a contract holds; its account is the contract's number in 32 bytes, big-endian."""
+
+
+class Reason(IntEnum):
+    """Why money moved."""
+
+    TRANSFER = 1
+    RESERVE = 2
+    """Balance → escrow: a bid was placed."""
+    RELEASE = 3
+    """Escrow → balance at gate closure: what the bid's trades do not need."""
+    TRADE = 4
+    """Buyer's escrow → seller's balance at settlement."""
+    IMBALANCE = 5
+    """Between a member and the grid at settlement."""
+    CORRECTION = 6
+    """Between a member and the grid when a reading came late or was corrected."""
+    DEPOSIT = 7
+    """Balance → contract, by who calls it."""
+    PAYOUT = 8
+    """Contract → balance."""
+
+
+class Cause(IntEnum):
+    """What moved a contract."""
+
+    OPENED = 1
+    CALLED = 2
+    FIRED = 3
+    """Its trigger's time had come."""
+    HALTED = 4
+    """Its kind failed as it fired; it keeps what it holds and has no trigger any more."""
+
+
+class SettlementFlag(IntFlag):
+    """What is special about a settlement."""
+
+    ESTIMATED = 1
+    """The metered energy is unknown: the contracted quantities stand in for it."""
+    CORRECTED = 2
+    """Made or changed after the slot's deadline, by a late or corrected reading."""
+
+
+class Posted(Message, frozen=True, tag=1):
+    """A purse changed."""
+
+    account: Bytes32
+    """:data:`GRID` for the grid's."""
+    purse: U8
+    delta: I64
+    """Micro-currency."""
+    reason: U8
+
+
+class SlotAdvanced(Message, frozen=True, tag=2):
+    """A slot entered a phase (:class:`~vppd.ledger.slots.Phase`); once for each phase at most."""
+
+    slot: U63
+    phase: U8
+
+
+class OrderAccepted(Message, frozen=True, tag=3):
+    """An order went into the book."""
+
+    slot: U63
+    seq: U63
+    """Number of the order within its slot."""
+
+
+class Traded(Message, frozen=True, tag=4):
+    """An offer and a bid met; the contract is firm."""
+
+    slot: U63
+    seq: U63
+    """Number of the trade within its slot."""
+    offer: U63
+    bid: U63
+    seller: Bytes32
+    buyer: Bytes32
+    quantity_wh: U63
+    price: U63
+    amount: U63
+    """What the buyer will pay the seller, in micro-currency."""
+    round: U8
+
+
+class ReadingAccepted(Message, frozen=True, tag=5):
+    """A meter's registers at the end of a slot are on chain."""
+
+    meter: Bytes32
+    account: Bytes32
+    slot: U63
+    import_wh: U63
+    export_wh: U63
+    version: U63
+    """1, and one more with each correction."""
+
+
+class Settled(Message, frozen=True, tag=6):
+    """One member's slot was settled; ``(export − import) − (sold − bought) = imbalance``."""
+
+    slot: U63
+    account: Bytes32
+    version: U63
+    """1, and one more with each correction."""
+    import_wh: U63
+    export_wh: U63
+    sold_wh: U63
+    bought_wh: U63
+    imbalance_wh: I64
+    retail_price: U63
+    feed_in_price: U63
+    grid_amount: I64
+    """What the member owes the grid for the slot in all; a correction posts only the difference."""
+    flags: U8
+
+
+class EraScheduled(Message, frozen=True, tag=7):
+    """New members or rules from ``era.first`` on; in the block's own receipt, once."""
+
+    era: Era
+
+
+class Approved(Message, frozen=True, tag=8):
+    """A proposal was made or approved."""
+
+    proposal: Bytes32
+    """Its id."""
+    approvals: U32
+    """Of members of the era in force."""
+    needed: U32
+    authority: U8
+    """1: an authority's approval is missing."""
+
+
+class AccountOpened(Message, frozen=True, tag=9):
+    """A new validator has an account, without money."""
+
+    account: Bytes32
+    credit: U32
+    """Parts per million."""
+
+
+class ReadyNoted(Message, frozen=True, tag=10):
+    """A candidate may be elected next: it is there."""
+
+    key: Bytes32
+    epoch: U63
+
+
+class Convicted(Message, frozen=True, tag=11):
+    """A key is proved to have broken the rules; it never votes again."""
+
+    key: Bytes32
+    epoch: U63
+    """In which it did."""
+
+
+class Punished(Message, frozen=True, tag=12):
+    """A producer was skipped."""
+
+    key: Bytes32
+    until_epoch: U63
+    """The last for which it cannot be elected."""
+
+
+class Voted(Message, frozen=True, tag=13):
+    """An account votes for these candidates from now on."""
+
+    account: Bytes32
+    targets: tuple[Bytes32, ...]
+
+
+class ContractMoved(Message, frozen=True, tag=14):
+    """A contract was opened, called, fired or halted."""
+
+    number: U63
+    kind: Name
+    phase: U8
+    """Where it stands now; what the number means is its kind's to say."""
+    cause: U8
+    """A :class:`Cause`."""
+    method: U8
+    """Which was called; 0 otherwise."""
+    ended: bool
+    """It is gone from the state."""
+
+
+class ContractSaid(Message, frozen=True, tag=15):
+    """A contract's own news; its kind says what the bytes are."""
+
+    number: U63
+    topic: U8
+    data: bytes
+
+
+class RulesScheduled(Message, frozen=True, tag=16):
+    """Other rules of the market from a slot on."""
+
+    first_slot: U63
+    settings: tuple[tuple[Name, U63 | str], ...]
+
+
+# Orders, deals and urgent orders: tags 18 to 22
+
+
+# Credit, fees, settlement and meters: tags 23 to 29
+
+
+# Grid: tags 30 to 33
+
+
+# Plans and resources: tags 34 to 37
+
+
+# Sharing: tags 38 to 40
+
+
+# Registration, permissions and demand response: tags 41 to 49
+
+
+Event: TypeAlias = (
+    Posted
+    | SlotAdvanced
+    | OrderAccepted
+    | Traded
+    | ReadingAccepted
+    | Settled
+    | EraScheduled
+    | Approved
+    | AccountOpened
+    | ReadyNoted
+    | Convicted
+    | Punished
+    | Voted
+    | ContractMoved
+    | ContractSaid
+    | RulesScheduled
+)

@@ -1,0 +1,1 @@
+"""This build's own kinds of contracts, one module each."""

@@ -1,0 +1,48 @@
+"""What happens as a slot enters a phase: one line per step, in order (market.md, §0).
+
+Each transition fires once, in the first block whose time has reached it.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from vppd.ledger.agenda import Due
+from vppd.ledger.context import Context
+from vppd.ledger.events import SlotAdvanced
+from vppd.ledger.settling import close, settle
+from vppd.ledger.slots import Phase
+from vppd.ledger.state import SLOT
+from vppd.ledger.trading import close_gate
+from vppd.types import Slot
+
+
+def advance_slot(ctx: Context, due: Due) -> None:
+    """A slot's next transition is due."""
+    slot, phase = due.number, Phase(due.step)
+    record = ctx.state.need(SLOT, slot)
+    ctx.state.put(SLOT, replace(record, phase=phase), slot)
+    ctx.events.append(SlotAdvanced(slot, phase))
+    ctx.note(slot, phase)
+    ctx.note_all()
+    match phase:
+        case Phase.GATE_CLOSED:
+            _gate_closed(ctx, slot)
+        case Phase.SETTLED:
+            _settled(ctx, slot)
+        case Phase.CLOSED:
+            _closed(ctx, slot)
+        case _:
+            pass  # delivery begins and ends without anything to book
+
+
+def _gate_closed(ctx: Context, slot: Slot) -> None:
+    close_gate(ctx, slot)
+
+
+def _settled(ctx: Context, slot: Slot) -> None:
+    settle(ctx, slot)
+
+
+def _closed(ctx: Context, slot: Slot) -> None:
+    close(ctx, slot)
