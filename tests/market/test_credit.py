@@ -9,19 +9,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vppd.config.billing import GRADES, CreditRules
 from vppd.market.credit import (
-    GRADES,
     Indicators,
-    Rating,
-    check_rating,
+    check_credit,
     composite,
     day_score,
     delivery_score,
+    grade_named,
     grade_of,
     honoured_wh,
     level_credit,
     next_credit,
     paper_credit,
+    part_of,
+    weights_of,
 )
 from vppd.types import PPM
 
@@ -168,49 +170,54 @@ def test_rules_by_name() -> None:
 # ------------------------------------------------------------ grades
 
 
+RULES = CreditRules()
+
+
 def test_a_grade_needs_its_threshold_and_no_more() -> None:
-    least = Rating().least
+    least = RULES.least
     assert GRADES[grade_of(PPM, least)] == GRADES[grade_of(900_000, least)] == "AAA"
     assert GRADES[grade_of(899_999, least)] == "AA"
     assert GRADES[grade_of(100_000, least)] == "C"
     assert GRADES[grade_of(99_999, least)] == GRADES[grade_of(0, least)] == "D"
+    assert [grade_named(name) for name in ("AAA", "D", "E", "")] == [0, 9, None, None]
 
 
 def test_a_new_member_that_pays_and_is_measured_is_a_double_a() -> None:
-    rating = Rating()
-    value = composite(Indicators(800_000, PPM, PPM), rating.weights)
-    assert (value, GRADES[grade_of(value, rating.least)]) == (880_000, "AA")
+    value = composite(Indicators(800_000, PPM, PPM), weights_of(RULES))
+    assert (value, GRADES[grade_of(value, RULES.least)]) == (880_000, "AA")
 
 
 @given(ppm, ppm, ppm)
 def test_a_composite_lies_between_its_indicators(a: int, b: int, c: int) -> None:
-    assert min(a, b, c) <= composite(Indicators(a, b, c), Rating().weights) <= max(a, b, c)
+    assert min(a, b, c) <= composite(Indicators(a, b, c), weights_of(RULES)) <= max(a, b, c)
 
 
 @given(ppm, ppm)
 def test_a_better_composite_never_has_a_worse_grade(one: int, other: int) -> None:
     low, high = sorted((one, other))
-    assert grade_of(high, Rating().least) <= grade_of(low, Rating().least)
+    assert grade_of(high, RULES.least) <= grade_of(low, RULES.least)
 
 
-def test_the_default_rating_is_one() -> None:
-    check_rating(Rating())
+def test_a_quota_is_rounded_down_and_never_nothing() -> None:
+    assert [part_of(64, quota) for quota in RULES.quota] == [64, 64, 64, 64, 48, 32, 16, 16, 6, 3]
+    assert part_of(1, 50_000) == 1
+
+
+def test_the_default_rules_hold() -> None:
+    check_credit(RULES)
 
 
 @pytest.mark.parametrize(
-    ("rating", "words"),
+    ("rules", "words"),
     [
-        (Rating(weights=Indicators(500_000, 250_000, 150_000)), "do not sum up"),
-        (Rating(weights=Indicators(1_100_000, -100_000, 0)), "do not sum up"),
-        (Rating(least=Rating().least[1:]), "take 9 thresholds"),
-        (Rating(quota=Rating().quota[1:]), "10 quotas"),
-        (Rating(least=Rating().least[::-1]), "do not fall"),
-        (Rating(least=(PPM, *Rating().least[:1], *Rating().least[:7])), "do not fall"),
-        (Rating(least=(PPM + 1, *Rating().least[1:])), "a threshold lies in"),
-        (Rating(quota=(*Rating().quota[:9], 0)), "nobody would rise again"),
-        (Rating(quota=(PPM + 1, *Rating().quota[1:])), "a quota lies in"),
+        (CreditRules(delivery_weight=500_000), "do not sum up"),
+        (CreditRules(least=RULES.least[1:]), "take 9 thresholds"),
+        (CreditRules(quota=RULES.quota[1:]), "10 quotas"),
+        (CreditRules(least=RULES.least[::-1]), "do not fall"),
+        (CreditRules(least=(900_000, 900_000, *RULES.least[2:])), "do not fall"),
+        (CreditRules(quota=(*RULES.quota[:9], 0)), "nobody would rise again"),
     ],
 )
-def test_what_is_no_rating_is_refused(rating: Rating, words: str) -> None:
+def test_what_is_no_rating_is_refused(rules: CreditRules, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        check_rating(rating)
+        check_credit(rules)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, NewType
 import msgspec
 from msgspec import Meta
 
+from vppd.config.billing import CreditRules, FeeRules, ReviewRules
 from vppd.config.clock import ClockChange
 from vppd.types import PPM, Digest, Micro, MicroPerKwh, Ppm, PublicKey, Role, Slot, TimeMs, Wh
 
@@ -151,6 +152,9 @@ class MarketRulesSection(msgspec.Struct, frozen=True, kw_only=True):
     tariffs: tuple[Tariff, ...] = ()
     clock: tuple[ClockChange, ...] = ()
     """What local time is ahead of market_offset_minutes, from when on; before the first nothing."""
+    fees: FeeRules = FeeRules()
+    credit: CreditRules = CreditRules()
+    review: ReviewRules = ReviewRules()
 
     def slot_start(self, slot: Slot) -> TimeMs:
         """Block time at which delivery of ``slot`` starts."""

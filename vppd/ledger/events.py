@@ -11,6 +11,8 @@ from vppd.types import PublicKey
 
 GRID: PublicKey = bytes(32)
 """Stands for the grid account in events; no key pair has this public key (of small order)."""
+FUND: PublicKey = b"\x01" + bytes(31)
+"""Stands for the fund that levies fill and block rewards empty; of small order too."""
 
 
 class Purse(IntEnum):
@@ -23,6 +25,8 @@ class Purse(IntEnum):
     """The grid's account, negative when the grid has paid more than it got."""
     CONTRACT = 3
     """What a contract holds; its account is the contract's number in 32 bytes, big-endian."""
+    FUND = 7
+    """What levies have brought and rewards have not taken."""
 
 
 class Reason(IntEnum):
@@ -43,6 +47,12 @@ class Reason(IntEnum):
     """Balance → contract, by who calls it."""
     PAYOUT = 8
     """Contract → balance."""
+    GRID_FEE = 20
+    """Between a member and the grid: for energy it took from the network."""
+    LEVY = 21
+    """Between a member and the fund, likewise."""
+    REWARD = 22
+    """Fund → who packed the block."""
 
 
 class Cause(IntEnum):
@@ -231,6 +241,23 @@ class RulesScheduled(Message, frozen=True, tag=16):
 # Credit, fees, settlement and meters: tags 23 to 29
 
 
+class FeesCharged(Message, frozen=True, tag=23):
+    """Fees on one member's slot; a later version posts only the difference."""
+
+    slot: U63
+    account: Bytes32
+    version: U63
+    """Of the settlement it follows."""
+    net_wh: U63
+    """Energy taken from the network, net over the slot."""
+    grid_fee_price: U63
+    levy_price: U63
+    grid_fee: I64
+    """Micro-currency owed to the grid in all; less than the price makes it only at ±2⁶²."""
+    levy: I64
+    """Micro-currency owed to the fund in all."""
+
+
 # Grid: tags 30 to 33
 
 
@@ -260,4 +287,5 @@ Event: TypeAlias = (
     | ContractMoved
     | ContractSaid
     | RulesScheduled
+    | FeesCharged
 )

@@ -30,6 +30,7 @@ from vppd.ledger.contracts.registry import kinds_of
 from vppd.ledger.epochs import conclude
 from vppd.ledger.eras import DELAY, in_force, known_eras, latest_era
 from vppd.ledger.events import EraScheduled, Event
+from vppd.ledger.fees import fund_balance, reward_packer
 from vppd.ledger.keeping import KEPT, KEPT_BYTES, Run
 from vppd.ledger.lifecycle import advance_slot
 from vppd.ledger.opening import opening_state
@@ -217,7 +218,7 @@ class Ledger:
         """Execute the decided block after this one.
 
         Args:
-            header: its header; only height and time matter here.
+            header: its header; only height, time and proposer matter here.
             txs: raw, in order.
             opened: the same, decoded, where somebody has done that before.
 
@@ -230,7 +231,7 @@ class Ledger:
         ctx.begin(header.height, header.time_ms)
         ctx.era = self.era_at(header.height)
         self._statements = 0
-        own = self._triggers()
+        own = self._triggers(header.proposer)
         if opened is None:
             whole: tuple[Transaction | bytes, ...] = tuple(map(_open, txs))
             tx_ids = tuple(sha256(tx) if isinstance(tx, bytes) else tx.id for tx in whole)
@@ -258,10 +259,11 @@ class Ledger:
             self._scheduled(),
         )
 
-    def _triggers(self) -> tuple[Event, ...]:
+    def _triggers(self, proposer: PublicKey) -> tuple[Event, ...]:
         """Every step whose time has come, each once, before the block's transactions."""
         ctx = self._ctx
         ctx.events = []
+        reward_packer(ctx, proposer)
         while (due := ctx.agenda.take(ctx.time_ms)) is not None:
             _STEPS[due.topic](ctx, due)
         for due in ctx.deferred:
@@ -425,11 +427,11 @@ class Ledger:
         return self._buckets.prove(key)
 
     def total_micro(self) -> Micro:
-        """All money: balances, escrows, contracts and the grid account. It never changes."""
+        """All money: balances, escrows, contracts, grid and fund. It never changes."""
         state = self._ctx.state
         members = sum(a.balance + a.escrow for _, a in state.scan(ACCOUNT))
         contracts = sum(contract.held for _, contract in state.scan(CONTRACT))
-        return members + contracts + state.need(GRID_ACCOUNT).balance
+        return members + contracts + state.need(GRID_ACCOUNT).balance + fund_balance(self._ctx)
 
     def judge_statement(self, tx: Transaction, *, proved: bool = False) -> Effect:
         """What a statement would change in the next block.

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from vppd.ledger.agenda import Due
 from vppd.ledger.context import Context
 from vppd.ledger.events import SlotAdvanced
+from vppd.ledger.fees import close_fees, settle_fees
 from vppd.ledger.settling import close, settle
 from vppd.ledger.slots import Phase
 from vppd.ledger.state import SLOT
@@ -42,7 +43,9 @@ def _gate_closed(ctx: Context, slot: Slot) -> None:
 
 def _settled(ctx: Context, slot: Slot) -> None:
     settle(ctx, slot)
+    settle_fees(ctx, slot)
 
 
 def _closed(ctx: Context, slot: Slot) -> None:
     close(ctx, slot)
+    close_fees(ctx, slot)

@@ -11,6 +11,7 @@ from vppd.ledger.context import Context, Failed
 from vppd.ledger.contracts.engine import call_contract, open_contract
 from vppd.ledger.contracts.ops import CallContract, OpenContract
 from vppd.ledger.events import Purse, Reason
+from vppd.ledger.fees import correct_fees
 from vppd.ledger.governance import configure
 from vppd.ledger.metering import take_reading
 from vppd.ledger.producers import vote
@@ -58,8 +59,9 @@ def _transfer(ctx: Context, sender: PublicKey, op: Transfer) -> None:
 
 def _read(ctx: Context, sender: PublicKey, op: Reading) -> None:
     account = take_reading(ctx, sender, op)
-    correct(ctx, op.slot, account)
-    correct(ctx, op.slot + 1, account)
+    for slot in (op.slot, op.slot + 1):
+        correct(ctx, slot, account)
+        correct_fees(ctx, slot, account)
 
 
 def _keep(_ctx: Context, _sender: PublicKey, _op: Opaque) -> None:

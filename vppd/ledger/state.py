@@ -217,6 +217,19 @@ class Counter(Message, frozen=True):
     count: U63
 
 
+class FeeRecord(Message, frozen=True):
+    """What one member has paid for a slot's energy (:class:`~vppd.ledger.events.FeesCharged`)."""
+
+    grid_fee: I64
+    levy: I64
+
+
+class Fund(Message, frozen=True):
+    """What levies have brought and rewards have not taken."""
+
+    balance: I64
+
+
 class Table(Generic[R, P]):
     """One kind of record and how its keys are written.
 
@@ -294,6 +307,9 @@ MARKET_UPDATE: Table[MarketUpdate, int] = Table(20, "Q", MarketUpdate)
 """By first slot."""
 COUNTER: Table[Counter, int] = Table(21, "B", Counter)
 """By what is counted."""
+FEE: Table[FeeRecord, bytes] = Table(26, "Q 32s", FeeRecord)
+"""By slot and account."""
+FUND_ACCOUNT: Table[Fund, int] = Table(27, "", Fund)
 
 TABLES: dict[int, Table[Any, Any]] = {
     table.number: table
@@ -301,6 +317,7 @@ TABLES: dict[int, Table[Any, Any]] = {
         ACCOUNT, METER, SLOT, ORDER, TRADE, REGISTER, SETTLEMENT, GRID_ACCOUNT, ORDERED,
         ERA, PROPOSAL, BALLOT, CONVICTION, CANDIDATE, READINESS, PUNISHMENT, VOTES, DELIVERY,
         CONTRACT, MARKET_UPDATE, COUNTER,
+        FEE, FUND_ACCOUNT,
     )
 }  # fmt: skip
 

@@ -9,13 +9,11 @@ division rounds once, half to even.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
+from vppd.config.billing import GRADES, CreditRule, CreditRules
 from vppd.market.money import div_half_even
 from vppd.types import PPM, Ppm, Wh
-
-CreditRule: TypeAlias = Literal["fixed", "level", "paper003"]
-"""``fixed``: credit never moves; the others: see :func:`next_credit`."""
 
 TOLERATED_PPM: Final[Ppm] = 20_000
 """A deviation up to here is a perfect delivery (P3, eq 5: 2 %)."""
@@ -101,8 +99,6 @@ def level_credit(credit: Ppm, score: Ppm) -> Ppm:
 
 # ------------------------------------------------------------ grades (P2, §II.D and Fig 4)
 
-GRADES: Final = ("AAA", "AA", "A", "BBB", "BB", "B", "CCC", "CC", "C", "D")
-"""Best first."""
 Grade: TypeAlias = int
 """Position in :data:`GRADES`; 0 is the best."""
 
@@ -118,19 +114,9 @@ class Indicators(NamedTuple):
     """Whether it pays: 10⁶ without a debt, else 0."""
 
 
-class Rating(NamedTuple):
-    """How indicators become a grade, and what a grade allows: data, not code."""
-
-    weights: Indicators = Indicators(600_000, 250_000, 150_000)
-    """Sum up to 10⁶."""
-    least: tuple[Ppm, ...] = (
-        900_000, 800_000, 700_000, 600_000, 500_000, 400_000, 300_000, 200_000, 100_000,
-    )  # fmt: skip
-    """The least composite of each grade but the last, falling."""
-    quota: tuple[Ppm, ...] = (
-        PPM, PPM, PPM, PPM, 750_000, 500_000, 250_000, 250_000, 100_000, 50_000,
-    )  # fmt: skip
-    """Of each grade: how much of the market's limits on orders a member has."""
+def weights_of(rules: CreditRules) -> Indicators:
+    """How much each indicator counts; they sum up to 10⁶."""
+    return Indicators(rules.delivery_weight, rules.metering_weight, rules.payment_weight)
 
 
 def composite(indicators: Indicators, weights: Indicators) -> Ppm:
@@ -143,21 +129,30 @@ def grade_of(value: Ppm, least: Sequence[Ppm]) -> Grade:
     return next((grade for grade, bound in enumerate(least) if value >= bound), len(least))
 
 
-def check_rating(rating: Rating) -> None:
+def grade_named(name: str) -> Grade | None:
+    """Position of a grade; ``None``: there is none of that name."""
+    return GRADES.index(name) if name in GRADES else None
+
+
+def part_of(most: int, quota: Ppm) -> int:
+    """A grade's part of a limit: rounded down, but never nothing."""
+    return max(1, most * quota // PPM)
+
+
+def check_credit(rules: CreditRules) -> None:
     """Accept weights, thresholds and quotas that make a rating.
 
     Raises:
         ValueError: says which does not.
     """
-    if min(rating.weights) < 0 or sum(rating.weights) != PPM:
-        raise ValueError(f"the weights {tuple(rating.weights)} do not sum up to {PPM}")
-    if len(rating.least) != len(GRADES) - 1 or len(rating.quota) != len(GRADES):
+    weights = weights_of(rules)
+    if sum(weights) != PPM:
+        raise ValueError(f"the weights {tuple(weights)} do not sum up to {PPM}")
+    if len(rules.least) != len(GRADES) - 1 or len(rules.quota) != len(GRADES):
         raise ValueError(
             f"{len(GRADES)} grades take {len(GRADES) - 1} thresholds and {len(GRADES)} quotas"
         )
-    if list(rating.least) != sorted(set(rating.least), reverse=True):
-        raise ValueError(f"the thresholds {rating.least} do not fall from grade to grade")
-    if not all(0 <= bound <= PPM for bound in rating.least):
-        raise ValueError(f"a threshold lies in 0..{PPM}")
-    if not all(1 <= part <= PPM for part in rating.quota):
-        raise ValueError(f"a quota lies in 1..{PPM}: without any order nobody would rise again")
+    if list(rules.least) != sorted(set(rules.least), reverse=True):
+        raise ValueError(f"the thresholds {rules.least} do not fall from grade to grade")
+    if min(rules.quota) < 1:
+        raise ValueError("a quota is above zero: without any order nobody would rise again")

@@ -12,9 +12,10 @@ from typing import Final, NoReturn, TypedDict
 
 import msgspec
 
+from vppd.config.billing import CreditRule
 from vppd.config.genesis import STARTING_CREDIT
 from vppd.errors import Exit, UserError
-from vppd.market.credit import CreditRule, day_score, delivery_score, honoured_wh, next_credit
+from vppd.market.credit import day_score, delivery_score, honoured_wh, next_credit
 from vppd.market.money import format_micro, parse_decimal_micro
 from vppd.types import PPM, Ppm, Wh
 

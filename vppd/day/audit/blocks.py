@@ -8,6 +8,7 @@ from typing import TypeVar, assert_never
 from vppd.codec import Malformed
 from vppd.config.genesis import Genesis
 from vppd.day.audit.chain import Chain, Senders
+from vppd.day.audit.fees import Fees
 from vppd.day.audit.findings import Findings
 from vppd.day.audit.meters import Meters
 from vppd.day.audit.purses import Purses
@@ -25,6 +26,7 @@ from vppd.ledger.events import (
     Convicted,
     EraScheduled,
     Event,
+    FeesCharged,
     OrderAccepted,
     Posted,
     Punished,
@@ -81,6 +83,7 @@ class _Audit:
         self._settlements = Settlements(
             calendar, self._slots, self._trades, self._meters, self._purses, findings
         )
+        self._fees = Fees(genesis, self._purses, findings)
         self._transactions = 0
 
     def block(self, block: ExportedBlock) -> None:
@@ -91,6 +94,8 @@ class _Audit:
             return
         for position, raw in enumerate(block.receipts[: 1 + len(block.txs)]):
             self._findings.enter(header.height, position)
+            if position == 0:
+                self._fees.begin_block(header.proposer)
             tx = None if position == 0 else self._open(block.txs[position - 1])
             try:
                 receipt = decode_receipt(raw)
@@ -161,6 +166,7 @@ class _Audit:
             self._findings.add("the transaction holds orders or readings that nothing has come of")
         self._trades.end_receipt(by_time=by_time)
         self._settlements.end_receipt(by_time=by_time)
+        self._fees.end_receipt()
         self._purses.end_receipt()
         if by_time:
             self._slots.end_triggers(time_ms)
@@ -188,6 +194,9 @@ class _Audit:
                     self._settlements.read(event)
             case Settled():
                 self._settlements.settle(event, by_time=by_time)
+                self._fees.settle(event)
+            case FeesCharged():
+                self._fees.charge(event)
             case AccountOpened(account):
                 self._senders.opened(account)
                 self._purses.opened(account)
