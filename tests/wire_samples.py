@@ -72,8 +72,10 @@ from vppd.ledger.changes import (
     Rekey,
     Remove,
     SetEngine,
+    SetMarket,
     SetNumber,
 )
+from vppd.ledger.contracts.ops import CallContract, OpenContract
 from vppd.ledger.events import EraScheduled, SlotAdvanced
 from vppd.ledger.proofs import Accuse, Ready, Skip, signed_part
 from vppd.ledger.receipts import Receipt, encode_receipt
@@ -252,6 +254,7 @@ CHANGES: tuple[Change, ...] = (
     Move(BOB.public_key, True),
     SetNumber("f", 1),
     SetEngine("pbft"),
+    SetMarket(40, (("gate_lead_ms", 60_000), ("rules", "two-stage"))),
 )
 OPS: tuple[Op, ...] = (
     ORDER,
@@ -263,6 +266,8 @@ OPS: tuple[Op, ...] = (
     Configure(0, (SetNumber("f", 1),)),
     Vote((BOB.public_key,)),
     Opaque(b"\x01\x02\x03"),
+    OpenContract("pledge", b"\x01"),
+    CallContract(0, 1, b"\x02"),
 )
 STATEMENT = make_statement(1_007, READY)
 ERA = Era(

@@ -71,6 +71,12 @@ def test_help_imports_no_command_and_nothing_heavy() -> None:
     assert loaded & set(HEAVY) == set()
     assert {m for m in loaded if m.startswith("vppd.")} == {
         "vppd.cli",
+        "vppd.cli.commands",
+        "vppd.cli.commands.bench",
+        "vppd.cli.commands.chain",
+        "vppd.cli.commands.entry",
+        "vppd.cli.commands.market",
+        "vppd.cli.commands.node",
         "vppd.cli.main",
         "vppd.cli.tree",
         "vppd.errors",

@@ -20,7 +20,7 @@ from vppd.crypto import parse_key
 from vppd.errors import Exit, UserError
 from vppd.ledger.changes import Change, Configure, SetEngine, SetNumber
 from vppd.ledger.codes import Status
-from vppd.ledger.events import Approved
+from vppd.ledger.events import Approved, RulesScheduled
 from vppd.ledger.receipts import decode_receipt
 from vppd.ledger.transaction import Op, make_transaction
 from vppd.net.frames import NEWEST_WIRE
@@ -131,6 +131,9 @@ def outcome(sent: Sent) -> Document:
         "needed": said.needed,
         "authority_missing": bool(said.authority),
     }
+    slots = [event.first_slot for event in receipt.events if isinstance(event, RulesScheduled)]
+    if slots:
+        return fact | {"first_slot": slots[0], "next": f"in force from slot {slots[0]} on"}
     return fact | _next(said, sent)
 
 

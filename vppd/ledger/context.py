@@ -117,8 +117,12 @@ class Context:
         updates = tuple(self.state.scan(MARKET_UPDATE))
         if updates != self._updates:
             self._updates = updates
-            settings = ((slot, update.settings) for slot, update in updates)
-            self.calendar = MarketCalendar(self.genesis.market, settings)
+            self.calendar = self.decided_rules()
+
+    def decided_rules(self) -> MarketCalendar:
+        """Rules of the market with what this block has decided so far."""
+        updates = ((slot, update.settings) for slot, update in self.state.scan(MARKET_UPDATE))
+        return MarketCalendar(self.genesis.market, updates)
 
     def market_of(self, slot: Slot) -> MarketRulesSection:
         """The rules of the market in force in ``slot``."""

@@ -123,7 +123,10 @@ def _forget(ctx: Context, proposal: Digest) -> None:
     for key, ballot in ctx.state.scan(BALLOT):
         if proposal in ballot.proposals:
             kept = tuple(other for other in ballot.proposals if other != proposal)
-            ctx.state.put(BALLOT, Ballot(kept), key)
+            if kept:
+                ctx.state.put(BALLOT, Ballot(kept), key)
+            else:
+                ctx.state.remove(BALLOT, key)
 
 
 def _forget_unwanted(ctx: Context, dropped: set[Digest]) -> None:
@@ -158,7 +161,7 @@ class Outcome:
         self._new_keys: list[PublicKey] = []
         self._rekeyed: list[tuple[PublicKey, PublicKey]] = []
         self._market: dict[Slot, MarketUpdate] = {}
-        self._calendar = ctx.calendar
+        self._calendar = ctx.decided_rules()
         self._era = follow(era, ctx.height)
         for index, change in enumerate(changes):
             self._apply(index, change)
@@ -312,11 +315,13 @@ class Outcome:
             raise Failed(ErrorCode.BAD_NUMBER, index)
         known = self._market.get(first) or ctx.state.get(MARKET_UPDATE, first)
         settings = (*known.settings, *change.settings) if known else change.settings
+        before = self._calendar
         try:
-            self._calendar = self._calendar.and_from(first, change.settings)
+            self._calendar = before.and_from(first, change.settings)
         except ValueError as err:
             raise Failed(ErrorCode.BAD_NUMBER, index) from err
-        self._market[first] = MarketUpdate(settings)
+        if self._calendar.at(first) != before.at(first):
+            self._market[first] = MarketUpdate(settings)
 
     # ------------------------------------------------------------ checks
 

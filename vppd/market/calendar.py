@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 from msgspec.structs import replace
@@ -169,6 +169,12 @@ def format_tariffs(tariffs: Sequence[Tariff]) -> str:
         f"{format_hours(t.start_minute, t.end_minute)}={t.retail_price}/{t.feed_in_price}"
         for t in tariffs
     )
+
+
+def settings_view(market: MarketRulesSection) -> dict[str, Any]:
+    """Rules of the market as a JSON document, each value as it can be set."""
+    view: dict[str, Any] = msgspec.to_builtins(market)
+    return view | {TARIFFS: format_tariffs(market.tariffs)}
 
 
 def _is_number(text: str) -> bool:

@@ -15,14 +15,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-import msgspec
-
 from vppd import __version__
 from vppd.codec import encode
 from vppd.consensus.messages import Type
 from vppd.crypto import KEY_PREFIX, key_text, parse_key
 from vppd.ledger.execution import Ledger
 from vppd.ledger.views import member_name
+from vppd.market.calendar import settings_view
 from vppd.market.tariff import tariff_for
 from vppd.net.directory import PeerState, total_traffic
 from vppd.node.clock import now
@@ -242,9 +241,11 @@ class Views:
             "slot_ms": market.slot_ms,
             "retail_price_micro": tariff.retail_price,
             "feed_in_price_micro": tariff.feed_in_price,
+            "settings": settings_view(now_in_force),
             "changes": [
-                {"first_slot": first, "rules": msgspec.to_builtins(rules)}
-                for first, rules in calendar.changes[1:]
+                {"first_slot": first, "rules": settings_view(rules)}
+                for first, rules in calendar.changes
+                if rules.slot_start(first) > unix_ms
             ],
         }
 

@@ -30,6 +30,33 @@ MARKET = (
         ("vppd market trades", "vppd market trades --slot 30 -o json"),
     ),
     Entry(
+        "market contracts",
+        "vppd.cli.market_rules:contracts",
+        "Print the contracts on chain: where each stands and when it moves.",
+        ("vppd market contracts", "vppd market contracts --kind slot -o json"),
+    ),
+    Entry(
+        "market rules",
+        "vppd.cli.market_rules:rules",
+        "Print the rules of the market: in force, and scheduled.",
+        ("vppd market rules", "vppd market rules --home plant/op-0 -o json"),
+    ),
+    Entry(
+        "market set",
+        "vppd.cli.market_rules:set_market",
+        "Propose other rules of the market from a slot on, or approve them.",
+        (
+            "vppd market set gate_lead_ms=60000 --from 1980000",
+            "vppd market set rules=two-stage --from 1980000 --home plant/op-0",
+        ),
+    ),
+    # Orders, deals and urgent orders
+    # Credit, fees and bills
+    # Grid
+    # Plans, resources and agents
+    # Sharing
+    # Registration, permissions and demand response
+    Entry(
         "meter push",
         "vppd.cli.meter:push",
         "Put the readings of a file on chain; rows that are there already are passed over.",
