@@ -79,6 +79,7 @@ class ErrorCode(IntEnum):
     # Orders, deals and urgent orders: 55 to 64
 
     # Credit, fees, settlement and meters: 65 to 74
+    QUOTA_OF_GRADE = 65
 
     # Grid: 75 to 79
 
@@ -203,6 +204,10 @@ MEANING: dict[ErrorCode, tuple[str, tuple[str, ...]]] = {
     ErrorCode.BAD_TERMS: ("The contract's terms or the call's arguments cannot be read.", ()),
     # Orders, deals and urgent orders
     # Credit, fees, settlement and meters
+    ErrorCode.QUOTA_OF_GRADE: (
+        "A member of this grade has only a part of market.max_orders and market.max_quantity_wh.",
+        ("grade", "max_orders", "max_wh"),
+    ),
     # Grid
     # Plans and resources
     # Sharing

@@ -258,6 +258,79 @@ class FeesCharged(Message, frozen=True, tag=23):
     """Micro-currency owed to the fund in all."""
 
 
+class CreditCause(IntEnum):
+    """What moved a member's credit."""
+
+    REVIEWED = 1
+    """The end of a day."""
+    CORRECTED = 2
+    """A reading of a day reviewed before: credit moves by what the review would have said."""
+
+
+class CreditChanged(Message, frozen=True, tag=24):
+    """A member was rated, and why (P3, eqs 5–7; P2, §II.D)."""
+
+    day: I64
+    account: Bytes32
+    cause: U8
+    """A :class:`CreditCause`."""
+    score: U32
+    """Of the day's deliveries, parts per million; 2³²−1: it had no contract."""
+    previous: U32
+    """Of the last day before it that had one; 2³²−1: there is none."""
+    slots: U32
+    """With a contract."""
+    settled: U32
+    missing: U32
+    """Of the settlements: those no reading proves; with a contract they score 0."""
+    before: U32
+    """Credit, parts per million."""
+    after: U32
+    composite: U32
+    """Weighted indicators, parts per million."""
+    grade: U8
+    """The latest: position in :data:`vppd.config.billing.GRADES`."""
+
+
+class DayReviewed(Message, frozen=True, tag=25):
+    """A day is over and was looked at, once (P0, §2.1)."""
+
+    day: I64
+    """Local; see :mod:`vppd.market.clock`."""
+    number: U63
+    """1 for the first review of the chain."""
+    previous_height: U63
+    """Of the review before it; 0: none."""
+    last_slot: U63
+    members: U32
+    """With a settlement."""
+    settled: U32
+    missing: U32
+    """Settlements that no reading proves."""
+    contracted_wh: U63
+    """Net, over members and slots."""
+    deviation_wh: U63
+    """Of it, how much was not delivered or too much."""
+    deviation_ppm: U32
+    trades: U63
+    traded_wh: U63
+    traded_micro: U63
+    spread: U63
+    """Micro-currency per kWh between the grid's two prices, mean over the day's slots."""
+    quote_spread: U63
+    """Next day's parameter: how much of it members are advised to leave to each other."""
+
+
+class BalanceStated(Message, frozen=True, tag=26):
+    """What a member has at the end of a day, after everything above in the block."""
+
+    account: Bytes32
+    balance: I64
+    escrow: U63
+    settlements: U63
+    """Of the member since the first review's day began, corrections counted."""
+
+
 # Grid: tags 30 to 33
 
 
@@ -288,4 +361,7 @@ Event: TypeAlias = (
     | ContractSaid
     | RulesScheduled
     | FeesCharged
+    | CreditChanged
+    | DayReviewed
+    | BalanceStated
 )

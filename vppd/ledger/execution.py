@@ -38,12 +38,14 @@ from vppd.ledger.operations import operate
 from vppd.ledger.producers import next_election
 from vppd.ledger.proofs import Statement
 from vppd.ledger.receipts import Receipt, encode_receipt, receipts_root
+from vppd.ledger.review import day_due, day_step
 from vppd.ledger.slots import Phase
 from vppd.ledger.snapshot import Snapshot
 from vppd.ledger.state import (
     ACCOUNT,
     CANDIDATE,
     CONTRACT,
+    DAY,
     GRID_ACCOUNT,
     METER,
     PUNISHMENT,
@@ -85,6 +87,7 @@ _OF_A_MARKET: tuple[type, ...] = (Transfer, PlaceOrder, Reading, OpenContract, C
 _STEPS: dict[int, Callable[[Context, Due], None]] = {
     Topic.SLOT: advance_slot,
     Topic.CONTRACT: fire_contract,
+    Topic.DAY: day_step,
 }
 """What takes a step whose time has come."""
 _I64_MIN, _I64_MAX = -(2**63), 2**63 - 1
@@ -149,6 +152,8 @@ class Ledger:
             ctx.note(slot, phase)
             if phase is Phase.OPEN:
                 ctx.books[slot] = restore_book(state, ctx.auction_of(slot), slot)
+        for key, day in state.scan(DAY):
+            ctx.notes.append(day_due(ctx, key, day))
         for number, contract in state.scan(CONTRACT):
             trigger = contract_due(number, contract)
             if trigger is not None:

@@ -11,6 +11,7 @@ from vppd.ledger.agenda import Due
 from vppd.ledger.context import Context
 from vppd.ledger.events import SlotAdvanced
 from vppd.ledger.fees import close_fees, settle_fees
+from vppd.ledger.review import note_slot
 from vppd.ledger.settling import close, settle
 from vppd.ledger.slots import Phase
 from vppd.ledger.state import SLOT
@@ -44,6 +45,7 @@ def _gate_closed(ctx: Context, slot: Slot) -> None:
 def _settled(ctx: Context, slot: Slot) -> None:
     settle(ctx, slot)
     settle_fees(ctx, slot)
+    note_slot(ctx, slot)
 
 
 def _closed(ctx: Context, slot: Slot) -> None:

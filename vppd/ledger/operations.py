@@ -16,8 +16,9 @@ from vppd.ledger.governance import configure
 from vppd.ledger.metering import take_reading
 from vppd.ledger.producers import vote
 from vppd.ledger.proofs import Accuse, Ready, Skip
+from vppd.ledger.review import note_settlement
 from vppd.ledger.settling import correct
-from vppd.ledger.state import ACCOUNT
+from vppd.ledger.state import ACCOUNT, SETTLEMENT
 from vppd.ledger.trading import place_order
 from vppd.ledger.transaction import Op, Opaque, PlaceOrder, Reading, Transfer, Vote
 from vppd.types import PublicKey
@@ -60,8 +61,10 @@ def _transfer(ctx: Context, sender: PublicKey, op: Transfer) -> None:
 def _read(ctx: Context, sender: PublicKey, op: Reading) -> None:
     account = take_reading(ctx, sender, op)
     for slot in (op.slot, op.slot + 1):
+        before = ctx.state.get(SETTLEMENT, slot, account)
         correct(ctx, slot, account)
         correct_fees(ctx, slot, account)
+        note_settlement(ctx, slot, account, before)
 
 
 def _keep(_ctx: Context, _sender: PublicKey, _op: Opaque) -> None:

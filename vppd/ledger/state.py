@@ -230,6 +230,55 @@ class Fund(Message, frozen=True):
     balance: I64
 
 
+NO_SCORE = 2**32 - 1
+"""Stands for "none" among scores and credits."""
+
+
+class StandingRecord(Message, frozen=True):
+    """How a member stands after its last rated day."""
+
+    day: U63
+    """Key of that day in table :data:`DAY`."""
+    score: U32
+    """Of the last day with a contract."""
+    composite: U32
+    grade: U8
+    settlements: U63
+    """So far, corrections counted."""
+
+
+class DayRecord(Message, frozen=True):
+    """A day of which something has settled, until it takes no corrections any more."""
+
+    last_slot: U63
+    settled: U32
+    missing: U32
+    contracted_wh: U63
+    deviation_wh: U63
+    trades: U63
+    traded_wh: U63
+    traded_micro: U63
+    spread: U63
+    quote_spread: U63
+    reviewed: bool
+
+
+class ScoreRecord(Message, frozen=True):
+    """One member's day."""
+
+    contracted_wh: U63
+    honoured_wh: U63
+    slots: U32
+    settled: U32
+    missing: U32
+    before: U32
+    """Credit before the day's review; this and the next are none before it."""
+    after: U32
+    """What the rule made of it."""
+    previous: U32
+    """Score of the day before that had one."""
+
+
 class Table(Generic[R, P]):
     """One kind of record and how its keys are written.
 
@@ -310,6 +359,12 @@ COUNTER: Table[Counter, int] = Table(21, "B", Counter)
 FEE: Table[FeeRecord, bytes] = Table(26, "Q 32s", FeeRecord)
 """By slot and account."""
 FUND_ACCOUNT: Table[Fund, int] = Table(27, "", Fund)
+STANDING: Table[StandingRecord, bytes] = Table(28, "32s", StandingRecord)
+"""By account."""
+DAY: Table[DayRecord, int] = Table(29, "Q", DayRecord)
+"""By day, plus 1."""
+SCORE: Table[ScoreRecord, bytes] = Table(30, "Q 32s", ScoreRecord)
+"""By day, plus 1, and account."""
 
 TABLES: dict[int, Table[Any, Any]] = {
     table.number: table
@@ -317,7 +372,7 @@ TABLES: dict[int, Table[Any, Any]] = {
         ACCOUNT, METER, SLOT, ORDER, TRADE, REGISTER, SETTLEMENT, GRID_ACCOUNT, ORDERED,
         ERA, PROPOSAL, BALLOT, CONVICTION, CANDIDATE, READINESS, PUNISHMENT, VOTES, DELIVERY,
         CONTRACT, MARKET_UPDATE, COUNTER,
-        FEE, FUND_ACCOUNT,
+        FEE, FUND_ACCOUNT, STANDING, DAY, SCORE,
     )
 }  # fmt: skip
 

@@ -12,6 +12,7 @@ from vppd.day.audit.fees import Fees
 from vppd.day.audit.findings import Findings
 from vppd.day.audit.meters import Meters
 from vppd.day.audit.purses import Purses
+from vppd.day.audit.ratings import Ratings
 from vppd.day.audit.report import AuditReport, ExportedBlock, MemberAudit
 from vppd.day.audit.rules import Calendar
 from vppd.day.audit.settlements import Settlements
@@ -21,9 +22,12 @@ from vppd.ledger.codes import Status
 from vppd.ledger.events import (
     AccountOpened,
     Approved,
+    BalanceStated,
     ContractMoved,
     ContractSaid,
     Convicted,
+    CreditChanged,
+    DayReviewed,
     EraScheduled,
     Event,
     FeesCharged,
@@ -78,7 +82,10 @@ class _Audit:
         self._senders = Senders(genesis, findings)
         self._purses = Purses(genesis, findings)
         self._slots = Slots(calendar, findings)
-        self._trades = Trades(genesis, calendar, self._slots, self._purses, findings)
+        self._ratings = Ratings(genesis, self._purses, findings)
+        self._trades = Trades(
+            genesis, calendar, self._slots, self._purses, self._ratings.credit, findings
+        )
         self._meters = Meters(genesis, calendar, findings)
         self._settlements = Settlements(
             calendar, self._slots, self._trades, self._meters, self._purses, findings
@@ -197,8 +204,15 @@ class _Audit:
                 self._fees.settle(event)
             case FeesCharged():
                 self._fees.charge(event)
-            case AccountOpened(account):
+            case CreditChanged():
+                self._ratings.rate(event)
+            case DayReviewed():
+                self._ratings.review(event)
+            case BalanceStated():
+                self._ratings.state(event)
+            case AccountOpened(account, credit):
                 self._senders.opened(account)
+                self._ratings.opened(account, credit)
                 self._purses.opened(account)
             case RulesScheduled():
                 self._findings.add("rules of the market change: this audit reads by genesis alone")

@@ -12,7 +12,7 @@ from vppd.day.audit.rules import BID, OFFER, RULE_SETS, Calendar, Phase, amount,
 from vppd.day.audit.slots import Slots
 from vppd.ledger.events import OrderAccepted, Purse, Reason, Traded
 from vppd.ledger.transaction import PlaceOrder
-from vppd.types import Micro, PublicKey, Slot, TimeMs, Wh
+from vppd.types import Micro, Ppm, PublicKey, Slot, TimeMs, Wh
 
 
 class Contract(NamedTuple):
@@ -30,10 +30,11 @@ class Trades:
     """All orders and contracts of the chain.
 
     Args:
-        genesis: the rules, the limits and the members' credit.
+        genesis: the rules and the limits.
         calendar: of the same genesis.
         slots: where each slot stands.
         purses: told what each order and contract has to move.
+        credit: of each member, now.
         findings: takes objections.
     """
 
@@ -43,11 +44,12 @@ class Trades:
         calendar: Calendar,
         slots: Slots,
         purses: Purses,
+        credit: dict[PublicKey, Ppm],
         findings: Findings,
     ) -> None:
         self._market = genesis.market
         self._rules = RULE_SETS[genesis.market.rules]
-        self._credit = {account.key: account.credit for account in genesis.accounts}
+        self._credit = credit
         self._calendar = calendar
         self._slots = slots
         self._purses = purses
