@@ -8,6 +8,16 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from vppd.config.billing import CreditRules, ReviewRules
+from vppd.config.billing_file import (
+    ClockTable,
+    FeesTable,
+    clock_lines,
+    credit_lines,
+    fee_lines,
+    read_clock,
+    read_fees,
+)
 from vppd.config.genesis import Count, MarketRules, MarketRulesSection, Millis, Tariff
 from vppd.config.reading import Reading
 from vppd.config.values import DAY_MINUTES, format_decimal, format_hours, parse_hours
@@ -48,6 +58,10 @@ class MarketTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     max_quantity_wh: Annotated[int, Meta(ge=1, le=2**50)] = _MARKET.max_quantity_wh
     max_orders: Annotated[int, Meta(ge=1, le=1_024)] = _MARKET.max_orders
     max_price: str = format_decimal(_MARKET.max_price)
+    fees: FeesTable = FeesTable()
+    credit: CreditRules = CreditRules()
+    review: ReviewRules = ReviewRules()
+    clock: tuple[ClockTable, ...] = ()
     tariff: tuple[TariffTable, ...]
 
 
@@ -110,6 +124,10 @@ class MarketReader:
             max_orders=table.max_orders,
             max_price=max_price,
             tariffs=tuple(self._tariffs(table.tariff, max_price)),
+            clock=read_clock(table.clock, self._say),
+            fees=read_fees(table.fees, self._say),
+            credit=table.credit,
+            review=table.review,
         )
 
     def _tariffs(self, tables: tuple[TariffTable, ...], max_price: int) -> Iterator[Tariff]:
@@ -171,6 +189,9 @@ def market_lines(market: MarketRulesSection) -> Iterator[str]:
     ):
         yield f"{key} = {getattr(market, key)}"
     yield f'max_price = "{format_decimal(market.max_price)}"'
+    yield from fee_lines(market.fees)
+    yield from credit_lines(market.credit, market.review)
+    yield from clock_lines(market.clock)
     for tariff in market.tariffs:
         yield from ("", "[[market.tariff]]")
         yield f'hours = "{format_hours(tariff.start_minute, tariff.end_minute)}"'
