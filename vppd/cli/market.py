@@ -41,6 +41,7 @@ ReserveOption: TypeAlias = Annotated[
     typer.Option(help="The worst price you accept at gate closure; default: the price."),
 ]
 LIFETIME_BLOCKS = 1_000
+_SUMS = ("worth", "alone", "gain")
 
 
 def _order_command(side: Side) -> Callable[..., None]:
@@ -108,6 +109,32 @@ def trades(
         print_rows([_priced(row) for row in rows], output)
     else:
         print("no trades in this slot")
+
+
+def shares(
+    slot: Annotated[
+        int | None, typer.Option(min=0, max=MOST, help="Slot; default: the latest shared.")
+    ] = None,
+    home: HomeOption = Path(),
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Print how a cooperative slot was shared: what all are worth together, and each one's due."""
+    argument = "" if slot is None else str(slot)
+    view: dict[str, Any] = with_client(home, lambda client: client.view("shares", argument))
+    if output is Output.JSON:
+        print_json(view)
+        return
+    rows = [_priced(row) for row in view.pop("shares")]
+    exact = view["samples"] == 0
+    for row in rows if exact else ():
+        del row["error_bound"]
+    worth, alone, gain = (format_micro(view[f"{name}_micro"], 6) for name in _SUMS)
+    way = "exactly" if exact else f"by {view['samples']} orders from seed {view['seed']}"
+    title = f"slot {view['slot']}, version {view['version']}"
+    print(f"{title}: {view['net_wh']} Wh of {view['members']} members")
+    print(f"worth {worth} together, {alone} alone: a gain of {gain}, shared {way}")
+    print()
+    print_rows(rows, output)
 
 
 def _price(text: str, what: str) -> MicroPerKwh:

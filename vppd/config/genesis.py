@@ -9,13 +9,14 @@ from msgspec import Meta
 
 from vppd.config.billing import CreditRules, FeeRules, ReviewRules
 from vppd.config.clock import ClockChange
+from vppd.config.sharing import SharingRules
 from vppd.types import PPM, Digest, Micro, MicroPerKwh, Ppm, PublicKey, Role, Slot, TimeMs, Wh
 
 Engine = NewType("Engine", str)
 """The name of an engine that can run here: :mod:`vppd.config.engines` checks it."""
 PathSetting = Literal["auto", "collect", "broadcast"]
 """Where first-round votes go in engine ``bncm``; ``auto``: the leader picks by measured cost."""
-MarketRules = Literal["production", "paper003", "literal003", "two-stage"]
+MarketRules = Literal["production", "paper003", "literal003", "two-stage", "uniform", "cooperative"]
 LedgerKind = Literal["market", "null"]
 Ranking = Literal["composite", "largest-producer"]
 """By what producers are elected in engine ``dpos``: votes weighed by score, or energy alone."""
@@ -155,6 +156,8 @@ class MarketRulesSection(msgspec.Struct, frozen=True, kw_only=True):
     fees: FeeRules = FeeRules()
     credit: CreditRules = CreditRules()
     review: ReviewRules = ReviewRules()
+    sharing: SharingRules = SharingRules()
+    """Of what a plant gains that bids as a whole; in force under rules ``cooperative``."""
 
     def slot_start(self, slot: Slot) -> TimeMs:
         """Block time at which delivery of ``slot`` starts."""

@@ -20,6 +20,7 @@ from vppd.config.billing_file import (
 )
 from vppd.config.genesis import Count, MarketRules, MarketRulesSection, Millis, Tariff
 from vppd.config.reading import Reading
+from vppd.config.sharing import SharingTable, sharing_lines, sharing_rules
 from vppd.config.values import DAY_MINUTES, format_decimal, format_hours, parse_hours
 from vppd.errors import ConfigError
 from vppd.types import Micro
@@ -63,6 +64,7 @@ class MarketTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     review: ReviewRules = ReviewRules()
     clock: tuple[ClockTable, ...] = ()
     tariff: tuple[TariffTable, ...]
+    sharing: SharingTable = SharingTable()
 
 
 class MarketReader:
@@ -128,6 +130,7 @@ class MarketReader:
             fees=read_fees(table.fees, self._say),
             credit=table.credit,
             review=table.review,
+            sharing=sharing_rules(self._say, table.sharing, max_price),
         )
 
     def _tariffs(self, tables: tuple[TariffTable, ...], max_price: int) -> Iterator[Tariff]:
@@ -192,6 +195,7 @@ def market_lines(market: MarketRulesSection) -> Iterator[str]:
     yield from fee_lines(market.fees)
     yield from credit_lines(market.credit, market.review)
     yield from clock_lines(market.clock)
+    yield from sharing_lines(market.sharing)
     for tariff in market.tariffs:
         yield from ("", "[[market.tariff]]")
         yield f'hours = "{format_hours(tariff.start_minute, tariff.end_minute)}"'

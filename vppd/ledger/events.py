@@ -53,6 +53,11 @@ class Reason(IntEnum):
     """Between a member and the fund, likewise."""
     REWARD = 22
     """Fund → who packed the block."""
+    SHARING = 38
+    """Between a member and the grid: what its share of a cooperative slot is above what it settled
+    for alone."""
+    PENALTY = 39
+    """Among members, through the grid's account: who delivered less than it promised pays."""
 
 
 class Cause(IntEnum):
@@ -340,6 +345,50 @@ class BalanceStated(Message, frozen=True, tag=26):
 # Sharing: tags 38 to 40
 
 
+class PositionTaken(Message, frozen=True, tag=38):
+    """Gate closure of a cooperative slot: what members declared is the plant's one position."""
+
+    slot: U63
+    members: U32
+    promised_wh: I64
+    """Offers less bids of them all."""
+
+
+class Pooled(Message, frozen=True, tag=39):
+    """A cooperative slot was shared; a :class:`Shared` follows for each member it changes."""
+
+    slot: U63
+    version: U63
+    """1, and one more when it is shared again as it closes."""
+    members: U32
+    net_wh: I64
+    """What they gave to the grid in all; negative: took."""
+    worth: I64
+    """v(N), what the grid pays for that at once; negative: what it charges. The shares' sum."""
+    alone: I64
+    """Σ v({i}), what they settled for one by one; ``worth`` less this is the gain."""
+    samples: U32
+    """Orders of joining averaged; 0: exact."""
+
+
+class Shared(Message, frozen=True, tag=40):
+    """What one member of a cooperative slot is due; the posting before it moved the difference."""
+
+    slot: U63
+    account: Bytes32
+    version: U63
+    promised_wh: I64
+    """What it declared to give; negative: to take."""
+    net_wh: I64
+    """What it gave."""
+    alone: I64
+    """What the grid pays for that by itself; negative: what it charges."""
+    share: I64
+    """Its Shapley value, in place of ``alone``."""
+    penalty: I64
+    """What it gets of the others' penalties, less its own."""
+
+
 # Registration, permissions and demand response: tags 41 to 49
 
 
@@ -364,4 +413,7 @@ Event: TypeAlias = (
     | CreditChanged
     | DayReviewed
     | BalanceStated
+    | PositionTaken
+    | Pooled
+    | Shared
 )

@@ -544,6 +544,10 @@ class Ledger:
         """Contracts and slots: where each stands and when it will move by itself."""
         return views.contracts_view(self._ctx, self)
 
+    def shares_view(self, slot: Slot | None) -> dict[str, Any]:
+        """How a cooperative slot was shared; ``None``: the latest that is."""
+        return views.shares_view(self._ctx, self, slot)
+
     def settlement_view(self, slot: Slot, key: PublicKey) -> dict[str, Any]:
         """A member's settlement of a slot."""
         return views.settlement_view(self, slot, key)

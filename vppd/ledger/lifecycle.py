@@ -13,6 +13,7 @@ from vppd.ledger.events import SlotAdvanced
 from vppd.ledger.fees import close_fees, settle_fees
 from vppd.ledger.review import note_slot
 from vppd.ledger.settling import close, settle
+from vppd.ledger.sharing import share, share_again, take_position
 from vppd.ledger.slots import Phase
 from vppd.ledger.state import SLOT
 from vppd.ledger.trading import close_gate
@@ -40,14 +41,17 @@ def advance_slot(ctx: Context, due: Due) -> None:
 
 def _gate_closed(ctx: Context, slot: Slot) -> None:
     close_gate(ctx, slot)
+    take_position(ctx, slot)
 
 
 def _settled(ctx: Context, slot: Slot) -> None:
     settle(ctx, slot)
     settle_fees(ctx, slot)
     note_slot(ctx, slot)
+    share(ctx, slot)
 
 
 def _closed(ctx: Context, slot: Slot) -> None:
+    share_again(ctx, slot)
     close(ctx, slot)
     close_fees(ctx, slot)

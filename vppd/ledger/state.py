@@ -211,6 +211,32 @@ class MarketUpdate(Message, frozen=True):
     settings: tuple[tuple[Name, U63 | str], ...]
 
 
+class PoolRecord(Message, frozen=True):
+    """How a cooperative slot was shared last (:class:`~vppd.ledger.events.Pooled`)."""
+
+    version: U63
+    members: U32
+    net_wh: I64
+    worth: I64
+    alone: I64
+    samples: U32
+
+
+class ShareRecord(Message, frozen=True):
+    """One member's latest share of a slot (:class:`~vppd.ledger.events.Shared`)."""
+
+    promised_wh: I64
+    net_wh: I64
+    alone: I64
+    share: I64
+    penalty: I64
+    gained: I64
+    """Posted so far of ``share`` less ``alone``."""
+    fined: I64
+    """Posted so far of ``penalty``."""
+    version: U63
+
+
 class Counter(Message, frozen=True):
     """How many there have been of something; numbers the next."""
 
@@ -365,6 +391,10 @@ DAY: Table[DayRecord, int] = Table(29, "Q", DayRecord)
 """By day, plus 1."""
 SCORE: Table[ScoreRecord, bytes] = Table(30, "Q 32s", ScoreRecord)
 """By day, plus 1, and account."""
+POOL: Table[PoolRecord, int] = Table(39, "Q", PoolRecord)
+"""By slot."""
+SHARE: Table[ShareRecord, bytes] = Table(40, "Q 32s", ShareRecord)
+"""By slot and account."""
 
 TABLES: dict[int, Table[Any, Any]] = {
     table.number: table
@@ -373,6 +403,7 @@ TABLES: dict[int, Table[Any, Any]] = {
         ERA, PROPOSAL, BALLOT, CONVICTION, CANDIDATE, READINESS, PUNISHMENT, VOTES, DELIVERY,
         CONTRACT, MARKET_UPDATE, COUNTER,
         FEE, FUND_ACCOUNT, STANDING, DAY, SCORE,
+        POOL, SHARE,
     )
 }  # fmt: skip
 

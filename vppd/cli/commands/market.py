@@ -30,6 +30,12 @@ MARKET = (
         ("vppd market trades", "vppd market trades --slot 30 -o json"),
     ),
     Entry(
+        "market shares",
+        "vppd.cli.market:shares",
+        "Print how a slot was shared in which the plant bid as a whole.",
+        ("vppd market shares", "vppd market shares --slot 30 -o json"),
+    ),
+    Entry(
         "market contracts",
         "vppd.cli.market_rules:contracts",
         "Print the contracts on chain: where each stands and when it moves.",
@@ -84,6 +90,16 @@ MARKET = (
         (
             "vppd market credit deliveries.json",
             "vppd market credit deliveries.json --rules paper003 -o json",
+        ),
+    ),
+    Entry(
+        "market shapley",
+        "vppd.cli.shapley:shapley",
+        "Share what a coalition is worth among its players, to the last micro.",
+        (
+            "vppd market shapley game.json",
+            "vppd market shapley game.json -o json",
+            "vppd market shapley game.json --samples 10000 --seed 2026-05-01",
         ),
     ),
 )

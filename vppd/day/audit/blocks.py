@@ -16,6 +16,7 @@ from vppd.day.audit.ratings import Ratings
 from vppd.day.audit.report import AuditReport, ExportedBlock, MemberAudit
 from vppd.day.audit.rules import Calendar
 from vppd.day.audit.settlements import Settlements
+from vppd.day.audit.sharing import Sharing
 from vppd.day.audit.slots import Slots
 from vppd.day.audit.trades import Trades
 from vppd.ledger.codes import Status
@@ -32,6 +33,8 @@ from vppd.ledger.events import (
     Event,
     FeesCharged,
     OrderAccepted,
+    Pooled,
+    PositionTaken,
     Posted,
     Punished,
     Purse,
@@ -40,6 +43,7 @@ from vppd.ledger.events import (
     Reason,
     RulesScheduled,
     Settled,
+    Shared,
     SlotAdvanced,
     Traded,
     Voted,
@@ -91,6 +95,15 @@ class _Audit:
             calendar, self._slots, self._trades, self._meters, self._purses, findings
         )
         self._fees = Fees(genesis, self._purses, findings)
+        self._sharing = Sharing(
+            genesis,
+            calendar,
+            self._slots,
+            self._trades,
+            self._settlements,
+            self._purses,
+            findings,
+        )
         self._transactions = 0
 
     def block(self, block: ExportedBlock) -> None:
@@ -174,6 +187,7 @@ class _Audit:
         self._trades.end_receipt(by_time=by_time)
         self._settlements.end_receipt(by_time=by_time)
         self._fees.end_receipt()
+        self._sharing.end_receipt(by_time=by_time)
         self._purses.end_receipt()
         if by_time:
             self._slots.end_triggers(time_ms)
@@ -214,6 +228,8 @@ class _Audit:
                 self._senders.opened(account)
                 self._ratings.opened(account, credit)
                 self._purses.opened(account)
+            case PositionTaken() | Pooled() | Shared():
+                self._sharing.hear(event)
             case RulesScheduled():
                 self._findings.add("rules of the market change: this audit reads by genesis alone")
             case ContractMoved() | ContractSaid():

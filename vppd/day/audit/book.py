@@ -44,6 +44,8 @@ class Book:
         self._rules = rules
         self._tariff = tariff
         self._first_round: list[MicroPerKwh] = []
+        self.last: tuple[MicroPerKwh, MicroPerKwh] | None = None
+        """What was asked and bid in the slot's last trade."""
 
     def reserved(self, order: Placed) -> int:
         """What the order had to set aside; nothing if it is an offer."""

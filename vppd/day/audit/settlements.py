@@ -88,6 +88,11 @@ class Settlements:
                 price -= amount(energy.export_wh, tariff.feed_in_price)
         return net, price
 
+    def delivered(self, slot: Slot) -> dict[PublicKey, int | None]:
+        """What each member gave beyond its trades; ``None``: no meter says."""
+        outcomes = self._right.get(slot, {})
+        return {key: None if o.estimated else o.imbalance_wh for key, o in outcomes.items()}
+
     def read(self, event: ReadingAccepted) -> None:
         """A register moved: it ends one slot and begins the next."""
         self._read[event.account, event.slot] = None

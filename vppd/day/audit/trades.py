@@ -8,11 +8,20 @@ from vppd.config.genesis import Genesis
 from vppd.day.audit.book import Book, Placed
 from vppd.day.audit.findings import Findings
 from vppd.day.audit.purses import Purses
-from vppd.day.audit.rules import BID, OFFER, RULE_SETS, Calendar, Phase, amount, trade_price
+from vppd.day.audit.rules import (
+    BID,
+    OFFER,
+    RULE_SETS,
+    Calendar,
+    Phase,
+    amount,
+    one_price,
+    trade_price,
+)
 from vppd.day.audit.slots import Slots
 from vppd.ledger.events import OrderAccepted, Purse, Reason, Traded
 from vppd.ledger.transaction import PlaceOrder
-from vppd.types import Micro, Ppm, PublicKey, Slot, TimeMs, Wh
+from vppd.types import Micro, MicroPerKwh, Ppm, PublicKey, Slot, TimeMs, Wh
 
 
 class Contract(NamedTuple):
@@ -24,6 +33,7 @@ class Contract(NamedTuple):
     amount: Micro
     """Worked out here, whatever the receipt says."""
     round: int
+    price: MicroPerKwh
 
 
 class Trades:
@@ -72,6 +82,15 @@ class Trades:
             sum(c.quantity_wh for c in contracts if c.seller == account),
             sum(c.quantity_wh for c in contracts if c.buyer == account),
         )
+
+    def declared(self, slot: Slot) -> dict[PublicKey, int]:
+        """Offers less bids that nobody has taken, of each member that has some left."""
+        found: dict[PublicKey, int] = {}
+        for order in self._book(slot).orders.values():
+            if order.left_wh:
+                given = order.left_wh if order.terms.side == OFFER else -order.left_wh
+                found[order.account] = found.get(order.account, 0) + given
+        return found
 
     # ------------------------------------------------------------ orders
 
@@ -139,14 +158,15 @@ class Trades:
             bid.left_wh -= event.quantity_wh
             bid.cost += right
         book.note_price(event.price, event.round)
-        made.append(Contract(event.seller, event.buyer, event.quantity_wh, right, event.round))
+        parties = (event.seller, event.buyer)
+        made.append(Contract(*parties, event.quantity_wh, right, event.round, event.price))
 
     def _check_occasion(self, event: Traded, what: str, *, by_time: bool) -> None:
         rules, findings = self._rules, self._findings
         if by_time:
             if (event.slot, Phase.GATE_CLOSED) not in self._slots.advanced:
                 findings.add(f"{what} is made by time, but not at gate closure")
-            rounds = {2} if rules.continuous else {1, 2}
+            rounds = {2} if rules.continuous else set(rules.rounds)
         else:
             if self._slots.phase(event.slot) is not Phase.OPEN:
                 findings.add(f"{what} is made while the slot is not open")
@@ -161,7 +181,7 @@ class Trades:
         for order in (offer, bid):
             if order.seq != newest and book.head(order.terms.side, round_, newest) is not order:
                 self._findings.add(f"{what} passes over an order better than order {order.seq}")
-        if round_ != 1 and book.crosses(1):
+        if round_ != 1 and 1 in self._rules.rounds and book.crosses(1):
             self._findings.add(f"{what} is of round {round_}, round 1 is not over")
         if round_ == 1 and any(contract.round != 1 for contract in self.contracts[event.slot]):
             self._findings.add(f"{what} is of round 1, which is over")
@@ -171,6 +191,9 @@ class Trades:
         asked, given = book.standing(offer, event.round), book.standing(bid, event.round)
         if asked - given > self._rules.tolerance:
             self._findings.add(f"{what} is made although {asked} is asked and {given} is bid")
+        book.last = (asked, given)
+        if self._rules.uniform:
+            return  # known only when the last trade is
         right = trade_price(self._rules, asked, offer.credit, given, bid.credit)
         self._findings.same(f"the price of {what}", event.price, right)
 
@@ -182,6 +205,7 @@ class Trades:
             for slot, phase in self._slots.advanced:
                 if phase is Phase.GATE_CLOSED:
                     self._check_exhausted(slot, 2)
+                    self._check_one_price(slot)
                     self._expect_releases(slot)
                 elif phase is Phase.SETTLED:
                     self._expect_payments(slot)
@@ -191,8 +215,21 @@ class Trades:
         self._arrived.clear()
 
     def _check_exhausted(self, slot: Slot, round_: int) -> None:
-        if self._book(slot).crosses(round_):
+        if round_ in self._rules.rounds and self._book(slot).crosses(round_):
             self._findings.add(f"orders of slot {slot} that cross in round {round_} do not trade")
+
+    def _check_one_price(self, slot: Slot) -> None:
+        book = self._book(slot)
+        if not self._rules.uniform or book.last is None:
+            return
+        offer, bid = book.head(OFFER, 2), book.head(BID, 2)
+        right = one_price(
+            *book.last,
+            None if offer is None else book.standing(offer, 2),
+            None if bid is None else book.standing(bid, 2),
+        )
+        for seq, contract in enumerate(self.contracts[slot]):
+            self._findings.same(f"the price of trade {seq} of slot {slot}", contract.price, right)
 
     def _expect_releases(self, slot: Slot) -> None:
         book = self._book(slot)
