@@ -351,6 +351,7 @@ def test_every_key_of_the_views_is_explained() -> None:
         "vppd/ledger/views.py", "settlement_view"
     )
     keys |= dict_keys("vppd/ledger/validators_view.py")
+    keys |= dict_keys("vppd/ledger/rating_views.py")
     keys |= dict_keys("vppd/node/daemon.py")
     said = set(re.findall(r"`(?:\w+\[\])?\.?(\w+)`", CLIENTS_PAGE))
     assert keys <= said, sorted(keys - said)

@@ -122,6 +122,7 @@ def test_a_review_says_what_the_day_was() -> None:
         day=0,
         number=1,
         previous_height=0,
+        first_slot=0,
         last_slot=3,
         members=2,
         settled=4,

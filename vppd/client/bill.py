@@ -35,7 +35,7 @@ from vppd.types import Height, Micro, MicroPerKwh, PublicKey, Slot
 SCHEMA = 1
 _OWN = (Purse.BALANCE, Purse.ESCROW)
 _ASIDE = (Reason.RESERVE, Reason.RELEASE)
-"""Moves between a member's own purses."""
+"""Moves between a member's own purses, both halves in one receipt: no lines."""
 _SETTLING = (Reason.IMBALANCE, Reason.CORRECTION)
 _FEES = (Reason.GRID_FEE, Reason.LEVY)
 
@@ -159,7 +159,8 @@ def compose(genesis: Genesis, asked: Asked, receipts: Receipts) -> Body:
         totals[line.kind] = totals.get(line.kind, 0) + line.amount_micro
     total = sum(totals.values())
     if opening is not None and closing is not None:
-        _check(opening, closing, lines, total)
+        counted = opening.by == "review" or _reviews_days(genesis)
+        _check(opening, closing, lines, total, counted=counted)
     return Body(
         schema=SCHEMA,
         plant=genesis.name,
@@ -180,7 +181,14 @@ def compose(genesis: Genesis, asked: Asked, receipts: Receipts) -> Body:
     )
 
 
-def _check(opening: Stated, closing: Stated, lines: Iterable[Line], total: Micro) -> None:
+def _reviews_days(genesis: Genesis) -> bool:
+    """From the first day on, so that settlements have been counted since."""
+    return genesis.market.review.daily or genesis.market.credit.rule != "fixed"
+
+
+def _check(
+    opening: Stated, closing: Stated, lines: Iterable[Line], total: Micro, *, counted: bool
+) -> None:
     moved = closing.funds_micro - opening.funds_micro
     if moved != total:
         raise Contradiction(
@@ -188,7 +196,7 @@ def _check(opening: Stated, closing: Stated, lines: Iterable[Line], total: Micro
         )
     settled = sum(line.kind in ("imbalance", "correction") for line in lines)
     said = closing.settlements - opening.settlements
-    if opening.by == "review" and settled != said:
+    if counted and settled != said:
         raise Contradiction(f"{settled} settlements are shown, the member has had {said}")
 
 
@@ -202,6 +210,10 @@ def _statements(
     if found is None:
         return None, None, nowhere, nowhere
     until, review = found
+    if (asked.first_slot, asked.end_slot) != (review.first_slot, review.last_slot + 1):
+        raise Contradiction(
+            f"day {asked.day} has the slots {review.first_slot} to {review.last_slot}"
+        )
     closing = _stated(asked.key, until, receipts)
     if review.number == 1:
         founded = {a.key: a.balance for a in genesis.accounts}
@@ -252,14 +264,16 @@ def payouts_of(genesis: Genesis, day: int, receipts: Receipts) -> list[dict[str,
         Contradiction: the review before it is missing.
     """
     rows = []
-    at = next((place for place, review in _reviews(receipts) if review.day == day), None)
-    stated = () if at is None else receipts[at.height, 0].events[at.event + 1 :]
-    for event in stated:
+    found = next((entry for entry in _reviews(receipts) if entry[1].day == day), None)
+    if found is None:
+        return []
+    at, review = found
+    for event in receipts[at.height, 0].events[at.event + 1 :]:
         if isinstance(event, DayReviewed):
             break
         if not isinstance(event, BalanceStated):
             continue
-        asked = Asked(event.account, day, 0, 0)
+        asked = Asked(event.account, day, review.first_slot, review.last_slot + 1)
         opening, closing, _, _ = _statements(genesis, asked, receipts)
         if opening is None or closing is None:  # pragma: no cover - the review was just found
             continue
@@ -279,11 +293,13 @@ def payouts_of(genesis: Genesis, day: int, receipts: Receipts) -> list[dict[str,
     return rows
 
 
-def concerns(key: PublicKey, receipt: Receipt) -> bool:
-    """Whether a receipt has anything to say for a member's bill."""
+def concerns(asked: Asked, receipt: Receipt) -> bool:
+    """Whether a receipt has anything to say for a bill, as far as one can tell by itself."""
+    key, slots = asked.key, range(asked.first_slot, asked.end_slot)
     return any(
-        (isinstance(e, Posted | Settled | FeesCharged) and e.account == key)
-        or (isinstance(e, Traded) and key in (e.seller, e.buyer))
+        (isinstance(e, Settled | FeesCharged) and e.account == key)
+        or (isinstance(e, Posted) and e.account == key and e.reason not in _ASIDE)
+        or (isinstance(e, Traded) and key in (e.seller, e.buyer) and e.slot in slots)
         for e in receipt.events
     )
 
@@ -319,7 +335,6 @@ def lines_of(
     slot: Slot | None = None
     trades: Iterator[_Trade] = iter(())
     settling = dict.fromkeys((*_SETTLING, *_FEES), 0)
-    aside: Micro = 0
 
     def line(kind: str, amount: Micro, e: int, **more: object) -> Line:
         fields = {
@@ -337,11 +352,11 @@ def lines_of(
             case SlotAdvanced() if event.phase == Phase.SETTLED:
                 slot = event.slot
                 trades = iter(_trades(key, slot, all_))
+            case Posted() if event.reason in _ASIDE:
+                pass
             case Posted() if event.account == key and event.purse in _OWN:
                 reason, delta = event.reason, event.delta
-                if reason in _ASIDE:
-                    aside += delta
-                elif reason in settling:
+                if reason in settling:
                     settling[Reason(reason)] += delta
                 elif reason == Reason.TRADE:
                     trade = next(trades, None)
@@ -393,8 +408,6 @@ def lines_of(
                         )
             case _:
                 pass
-    if aside:
-        yield line("set_aside", aside, len(events))
 
 
 def _details(genesis: Genesis, amount: Micro, trade: Traded) -> dict[str, object]:

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from vppd.client.bill import Asked, compose, concerns, payouts_of
 from vppd.client.bill_proof import Bill, Proof, ProvedBlock, ProvedReceipt, hexed
-from vppd.client.client import Client, RequestFailed
+from vppd.client.client import RequestFailed
 from vppd.codec import encode
 from vppd.config.genesis import Genesis
+from vppd.consensus.messages import EraLink
 from vppd.errors import UserError
 from vppd.header import Header, decode_header
 from vppd.ledger.events import DayReviewed
 from vppd.ledger.receipts import Receipt, decode_receipt
 from vppd.merkle import merkle_path
 from vppd.net.requests import DecidedView, FailureCode
-from vppd.types import Height, PublicKey, TimeMs
+from vppd.types import Epoch, Height, PublicKey, TimeMs
+
+
+class Source(Protocol):
+    """What a bill is fetched from: a :class:`~.client.Client`."""
+
+    async def block(self, height: Height) -> DecidedView:
+        """A decided block."""
+
+    async def view(self, name: str, argument: str = "") -> Any:
+        """A JSON view."""
+
+    async def links(self, epoch: Epoch) -> tuple[EraLink, ...]:
+        """Steps into an epoch."""
 
 
 class Days(NamedTuple):
@@ -37,7 +51,7 @@ class Chain:
         client: connected to it.
     """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Source) -> None:
         self._client = client
         self._headers: dict[Height, Header] = {}
         self.top: Height = 0
@@ -85,13 +99,14 @@ class Chain:
         return self._headers[height]
 
 
-async def fetch_bill(client: Client, genesis: Genesis, key: PublicKey, day: Days) -> Bill:
+async def fetch_bill(client: Source, genesis: Genesis, key: PublicKey, day: Days) -> Bill:
     """A member's bill for a day, with its proof.
 
     Raises:
         UserError: E531, a block is gone; E532, nothing of the day has settled here yet.
         Contradiction: the node's receipts do not fit together.
     """
+    asked = Asked(key, day.day, day.first_slot, day.end_slot)
     chain = Chain(client)
     await chain.begin()
     review = await _review_of(chain, day)
@@ -113,10 +128,9 @@ async def fetch_bill(client: Client, genesis: Genesis, key: PublicKey, day: Days
         own = kept.get(height, {})
         for index, raw in enumerate(block.receipts):
             receipt = decode_receipt(raw)
-            if index in own or concerns(key, receipt):
+            if index in own or concerns(asked, receipt):
                 receipts[height, index] = receipt
                 blocks[height] = block
-    asked = Asked(key, day.day, day.first_slot, day.end_slot)
     body = compose(genesis, asked, receipts)
     proof = await _proof(client, chain, blocks, receipts)
     return Bill(bill=body, proof=proof)
@@ -135,7 +149,7 @@ async def _review_of(chain: Chain, day: Days) -> tuple[Height, bytes, DayReviewe
 
 
 async def _proof(
-    client: Client,
+    client: Source,
     chain: Chain,
     blocks: dict[Height, DecidedView],
     receipts: dict[tuple[Height, int], Receipt],
@@ -170,7 +184,7 @@ async def _proof(
     return Proof(links=tuple(links[:epoch]), blocks=tuple(proved))
 
 
-async def fetch_payouts(client: Client, genesis: Genesis, day: Days) -> list[dict[str, Any]]:
+async def fetch_payouts(client: Source, genesis: Genesis, day: Days) -> list[dict[str, Any]]:
     """What each member has more or less since the day before was reviewed, by ascending key.
 
     Raises:

@@ -110,10 +110,11 @@ def check_bill(document: Bill, genesis: Genesis) -> dict[str, Any]:
     _compare(body, right)
     unproven = []
     if body.state != "final":
-        unproven.append(
+        unproven += [
             "that these are all lines: the day has no review on chain, so nothing says what the "
-            "balance was"
-        )
+            "balance was",
+            "which slots make the day",
+        ]
     unproven += [
         f"line {number}: which trade was paid"
         for number, line in enumerate(body.lines)

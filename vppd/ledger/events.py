@@ -306,6 +306,7 @@ class DayReviewed(Message, frozen=True, tag=25):
     """1 for the first review of the chain."""
     previous_height: U63
     """Of the review before it; 0: none."""
+    first_slot: U63
     last_slot: U63
     members: U32
     """With a settlement."""

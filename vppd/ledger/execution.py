@@ -19,7 +19,7 @@ from vppd.crypto import Verify, sha256, verify
 from vppd.era import Era, EraMember
 from vppd.errors import LocalFault
 from vppd.header import Header
-from vppd.ledger import views
+from vppd.ledger import rating_views, views
 from vppd.ledger.agenda import Due, Topic
 from vppd.ledger.buckets import Buckets, StateProof
 from vppd.ledger.codes import ErrorCode, Status
@@ -527,6 +527,15 @@ class Ledger:
     def account_view(self, key: PublicKey) -> dict[str, Any]:
         """A member or meter as a JSON document (docs/clients.md)."""
         return views.account_view(self, key)
+
+    def day_view(self, day: int) -> dict[str, Any]:
+        """A local day and its review."""
+        return rating_views.day_view(self._ctx.calendar, self._ctx.state, day)
+
+    def credit_view(self, key: PublicKey) -> dict[str, Any]:
+        """How a member is rated."""
+        name = views.member_name(self, key)
+        return rating_views.credit_view(self._ctx.state, key, name)
 
     def slots_view(self) -> list[dict[str, Any]]:
         """Slots and their phases."""

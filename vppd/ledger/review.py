@@ -154,6 +154,7 @@ def day_step(ctx: Context, due: Due) -> None:
             key - 1,
             number,
             previous,
+            day_slots(ctx.market_of(record.last_slot), key - 1).start,
             record.last_slot,
             members,
             record.settled,

@@ -78,6 +78,8 @@ class Views:
             "validators": lambda _: self._ledger.validators_view(),
             "ready": lambda _: self.ready(),
             "contracts": lambda _: self._ledger.contracts_view(),
+            "day": lambda day: self._ledger.day_view(_day(day)),
+            "credit": self.credit,
             "slots": lambda _: self._ledger.slots_view(),
             "book": lambda slot: self._ledger.book_view(_slot(slot)),
             "trades": lambda slot: self._ledger.trades_view(_slot(slot)),
@@ -257,6 +259,10 @@ class Views:
             raise LookupError(f"{text!r} is not SLOT/MEMBER")
         return self._ledger.settlement_view(_slot(slot), self._key(member))
 
+    def credit(self, text: str) -> dict[str, Any]:
+        """How a member is rated, by name or key."""
+        return self._ledger.credit_view(self._key(text))
+
     def account(self, text: str) -> dict[str, Any]:
         """A member's or meter's account, by name or key."""
         return self._account(self._key(text))
@@ -313,6 +319,12 @@ def _resident_bytes() -> int | None:
     except OSError:
         return None
     return int(pages) * resource.getpagesize()
+
+
+def _day(text: str) -> int:
+    if not text.removeprefix("-").isdecimal() or len(text) > 15:
+        raise LookupError(f"{text!r} is not a day's number")
+    return int(text)
 
 
 def _slot(text: str) -> Slot:

@@ -84,10 +84,27 @@ MARKET = (
         ("vppd market clear book.json", "vppd market clear book.json --rules paper003 -o json"),
     ),
     Entry(
+        "market bill",
+        "vppd.cli.bill:bill",
+        "Print what a day cost a member, with its proof; or check such a bill without a node.",
+        (
+            "vppd market bill der-1 --day 0 --home plant/der-1",
+            "vppd market bill der-1 --day 2027-03-28 -o html",
+            "vppd market bill verify bill.json --genesis genesis.toml",
+        ),
+    ),
+    Entry(
+        "market payouts",
+        "vppd.cli.bill:payouts",
+        "Print what each member has gained or lost by the end of a day, for a payment system.",
+        ("vppd market payouts --day 0 -o csv", "vppd market payouts --day 2027-03-28 -o json"),
+    ),
+    Entry(
         "market credit",
         "vppd.cli.credit:credit",
-        "Replay a file of deliveries to credit values.",
+        "Print a member's credit history, or replay a file of deliveries to credit values.",
         (
+            "vppd market credit der-1 --home plant/op-0",
             "vppd market credit deliveries.json",
             "vppd market credit deliveries.json --rules paper003 -o json",
         ),
