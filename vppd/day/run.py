@@ -15,6 +15,7 @@ import msgspec
 
 from vppd.cli.testnet import Member, Testnet, table_1_tariffs, write_testnet
 from vppd.client.client import Client
+from vppd.config.billing import CreditRules, ReviewRules
 from vppd.config.genesis import (
     ConsensusRules,
     Engine,
@@ -106,6 +107,8 @@ def market_of_the_day(options: DayOptions, origin_ms: TimeMs) -> MarketRulesSect
         metering_ms=slot_ms,
         dispute_slots=24,
         tariffs=options.tariffs,
+        credit=CreditRules(rule="level"),
+        review=ReviewRules(daily=True),
     )
 
 
