@@ -35,7 +35,10 @@ WaitOption: TypeAlias = Annotated[bool, typer.Option("--wait", help="Until it is
 KeyOption: TypeAlias = Annotated[
     Path | None, typer.Option(help="The member's key; default: the node's.")
 ]
-BusOption: TypeAlias = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Where in the grid.")]
+BusOption: TypeAlias = Annotated[
+    int | None,
+    typer.Option(min=0, max=2**32 - 1, help="Where in the grid; default: the account's bus."),
+]
 ReserveOption: TypeAlias = Annotated[
     str | None,
     typer.Option(help="The worst price you accept at gate closure; default: the price."),
@@ -52,7 +55,7 @@ def _order_command(side: Side) -> Callable[..., None]:
         price: PriceArg,
         reserve: ReserveOption = None,
         slot: SlotOption = None,
-        bus: BusOption = 0,
+        bus: BusOption = None,
         key: KeyOption = None,
         wait: WaitOption = False,
         home: HomeOption = Path(),
@@ -66,7 +69,8 @@ def _order_command(side: Side) -> Callable[..., None]:
         async def work(client: Client) -> tuple[Digest, TxState | None]:
             account = await account_of(client, signer.public_key)
             target = await _open_slot(client) if slot is None else slot
-            op = PlaceOrder(target, side, quantity_wh, limit, worst, bus)
+            place = account["bus"] if bus is None else bus
+            op = PlaceOrder(target, side, quantity_wh, limit, worst, place)
             expiry = account["height"] + LIFETIME_BLOCKS
             raw = make_transaction(signer, genesis.digest, account["nonce"], expiry, (op,))
             tx_id = await submit(client, raw)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from vppd.config.genesis import Genesis
 from vppd.crypto import key_text
@@ -25,6 +26,7 @@ from vppd.ledger.events import (
     Settled,
     SettlementFlag,
     SlotAdvanced,
+    TradeCut,
     Traded,
 )
 from vppd.ledger.receipts import Receipt
@@ -300,6 +302,7 @@ def concerns(asked: Asked, receipt: Receipt) -> bool:
         (isinstance(e, Settled | FeesCharged) and e.account == key)
         or (isinstance(e, Posted) and e.account == key and e.reason not in _ASIDE)
         or (isinstance(e, Traded) and key in (e.seller, e.buyer) and e.slot in slots)
+        or (isinstance(e, TradeCut) and e.slot in slots)
         for e in receipt.events
     )
 
@@ -421,15 +424,20 @@ def _details(genesis: Genesis, amount: Micro, trade: Traded) -> dict[str, object
 
 
 def _trades(key: PublicKey, slot: Slot, receipts: Receipts) -> list[_Trade]:
-    """Both sides of a member's trades of a slot, as settling pays them: by number, buyer first."""
-    found = [
-        event
-        for receipt in receipts.values()
-        for event in receipt.events
-        if isinstance(event, Traded) and event.slot == slot and event.amount
-    ]
+    """Both sides of a member's trades of a slot, as settling pays them: by number, buyer first.
+
+    What the grid does not carry was cut after the trade was made.
+    """
+    found: dict[int, Traded] = {}
+    for receipt in receipts.values():
+        for event in receipt.events:
+            if isinstance(event, Traded) and event.slot == slot:
+                found[event.seq] = event
+            elif isinstance(event, TradeCut) and event.slot == slot and event.seq in found:
+                left = replace(found[event.seq], quantity_wh=event.quantity_wh)
+                found[event.seq] = replace(left, amount=event.amount)
     sides = []
-    for trade in sorted(found, key=lambda trade: trade.seq):
+    for trade in (found[seq] for seq in sorted(found) if found[seq].amount):
         if trade.buyer == key:
             sides.append(_Trade(-trade.amount, trade))
         if trade.seller == key:

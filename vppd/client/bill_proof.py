@@ -161,6 +161,8 @@ def _proved(proof: Proof, genesis: Genesis) -> Receipts:
         if header.height <= last:
             raise BadBill("blocks come twice or out of order", where)
         last = header.height
+        if [e.index for e in block.receipts] != sorted({e.index for e in block.receipts}):
+            raise BadBill("receipts come twice or out of order", where)
         for entry in block.receipts:
             place = (header.height, entry.index)
             raw = _bytes(entry.receipt, where)

@@ -62,6 +62,9 @@ REMEDY: dict[ErrorCode, str] = {
     ErrorCode.NOT_A_CANDIDATE: "a key of the list of candidates",
     ErrorCode.TOO_MANY_TARGETS: "fewer candidates, each once",
     ErrorCode.WRONG_LEDGER: "[ledger] kind in genesis.toml says which of the two this plant has",
+    # Grid
+    ErrorCode.UNKNOWN_BUS: "vppd grid check genesis.toml lists the buses",
+    ErrorCode.NOT_OWN_BUS: "name the account's own bus, or none: vppd market bid and ask find it",
 }
 """For each error on chain what a person may try."""
 

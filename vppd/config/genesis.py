@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from vppd.config.billing import CreditRules, FeeRules, ReviewRules
 from vppd.config.clock import ClockChange
+from vppd.config.grid import Grid
 from vppd.config.sharing import SharingRules
 from vppd.types import PPM, Digest, Micro, MicroPerKwh, Ppm, PublicKey, Role, Slot, TimeMs, Wh
 
@@ -214,3 +215,5 @@ class Genesis(msgspec.Struct, frozen=True, kw_only=True):
     governance: Governance = Governance()
     ledger: LedgerRules = LedgerRules()
     contracts: ContractRules = ContractRules()
+    grid: Grid | None = None
+    """None: trades are not checked against a grid."""

@@ -82,6 +82,8 @@ class ErrorCode(IntEnum):
     QUOTA_OF_GRADE = 65
 
     # Grid: 75 to 79
+    UNKNOWN_BUS = 75
+    NOT_OWN_BUS = 76
 
     # Plans and resources: 80 to 89
 
@@ -209,6 +211,8 @@ MEANING: dict[ErrorCode, tuple[str, tuple[str, ...]]] = {
         ("grade", "max_orders", "max_wh"),
     ),
     # Grid
+    ErrorCode.UNKNOWN_BUS: ("The grid has no such bus.", ("bus",)),
+    ErrorCode.NOT_OWN_BUS: ("An order comes from the bus where its member sits.", ("own_bus",)),
     # Plans and resources
     # Sharing
     # Registration, permissions and demand response

@@ -340,6 +340,46 @@ class BalanceStated(Message, frozen=True, tag=26):
 # Grid: tags 30 to 33
 
 
+class TradeCut(Message, frozen=True, tag=30):
+    """The grid does not carry all of a trade; what is left of the contract is this."""
+
+    slot: U63
+    seq: U63
+    quantity_wh: U63
+    """0: nothing of it."""
+    amount: U63
+
+
+class TradeRouted(Message, frozen=True, tag=31):
+    """Which way a trade goes."""
+
+    slot: U63
+    seq: U63
+    lines: tuple[U32, ...]
+    """Numbers of lines, from the seller's bus to the buyer's; none on one bus."""
+    loss_mwh: U63
+    """Thousandths of a Wh that it would lose alone in the grid."""
+
+
+class PathsHashed(Message, frozen=True, tag=32):
+    """The security check of a slot is over."""
+
+    slot: U63
+    paths: Bytes32
+    """P4's ``h``: SHA-256 of the path queue (:mod:`vppd.market.grid.routing`)."""
+    trades: U63
+    """In the queue."""
+    loss_mw: U63
+    """Of all lines together."""
+    lowest_ppm: U32
+    """Voltage of the bus that has the lowest, of nominal."""
+    highest_ppm: U32
+    fullest_ppm: U63
+    """Loading of the line that has the highest, of its rating."""
+    flags: U8
+    """1: limits are broken even without a trade; 2: some was cut unseen, for the work it is."""
+
+
 # Plans and resources: tags 34 to 37
 
 
@@ -414,6 +454,9 @@ Event: TypeAlias = (
     | CreditChanged
     | DayReviewed
     | BalanceStated
+    | TradeCut
+    | TradeRouted
+    | PathsHashed
     | PositionTaken
     | Pooled
     | Shared

@@ -11,12 +11,13 @@ from vppd.ledger.agenda import Due
 from vppd.ledger.context import Context
 from vppd.ledger.events import SlotAdvanced
 from vppd.ledger.fees import close_fees, settle_fees
+from vppd.ledger.grid import check_trades, forget_paths
 from vppd.ledger.review import note_slot
 from vppd.ledger.settling import close, settle
 from vppd.ledger.sharing import share, share_again, take_position
 from vppd.ledger.slots import Phase
 from vppd.ledger.state import SLOT
-from vppd.ledger.trading import close_gate
+from vppd.ledger.trading import last_rounds, sign_contracts
 from vppd.types import Slot
 
 
@@ -40,7 +41,9 @@ def advance_slot(ctx: Context, due: Due) -> None:
 
 
 def _gate_closed(ctx: Context, slot: Slot) -> None:
-    close_gate(ctx, slot)
+    last_rounds(ctx, slot)
+    check_trades(ctx, slot)
+    sign_contracts(ctx, slot)
     take_position(ctx, slot)
 
 
@@ -55,3 +58,4 @@ def _closed(ctx: Context, slot: Slot) -> None:
     share_again(ctx, slot)
     close(ctx, slot)
     close_fees(ctx, slot)
+    forget_paths(ctx, slot)

@@ -305,6 +305,26 @@ class ScoreRecord(Message, frozen=True):
     """Score of the day before that had one."""
 
 
+class PathsRecord(Message, frozen=True):
+    """The grid in a slot whose gate has closed (:class:`~vppd.ledger.events.PathsHashed`)."""
+
+    paths: Bytes32
+    loss_mw: U63
+    lowest_ppm: U32
+    highest_ppm: U32
+    fullest_ppm: U63
+    flags: U8
+
+
+class RouteRecord(Message, frozen=True):
+    """Which way a trade goes, kept until its slot closes."""
+
+    lines: tuple[U32, ...]
+    loss_mwh: U63
+    cut_wh: U63
+    """What the security check took from it; a trade it took all of has no lines."""
+
+
 class Table(Generic[R, P]):
     """One kind of record and how its keys are written.
 
@@ -391,6 +411,10 @@ DAY: Table[DayRecord, int] = Table(29, "Q", DayRecord)
 """By day, plus 1."""
 SCORE: Table[ScoreRecord, bytes] = Table(30, "Q 32s", ScoreRecord)
 """By day, plus 1, and account."""
+PATHS: Table[PathsRecord, int] = Table(32, "Q", PathsRecord)
+"""By slot."""
+ROUTE: Table[RouteRecord, int] = Table(33, "Q Q", RouteRecord)
+"""By slot and number of the trade."""
 POOL: Table[PoolRecord, int] = Table(39, "Q", PoolRecord)
 """By slot."""
 SHARE: Table[ShareRecord, bytes] = Table(40, "Q 32s", ShareRecord)
@@ -403,6 +427,7 @@ TABLES: dict[int, Table[Any, Any]] = {
         ERA, PROPOSAL, BALLOT, CONVICTION, CANDIDATE, READINESS, PUNISHMENT, VOTES, DELIVERY,
         CONTRACT, MARKET_UPDATE, COUNTER,
         FEE, FUND_ACCOUNT, STANDING, DAY, SCORE,
+        PATHS, ROUTE,
         POOL, SHARE,
     )
 }  # fmt: skip

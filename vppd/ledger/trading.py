@@ -12,6 +12,7 @@ from vppd.ledger.codes import ErrorCode
 from vppd.ledger.context import Context, Failed
 from vppd.ledger.events import OrderAccepted, Purse, Reason, Traded
 from vppd.ledger.grades import check_quota
+from vppd.ledger.seat import check_seat
 from vppd.ledger.slots import Phase, due_ms
 from vppd.ledger.state import (
     ACCOUNT,
@@ -38,10 +39,12 @@ def place_order(ctx: Context, sender: PublicKey, op: PlaceOrder) -> None:
     """Take an order into its slot; it meets the others in :func:`match_arrivals`.
 
     Raises:
-        Failed: the slot is not open, a number is out of range, or a bid is not covered.
+        Failed: the slot is not open, a number is out of range, the bus is not the member's, or a
+            bid is not covered.
     """
     _check_open(ctx, op.slot)
     _check_numbers(ctx, op)
+    check_seat(ctx, sender, op.bus)
     _count(ctx, sender, op)
     account = ctx.state.need(ACCOUNT, sender)
     escrow = 0
@@ -71,7 +74,7 @@ def place_order(ctx: Context, sender: PublicKey, op: PlaceOrder) -> None:
     ctx.state.put(SLOT, SlotRecord(slot.phase, seq + 1, slot.trades), op.slot)
     ctx.state.put(ORDER, record, op.slot, seq)
     ctx.events.append(OrderAccepted(op.slot, seq))
-    ctx.arrivals.append((op.slot, _order(seq, record)))
+    ctx.arrivals.append((op.slot, book_order(seq, record)))
 
 
 def _count(ctx: Context, sender: PublicKey, op: PlaceOrder) -> None:
@@ -103,20 +106,24 @@ def match_arrivals(ctx: Context) -> None:
         if book is None:
             book = ctx.books[slot] = Book(ctx.auction_of(slot))
         for trade in book.submit(order):
-            _record(ctx, slot, trade)
+            record_trade(ctx, slot, record_of(trade))
 
 
-def close_gate(ctx: Context, slot: Slot) -> None:
-    """Gate closure: the last rounds, firm contracts, and escrow nobody needs goes back.
-
-    Each trade's amount is rounded by itself, so a bid's trades may cost a few micro more than was
-    set aside for it; then the balance gives what is missing.
-    """
+def last_rounds(ctx: Context, slot: Slot) -> None:
+    """Gate closure: the rounds that are still to come (market.md, rules 4, 5 and 7)."""
     tariff = tariff_for(ctx.market_of(slot), slot)
     book = ctx.books.pop(slot, None)
     if book is not None:
         for trade in book.close(tariff.retail_price, tariff.feed_in_price).trades:
-            _record(ctx, slot, trade)
+            record_trade(ctx, slot, record_of(trade))
+
+
+def sign_contracts(ctx: Context, slot: Slot) -> None:
+    """The contracts are firm: escrow nobody needs goes back.
+
+    Each trade's amount is rounded by itself, so a bid's trades may cost a few micro more than was
+    set aside for it; then the balance gives what is missing.
+    """
     for seq, order in ctx.state.scan(ORDER, slot):
         unused = order.escrow - order.cost
         if unused != 0:
@@ -128,14 +135,15 @@ def close_gate(ctx: Context, slot: Slot) -> None:
 def restore_book(state: State, rules: Rules, slot: Slot) -> Book[PublicKey]:
     """The book of an open slot as its orders in the state make it."""
     resting = (
-        (_order(seq, record), record.remaining_wh)
+        (book_order(seq, record), record.remaining_wh)
         for seq, record in state.scan(ORDER, slot)
         if record.remaining_wh > 0
     )
     return Book.restore(rules, resting)
 
 
-def _order(seq: int, record: OrderRecord) -> Order[PublicKey]:
+def book_order(seq: int, record: OrderRecord) -> Order[PublicKey]:
+    """An order as books know it."""
     return Order(
         seq,
         record.account,
@@ -148,41 +156,46 @@ def _order(seq: int, record: OrderRecord) -> Order[PublicKey]:
     )
 
 
-def _record(ctx: Context, slot: Slot, trade: Trade[PublicKey]) -> None:
-    state, amount, quantity = ctx.state, trade.amount, trade.quantity_wh
-    slot_record = state.need(SLOT, slot)
-    seq = slot_record.trades
-    state.put(SLOT, SlotRecord(slot_record.phase, slot_record.orders, seq + 1), slot)
-    offer = state.need(ORDER, slot, trade.offer_id)
-    bid = state.need(ORDER, slot, trade.bid_id)
-    sold = _after(offer, quantity, 0)
-    bought = _after(bid, quantity, amount)
-    state.put(ORDER, sold, slot, trade.offer_id)
-    state.put(ORDER, bought, slot, trade.bid_id)
-    record = TradeRecord(
+def record_of(trade: Trade[PublicKey]) -> TradeRecord:
+    """A trade as the state keeps it."""
+    return TradeRecord(
         trade.offer_id,
         trade.bid_id,
         trade.seller,
         trade.buyer,
-        quantity,
+        trade.quantity_wh,
         trade.price,
-        amount,
+        trade.amount,
         trade.offer_price,
         trade.bid_price,
         trade.round,
     )
-    state.put(TRADE, record, slot, seq)
+
+
+def record_trade(ctx: Context, slot: Slot, trade: TradeRecord) -> None:
+    """A trade is firm: it gets the slot's next number, its orders have so much less left."""
+    state = ctx.state
+    slot_record = state.need(SLOT, slot)
+    seq = slot_record.trades
+    state.put(SLOT, SlotRecord(slot_record.phase, slot_record.orders, seq + 1), slot)
+    offer = state.need(ORDER, slot, trade.offer)
+    bid = state.need(ORDER, slot, trade.bid)
+    sold = _after(offer, trade.quantity_wh, 0)
+    bought = _after(bid, trade.quantity_wh, trade.amount)
+    state.put(ORDER, sold, slot, trade.offer)
+    state.put(ORDER, bought, slot, trade.bid)
+    state.put(TRADE, trade, slot, seq)
     ctx.events.append(
         Traded(
             slot,
             seq,
-            trade.offer_id,
-            trade.bid_id,
+            trade.offer,
+            trade.bid,
             trade.seller,
             trade.buyer,
-            quantity,
+            trade.quantity_wh,
             trade.price,
-            amount,
+            trade.amount,
             trade.round,
         )
     )

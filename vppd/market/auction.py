@@ -24,9 +24,10 @@ from vppd.types import Micro, MicroPerKwh, Ppm, Wh
 
 A = TypeVar("A")
 """What names a member: a public key on chain, a name in a file."""
-Round: TypeAlias = Literal[1, 2]
+Round: TypeAlias = Literal[1, 2, 3]
+"""3: among what the security check has cut (:mod:`vppd.market.grid.rematch`)."""
 Limit: TypeAlias = "Callable[[Order[A]], MicroPerKwh]"
-_Key: TypeAlias = tuple[int, int, int, int]
+BookKey: TypeAlias = tuple[int, int, int, int]
 
 
 class Side(IntEnum):
@@ -146,7 +147,7 @@ class Book(Generic[A]):
         self._orders: dict[int, Order[A]] = {}
         self._left: dict[int, Wh] = {}
         # Entries of orders that have left stay in the heap until they come to its top.
-        self._heaps: tuple[list[_Key], list[_Key]] = ([], [])
+        self._heaps: tuple[list[BookKey], list[BookKey]] = ([], [])
 
     @classmethod
     def restore(cls, rules: Rules, resting: Iterable[tuple[Order[A], Wh]]) -> Book[A]:
@@ -158,7 +159,7 @@ class Book(Generic[A]):
         book: Book[A] = cls(rules)
         for order, left in resting:
             book._admit(order, left)
-            heappush(book._heaps[order.side], book._key(order, order.price))
+            heappush(book._heaps[order.side], book_key(rules, order, order.price))
         return book
 
     def submit(self, order: Order[A]) -> list[Trade[A]]:
@@ -170,7 +171,7 @@ class Book(Generic[A]):
         self._admit(order, order.quantity_wh)
         trades = self._on_arrival(order) if self.rules.mode == "continuous" else []
         if order.id in self._left:
-            heappush(self._heaps[order.side], self._key(order, order.price))
+            heappush(self._heaps[order.side], book_key(self.rules, order, order.price))
         return trades
 
     def remaining(self, order_id: int) -> Wh:
@@ -191,10 +192,9 @@ class Book(Generic[A]):
         rules = self.rules
         trades = self._call(_own_price, 1) if rules.mode == "call" and 1 in rules.rounds else []
         reference: MicroPerKwh | None = None
-        second: Limit[A] = partial(_conceded_price, rules.concede)
         if rules.two_stage:
             reference = reference_price([t.price for t in trades], retail_price, feed_in_price)
-            second = partial(_leaning_price, reference)
+        second: Limit[A] = partial(closing_price, rules, reference)
         if 2 in rules.rounds:
             trades += self._call(second, 2)
         if rules.pricing == "uniform" and trades:
@@ -271,17 +271,8 @@ class Book(Generic[A]):
 
     def _queue(self, side: Side, limit: Limit[A]) -> list[tuple[MicroPerKwh, Order[A]]]:
         standing = [(limit(order), order) for order in self._orders.values() if order.side == side]
-        standing.sort(key=lambda entry: self._key(entry[1], entry[0]))
+        standing.sort(key=lambda entry: book_key(self.rules, entry[1], entry[0]))
         return standing
-
-    def _key(self, order: Order[A], price: MicroPerKwh) -> _Key:
-        """Sorts a side into book order (rule 1)."""
-        return (
-            price if order.side == Side.OFFER else -price,
-            -order.credit if self.rules.credit_priority else 0,
-            order.arrival,
-            order.id,
-        )
 
     def _trade(
         self,
@@ -308,6 +299,29 @@ class Book(Generic[A]):
             bid_price,
             round_,
         )
+
+
+def book_key(rules: Rules, order: Order[A], price: MicroPerKwh) -> BookKey:
+    """Sorts the orders of one side, each standing at ``price``, into book order (rule 1)."""
+    return (
+        price if order.side == Side.OFFER else -price,
+        -order.credit if rules.credit_priority else 0,
+        order.arrival,
+        order.id,
+    )
+
+
+def closing_price(rules: Rules, reference: MicroPerKwh | None, order: Order[A]) -> MicroPerKwh:
+    """Where an order stands in round 2 (rules 5 and 7).
+
+    Args:
+        rules: of the auction.
+        reference: P4's ``Pa``, in an auction of two stages.
+        order: any.
+    """
+    if rules.two_stage and reference is not None:
+        return _leaning_price(reference, order)
+    return _conceded_price(rules.concede, order)
 
 
 def trade_price(

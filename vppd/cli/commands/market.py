@@ -63,6 +63,22 @@ MARKET = (
     # Sharing
     # Registration, permissions and demand response
     Entry(
+        "market paths",
+        "vppd.cli.market_paths:paths",
+        "Print which way a slot's trades go through the grid, and what was cut of them.",
+        ("vppd market paths --slot 30", "vppd market paths --slot 30 --home plant/op-0 -o json"),
+    ),
+    Entry(
+        "grid check",
+        "vppd.cli.grid:check",
+        "Check a grid model, and print voltages, loadings and which trades it carries.",
+        (
+            "vppd grid check config/grid.toml",
+            "vppd grid check genesis.toml --load 3=40000 -o json",
+            "vppd grid check config/grid.toml --trades trades.json --minutes 60",
+        ),
+    ),
+    Entry(
         "meter push",
         "vppd.cli.meter:push",
         "Put the readings of a file on chain; rows that are there already are passed over.",

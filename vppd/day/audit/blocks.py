@@ -33,6 +33,7 @@ from vppd.ledger.events import (
     Event,
     FeesCharged,
     OrderAccepted,
+    PathsHashed,
     Pooled,
     PositionTaken,
     Posted,
@@ -45,7 +46,9 @@ from vppd.ledger.events import (
     Settled,
     Shared,
     SlotAdvanced,
+    TradeCut,
     Traded,
+    TradeRouted,
     Voted,
 )
 from vppd.ledger.receipts import decode_receipt
@@ -206,6 +209,12 @@ class _Audit:
                     self._trades.accept(event, wishes.sender, order, time_ms)
             case Traded():
                 self._trades.trade(event, by_time=by_time)
+            case TradeCut():
+                self._trades.cut(event, by_time=by_time)
+            case TradeRouted():
+                self._trades.routed(event)
+            case PathsHashed():
+                self._trades.hashed(event)
             case ReadingAccepted():
                 if (reading := _next(wishes.readings)) is None:
                     self._findings.add(f"a reading of slot {event.slot} counts, nobody sent it")

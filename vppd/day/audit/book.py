@@ -27,6 +27,8 @@ class Placed:
         self.terms = terms
         self.left_wh = terms.quantity_wh
         """Not yet traded."""
+        self.freed_wh = 0
+        """Cut from its trades by the security check, less what it has traded after that."""
         self.cost = 0
         """Of a bid: what its trades cost."""
 

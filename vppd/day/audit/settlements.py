@@ -146,7 +146,8 @@ class Settlements:
     def _check_parties(self, slot: Slot) -> None:
         parties = dict.fromkeys(self._meters.reporters(slot))
         for contract in self._trades.contracts.get(slot, ()):
-            parties |= {contract.seller: None, contract.buyer: None}
+            if contract.quantity_wh:
+                parties |= {contract.seller: None, contract.buyer: None}
         for account in parties:
             if account not in self._right.get(slot, {}):
                 self._findings.add(f"{self._findings.name(account)} in slot {slot} is not settled")
