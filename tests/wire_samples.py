@@ -84,6 +84,7 @@ from vppd.ledger.transaction import (
     Opaque,
     PlaceOrder,
     Reading,
+    ReplaceMeter,
     Transfer,
     Vote,
     make_statement,
@@ -268,6 +269,7 @@ OPS: tuple[Op, ...] = (
     Opaque(b"\x01\x02\x03"),
     OpenContract("pledge", b"\x01"),
     CallContract(0, 1, b"\x02"),
+    ReplaceMeter(BOB.public_key, bytes(range(32)), 30, 815_000, 0, 12, 0, 1_000_000_000),
 )
 STATEMENT = make_statement(1_007, READY)
 ERA = Era(

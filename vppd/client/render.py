@@ -63,6 +63,12 @@ REMEDY: dict[ErrorCode, str] = {
     ErrorCode.TOO_MANY_TARGETS: "fewer candidates, each once",
     ErrorCode.WRONG_LEDGER: "[ledger] kind in genesis.toml says which of the two this plant has",
     # Grid
+    ErrorCode.QUOTA_OF_GRADE: "less, or fewer; vppd market credit NAME shows what made the grade",
+    ErrorCode.UNKNOWN_METER: "vppd meter list shows those on chain",
+    ErrorCode.METER_KEY_TAKEN: "a new key for the new meter: vppd key gen --out meter.key",
+    ErrorCode.NOT_A_REGISTRAR: "an authority's key or, where there is none, an operator's",
+    ErrorCode.METER_READ_LATER: "name a slot after the old meter's last reading",
+    ErrorCode.REGISTER_BEYOND: "whole Wh, as the meter shows them; has a decimal point been lost?",
     ErrorCode.UNKNOWN_BUS: "vppd grid check genesis.toml lists the buses",
     ErrorCode.NOT_OWN_BUS: "name the account's own bus, or none: vppd market bid and ask find it",
 }

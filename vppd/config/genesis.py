@@ -198,6 +198,8 @@ class MeterEntry(msgspec.Struct, frozen=True, kw_only=True):
     """Register of energy given to the grid (OBIS 2.8.0)."""
     first_slot: Slot = 0
     """First slot whose energy the meter measures."""
+    rollover_wh: Wh = 0
+    """Its registers begin again at 0 after one less than this; 0: they never do."""
 
 
 class Genesis(msgspec.Struct, frozen=True, kw_only=True):

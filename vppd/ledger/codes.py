@@ -80,6 +80,11 @@ class ErrorCode(IntEnum):
 
     # Credit, fees, settlement and meters: 65 to 74
     QUOTA_OF_GRADE = 65
+    UNKNOWN_METER = 66
+    METER_KEY_TAKEN = 67
+    NOT_A_REGISTRAR = 68
+    METER_READ_LATER = 69
+    REGISTER_BEYOND = 70
 
     # Grid: 75 to 79
     UNKNOWN_BUS = 75
@@ -210,6 +215,17 @@ MEANING: dict[ErrorCode, tuple[str, tuple[str, ...]]] = {
         "A member of this grade has only a part of market.max_orders and market.max_quantity_wh.",
         ("grade", "max_orders", "max_wh"),
     ),
+    ErrorCode.UNKNOWN_METER: ("There is no such meter, or not any more.", ()),
+    ErrorCode.METER_KEY_TAKEN: ("The new meter's key is, or was, somebody's.", ()),
+    ErrorCode.NOT_A_REGISTRAR: (
+        "Meters are replaced by a registration authority or, without any, by an operator.",
+        (),
+    ),
+    ErrorCode.METER_READ_LATER: (
+        "The meter has readings of the slot in which it is said to be replaced, or later.",
+        ("last_slot",),
+    ),
+    ErrorCode.REGISTER_BEYOND: ("A register shows more than it has digits for.", ("most_wh",)),
     # Grid
     ErrorCode.UNKNOWN_BUS: ("The grid has no such bus.", ("bus",)),
     ErrorCode.NOT_OWN_BUS: ("An order comes from the bus where its member sits.", ("own_bus",)),

@@ -99,8 +99,16 @@ class Context:
         """The grid that trades go through; None: nobody asks."""
         self.meters: dict[PublicKey, tuple[PublicKey, ...]] = {}
         """An account's meters, in key order."""
-        for key, meter in state.scan(METER):
+        self.meters_changed = False
+        """By the transaction being executed; :meth:`reckon_meters` if it holds."""
+        self.reckon_meters()
+
+    def reckon_meters(self) -> None:
+        """Whose meters are which, from the state."""
+        self.meters.clear()
+        for key, meter in self.state.scan(METER):
             self.meters[meter.account] = (*self.meters.get(meter.account, ()), key)
+        self.meters_changed = False
 
     def begin(self, height: Height, time_ms: TimeMs) -> None:
         """The next block is executed."""

@@ -124,7 +124,10 @@ class Traded(Message, frozen=True, tag=4):
 
 
 class ReadingAccepted(Message, frozen=True, tag=5):
-    """A meter's registers at the end of a slot are on chain."""
+    """A meter's registers at the end of a slot are on chain.
+
+    Of a meter that rolls over or has replaced another: its odometer (:mod:`vppd.ledger.meters`).
+    """
 
     meter: Bytes32
     account: Bytes32
@@ -337,6 +340,23 @@ class BalanceStated(Message, frozen=True, tag=26):
     """Of the member since the first review's day began, corrections counted."""
 
 
+class MeterReplaced(Message, frozen=True, tag=27):
+    """A meter goes on where another stopped."""
+
+    old: Bytes32
+    new: Bytes32
+    account: Bytes32
+    slot: U63
+    """During which."""
+    final_import_wh: U63
+    """Of the old one, counted as if it were the first meter and had no last digit."""
+    final_export_wh: U63
+    import_wh: U63
+    """What the new one showed then."""
+    export_wh: U63
+    rollover_wh: U63
+
+
 # Grid: tags 30 to 33
 
 
@@ -454,6 +474,7 @@ Event: TypeAlias = (
     | CreditChanged
     | DayReviewed
     | BalanceStated
+    | MeterReplaced
     | TradeCut
     | TradeRouted
     | PathsHashed

@@ -49,6 +49,7 @@ from vppd.ledger.state import (
     DAY,
     GRID_ACCOUNT,
     METER,
+    ODOMETER,
     PUNISHMENT,
     REGISTER,
     SETTLEMENT,
@@ -57,6 +58,7 @@ from vppd.ledger.state import (
     Account,
     ContractRecord,
     Meter,
+    OdometerRecord,
     Register,
     SettlementRecord,
     SlotRecord,
@@ -354,9 +356,12 @@ class Ledger:
             except Failed as failed:
                 ctx.state.undo(mark)
                 ctx.notes.clear()
+                ctx.meters_changed = False
                 return _failure(Status.FAILED, failed.code, index, *failed.detail)
         match_arrivals(ctx)
         ctx.note_all()
+        if ctx.meters_changed:
+            ctx.reckon_meters()
         return Receipt(Status.OK, ErrorCode.NONE, (), tuple(ctx.events))
 
     def _check_ledger(self, op: Op) -> None:
@@ -498,6 +503,10 @@ class Ledger:
     def registers(self, meter: PublicKey) -> Iterator[tuple[Slot, Register]]:
         """A meter's readings of slots that are not closed yet, ascending."""
         return self._ctx.state.scan(REGISTER, meter)
+
+    def odometer(self, meter: PublicKey) -> OdometerRecord | None:
+        """How a meter's registers lie on its odometer; ``None``: they are it."""
+        return self._ctx.state.get(ODOMETER, meter)
 
     def slots(self) -> Iterator[tuple[Slot, SlotRecord]]:
         """Slots in the state, ascending."""

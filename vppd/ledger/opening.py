@@ -7,7 +7,17 @@ from vppd.config.genesis import Genesis
 from vppd.config.grid import defects
 from vppd.errors import ConfigError
 from vppd.ledger.producers import list_candidates
-from vppd.ledger.state import ACCOUNT, GRID_ACCOUNT, METER, Account, GridAccount, Meter, State
+from vppd.ledger.state import (
+    ACCOUNT,
+    GRID_ACCOUNT,
+    METER,
+    ODOMETER,
+    Account,
+    GridAccount,
+    Meter,
+    OdometerRecord,
+    State,
+)
 from vppd.market.calendar import check_market
 from vppd.types import Micro
 
@@ -30,6 +40,9 @@ def opening_state(genesis: Genesis) -> State:
     for meter in genesis.meters:
         record = Meter(0, keys[meter.account], meter.first_slot, meter.import_wh, meter.export_wh)
         state.put(METER, record, meter.key)
+        if meter.rollover_wh:
+            rolls = OdometerRecord(meter.rollover_wh, 0, 0, meter.first_slot, 0, 0, bytes(32))
+            state.put(ODOMETER, rolls, meter.key)
     state.put(GRID_ACCOUNT, GridAccount(0))
     if genesis.consensus.engine == DPOS:
         list_candidates(genesis, state)
@@ -52,6 +65,8 @@ def _check(genesis: Genesis) -> None:
     accounts = {entry.key for entry in genesis.accounts}
     if any(meter.key in accounts for meter in genesis.meters):
         raise _refusal("a meter has a member's key", "every meter signs with a key of its own")
+    if any(0 < m.rollover_wh <= max(m.import_wh, m.export_wh) for m in genesis.meters):
+        raise _refusal("a meter's register lies beyond its rollover", "rollover_wh above both")
 
 
 def _refusal(why: str, hint: str) -> ConfigError:

@@ -14,13 +14,22 @@ from vppd.ledger.events import Purse, Reason
 from vppd.ledger.fees import correct_fees
 from vppd.ledger.governance import configure
 from vppd.ledger.metering import take_reading
+from vppd.ledger.meters import replace_meter
 from vppd.ledger.producers import vote
 from vppd.ledger.proofs import Accuse, Ready, Skip
 from vppd.ledger.review import note_settlement
 from vppd.ledger.settling import correct
 from vppd.ledger.state import ACCOUNT, SETTLEMENT
 from vppd.ledger.trading import place_order
-from vppd.ledger.transaction import Op, Opaque, PlaceOrder, Reading, Transfer, Vote
+from vppd.ledger.transaction import (
+    Op,
+    Opaque,
+    PlaceOrder,
+    Reading,
+    ReplaceMeter,
+    Transfer,
+    Vote,
+)
 from vppd.types import PublicKey
 
 Rule: TypeAlias = Callable[[Context, PublicKey, Any], None]
@@ -90,6 +99,7 @@ RULES_OF: Final[dict[type, Rule]] = {
     CallContract: call_contract,
     # Orders, deals and urgent orders
     # Credit, fees, settlement and meters
+    ReplaceMeter: replace_meter,
     # Plans and resources
     # Registration, permissions and demand response
 }

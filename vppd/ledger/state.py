@@ -305,6 +305,23 @@ class ScoreRecord(Message, frozen=True):
     """Score of the day before that had one."""
 
 
+class OdometerRecord(Message, frozen=True):
+    """How a meter's registers lie on its odometer (:mod:`vppd.ledger.meters`)."""
+
+    rollover_wh: U63
+    """The registers begin again at 0 after one less than this; 0: they never do."""
+    import_shift: I64
+    """Odometer less register, before any rollover."""
+    export_shift: I64
+    from_slot: U63
+    """The meter counts from within this slot on."""
+    import_floor: U63
+    """Where the odometer stood as it began."""
+    export_floor: U63
+    successor: Bytes32
+    """The meter that has replaced this one; zeros: none has."""
+
+
 class PathsRecord(Message, frozen=True):
     """The grid in a slot whose gate has closed (:class:`~vppd.ledger.events.PathsHashed`)."""
 
@@ -411,6 +428,8 @@ DAY: Table[DayRecord, int] = Table(29, "Q", DayRecord)
 """By day, plus 1."""
 SCORE: Table[ScoreRecord, bytes] = Table(30, "Q 32s", ScoreRecord)
 """By day, plus 1, and account."""
+ODOMETER: Table[OdometerRecord, bytes] = Table(31, "32s", OdometerRecord)
+"""By meter; of those that roll over, have replaced another, or were replaced."""
 PATHS: Table[PathsRecord, int] = Table(32, "Q", PathsRecord)
 """By slot."""
 ROUTE: Table[RouteRecord, int] = Table(33, "Q Q", RouteRecord)
@@ -426,7 +445,7 @@ TABLES: dict[int, Table[Any, Any]] = {
         ACCOUNT, METER, SLOT, ORDER, TRADE, REGISTER, SETTLEMENT, GRID_ACCOUNT, ORDERED,
         ERA, PROPOSAL, BALLOT, CONVICTION, CANDIDATE, READINESS, PUNISHMENT, VOTES, DELIVERY,
         CONTRACT, MARKET_UPDATE, COUNTER,
-        FEE, FUND_ACCOUNT, STANDING, DAY, SCORE,
+        FEE, FUND_ACCOUNT, STANDING, DAY, SCORE, ODOMETER,
         PATHS, ROUTE,
         POOL, SHARE,
     )

@@ -88,6 +88,15 @@ MARKET = (
         ),
     ),
     Entry(
+        "meter replace",
+        "vppd.cli.meter_replace:replace",
+        "Say on chain that a meter was replaced; its member's energy goes on without a step.",
+        (
+            "vppd meter replace ed25519:OLD ed25519:NEW --slot 30 --final-import 815000 --wait",
+            "vppd meter replace ed25519:OLD ed25519:NEW --slot 9 --final-import 5 -o json",
+        ),
+    ),
+    Entry(
         "meter list",
         "vppd.cli.meter:list_meters",
         "List the plant's meters, whose they are, and their last readings.",

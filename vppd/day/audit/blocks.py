@@ -32,6 +32,7 @@ from vppd.ledger.events import (
     EraScheduled,
     Event,
     FeesCharged,
+    MeterReplaced,
     OrderAccepted,
     PathsHashed,
     Pooled,
@@ -56,6 +57,7 @@ from vppd.ledger.transaction import (
     Op,
     PlaceOrder,
     Reading,
+    ReplaceMeter,
     Transaction,
     Transfer,
     decode_transaction,
@@ -185,7 +187,7 @@ class _Audit:
             self._purses.expect(to, Purse.BALANCE, amount, Reason.TRANSFER)
         for event in events:
             self._event(event, wishes, time_ms, by_time=by_time)
-        if wishes.orders or wishes.readings:
+        if wishes.orders or wishes.readings or wishes.meters:
             self._findings.add("the transaction holds orders or readings that nothing has come of")
         self._trades.end_receipt(by_time=by_time)
         self._settlements.end_receipt(by_time=by_time)
@@ -233,6 +235,12 @@ class _Audit:
                 self._ratings.review(event)
             case BalanceStated():
                 self._ratings.state(event)
+            case MeterReplaced(old, new):
+                self._senders.replaced(old, new)
+                if wishes.meters:
+                    self._meters.replace(event, wishes.meters.pop(0))
+                else:
+                    self._findings.add("a meter is replaced, nobody asked for it")
             case AccountOpened(account, credit):
                 self._senders.opened(account)
                 self._ratings.opened(account, credit)
@@ -258,6 +266,7 @@ class _Wishes:
         self.transfers = [(op.to, op.amount) for op in ops if isinstance(op, Transfer)]
         self.orders = [op for op in ops if isinstance(op, PlaceOrder)]
         self.readings = [op for op in ops if isinstance(op, Reading)]
+        self.meters = [op for op in ops if isinstance(op, ReplaceMeter)]
 
     def slots(self) -> set[Slot]:
         """Those with an order or a reading."""
