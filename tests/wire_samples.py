@@ -77,6 +77,7 @@ from vppd.ledger.changes import (
 )
 from vppd.ledger.contracts.ops import CallContract, OpenContract
 from vppd.ledger.events import EraScheduled, SlotAdvanced
+from vppd.ledger.plan_ops import Forecast, Plan, RegisterResource, RetireResource
 from vppd.ledger.proofs import Accuse, Ready, Skip, signed_part
 from vppd.ledger.receipts import Receipt, encode_receipt
 from vppd.ledger.transaction import (
@@ -270,6 +271,10 @@ OPS: tuple[Op, ...] = (
     OpenContract("pledge", b"\x01"),
     CallContract(0, 1, b"\x02"),
     ReplaceMeter(BOB.public_key, bytes(range(32)), 30, 815_000, 0, 12, 0, 1_000_000_000),
+    RegisterResource(1, 5, 3_000, 3_000, 8_000, 4_000, 950_000, 950_000),
+    RetireResource(1),
+    Plan(1, 30, (0, 700), (500, 0)),
+    Forecast(30, (12_000,), (9_000,)),
 )
 STATEMENT = make_statement(1_007, READY)
 ERA = Era(

@@ -13,6 +13,7 @@ from vppd.config.billing import CreditRules, FeeRules
 from vppd.config.genesis import Genesis, MeterEntry
 from vppd.consensus.messages import EraLink
 from vppd.crypto import SigningKey, sha256
+from vppd.ledger.rating_views import day_view
 from vppd.ledger.transaction import PlaceOrder, Reading, Transfer
 from vppd.net.requests import DecidedView, Failure, FailureCode
 from vppd.types import Epoch, Height
@@ -84,7 +85,7 @@ class Serves:
 
     async def view(self, name: str, argument: str = "") -> Any:
         if name == "day":
-            return self._maker.ledger.day_view(int(argument))
+            return day_view(self._maker.ledger.calendar, self._maker.ledger.state, int(argument))
         height = len(self._maker.blocks)
         return {"executed": height, "height": height}
 
@@ -93,7 +94,7 @@ class Serves:
 
 
 def day(maker: Maker, number: int) -> Days:
-    said = maker.ledger.day_view(number)
+    said = day_view(maker.ledger.calendar, maker.ledger.state, number)
     return Days(number, said["first_slot"], said["end_slot"], said["opens_ms"], said["review_ms"])
 
 

@@ -22,6 +22,7 @@ from vppd.config.genesis import Genesis
 from vppd.crypto import key_text
 from vppd.errors import UserError
 from vppd.header import decode_header
+from vppd.ledger.rating_views import day_view
 from vppd.ledger.receipts import decode_receipt
 from vppd.market.money import format_micro
 
@@ -305,7 +306,7 @@ async def test_payouts_of_a_day_that_is_not_over_are_refused(maker: Maker) -> No
 
 
 async def test_a_members_credit_has_a_history(maker: Maker) -> None:
-    last = maker.ledger.day_view(1)["last_review_height"]
+    last = day_view(maker.ledger.calendar, maker.ledger.state, 1)["last_review_height"]
     rows = await credit_history(Serves(maker), BUYER, last)
     assert rows[0]["credit_ppm"] == 720_000
     assert rows[0]["reason"] == "score 0.000 in 1 slots, 2 of 2 settlements without readings"
@@ -317,7 +318,7 @@ async def test_a_members_credit_has_a_history(maker: Maker) -> None:
 
 
 def test_reviews_that_do_not_follow_each_other_are_refused(maker: Maker) -> None:
-    height = maker.ledger.day_view(1)["last_review_height"]
+    height = day_view(maker.ledger.calendar, maker.ledger.state, 1)["last_review_height"]
     receipt = decode_receipt(maker.blocks[height - 1].execution.receipts[0])
     with pytest.raises(Contradiction, match="not shown"):
         compose(PLANT, Asked(BUYER, 1, 4, 8), {(height, 0): receipt})

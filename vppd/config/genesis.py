@@ -11,6 +11,7 @@ from vppd.config.billing import CreditRules, FeeRules, ReviewRules
 from vppd.config.clock import ClockChange
 from vppd.config.grid import Grid
 from vppd.config.sharing import SharingRules
+from vppd.config.stages import NO_STAGES, StageRules
 from vppd.types import PPM, Digest, Micro, MicroPerKwh, Ppm, PublicKey, Role, Slot, TimeMs, Wh
 
 Engine = NewType("Engine", str)
@@ -157,6 +158,7 @@ class MarketRulesSection(msgspec.Struct, frozen=True, kw_only=True):
     fees: FeeRules = FeeRules()
     credit: CreditRules = CreditRules()
     review: ReviewRules = ReviewRules()
+    stages: StageRules = NO_STAGES
     sharing: SharingRules = SharingRules()
     """Of what a plant gains that bids as a whole; in force under rules ``cooperative``."""
 

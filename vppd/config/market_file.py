@@ -21,6 +21,7 @@ from vppd.config.billing_file import (
 from vppd.config.genesis import Count, MarketRules, MarketRulesSection, Millis, Tariff
 from vppd.config.reading import Reading
 from vppd.config.sharing import SharingTable, sharing_lines, sharing_rules
+from vppd.config.stages import NO_STAGES, StageRules
 from vppd.config.values import DAY_MINUTES, format_decimal, format_hours, parse_hours
 from vppd.errors import ConfigError
 from vppd.types import Micro
@@ -64,6 +65,7 @@ class MarketTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     review: ReviewRules = ReviewRules()
     clock: tuple[ClockTable, ...] = ()
     tariff: tuple[TariffTable, ...]
+    stages: StageRules = NO_STAGES
     sharing: SharingTable = SharingTable()
 
 
@@ -130,6 +132,7 @@ class MarketReader:
             fees=read_fees(table.fees, self._say),
             credit=table.credit,
             review=table.review,
+            stages=table.stages,
             sharing=sharing_rules(self._say, table.sharing, max_price),
         )
 
@@ -195,6 +198,8 @@ def market_lines(market: MarketRulesSection) -> Iterator[str]:
     yield from fee_lines(market.fees)
     yield from credit_lines(market.credit, market.review)
     yield from clock_lines(market.clock)
+    if market.stages != NO_STAGES:
+        yield from ("", "[market.stages]", f'plans = "{market.stages.plans}"')
     yield from sharing_lines(market.sharing)
     for tariff in market.tariffs:
         yield from ("", "[[market.tariff]]")

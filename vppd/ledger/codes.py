@@ -91,6 +91,16 @@ class ErrorCode(IntEnum):
     NOT_OWN_BUS = 76
 
     # Plans and resources: 80 to 89
+    UNKNOWN_RESOURCE = 80
+    BAD_RESOURCE = 81
+    TOO_MANY_RESOURCES = 82
+    RESOURCE_PLANNED = 83
+    BAD_PLAN = 84
+    BEYOND_POWER = 85
+    BELOW_EMPTY = 86
+    ABOVE_FULL = 87
+    NOT_AN_OPERATOR = 88
+    BEYOND_PLAN = 89
 
     # Sharing: 90 to 94
 
@@ -230,6 +240,35 @@ MEANING: dict[ErrorCode, tuple[str, tuple[str, ...]]] = {
     ErrorCode.UNKNOWN_BUS: ("The grid has no such bus.", ("bus",)),
     ErrorCode.NOT_OWN_BUS: ("An order comes from the bus where its member sits.", ("own_bus",)),
     # Plans and resources
+    ErrorCode.UNKNOWN_RESOURCE: ("The sender has no resource of that number.", ()),
+    ErrorCode.BAD_RESOURCE: (
+        "Kind, power, capacity, level or efficiency make no resource, or not one of that kind.",
+        (),
+    ),
+    ErrorCode.TOO_MANY_RESOURCES: ("A member's resources have numbers from 1 on.", ("most",)),
+    ErrorCode.RESOURCE_PLANNED: (
+        "The resource has a plan for a slot whose gate has not closed.",
+        ("slot",),
+    ),
+    ErrorCode.BAD_PLAN: (
+        "A plan has as many imports as exports, one of the two is 0 in each slot, and it is about "
+        "at most 384 slots.",
+        (),
+    ),
+    ErrorCode.BEYOND_POWER: ("The resource has not so much power.", ("slot", "most_wh")),
+    ErrorCode.BELOW_EMPTY: (
+        "The store would be below empty; so much can be taken out in that slot.",
+        ("slot", "most_wh"),
+    ),
+    ErrorCode.ABOVE_FULL: (
+        "The store would be above full; so much can be put in in that slot.",
+        ("slot", "most_wh"),
+    ),
+    ErrorCode.NOT_AN_OPERATOR: ("Only an operator of the era in force forecasts.", ()),
+    ErrorCode.BEYOND_PLAN: (
+        "Plans are required, and the member's orders are not within its plan.",
+        ("slot", "planned_import_wh", "planned_export_wh"),
+    ),
     # Sharing
     # Registration, permissions and demand response
 }

@@ -403,6 +403,38 @@ class PathsHashed(Message, frozen=True, tag=32):
 # Plans and resources: tags 34 to 37
 
 
+class ResourceRegistered(Message, frozen=True, tag=34):
+    """A member has said what it owns."""
+
+    account: Bytes32
+    number: U32
+    kind: U8
+
+
+class ResourceRetired(Message, frozen=True, tag=35):
+    """A member no longer has it."""
+
+    account: Bytes32
+    number: U32
+
+
+class Planned(Message, frozen=True, tag=36):
+    """A member, or one of its resources (0: the member as a whole), has planned some slots."""
+
+    account: Bytes32
+    resource: U32
+    first_slot: U63
+    slots: U32
+
+
+class Forecasted(Message, frozen=True, tag=37):
+    """An operator has forecast some slots."""
+
+    operator: Bytes32
+    first_slot: U63
+    slots: U32
+
+
 # Sharing: tags 38 to 40
 
 
@@ -478,6 +510,10 @@ Event: TypeAlias = (
     | TradeCut
     | TradeRouted
     | PathsHashed
+    | ResourceRegistered
+    | ResourceRetired
+    | Planned
+    | Forecasted
     | PositionTaken
     | Pooled
     | Shared

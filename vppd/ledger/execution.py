@@ -19,7 +19,7 @@ from vppd.crypto import Verify, sha256, verify
 from vppd.era import Era, EraMember
 from vppd.errors import LocalFault
 from vppd.header import Header
-from vppd.ledger import rating_views, views
+from vppd.ledger import views
 from vppd.ledger.agenda import Due, Topic
 from vppd.ledger.buckets import Buckets, StateProof
 from vppd.ledger.codes import ErrorCode, Status
@@ -36,6 +36,8 @@ from vppd.ledger.keeping import KEPT, KEPT_BYTES, Run
 from vppd.ledger.lifecycle import advance_slot
 from vppd.ledger.opening import opening_state
 from vppd.ledger.operations import operate
+from vppd.ledger.plan_ops import Forecast, Plan, RegisterResource, RetireResource
+from vppd.ledger.plans_view import plan_view, resources_view
 from vppd.ledger.producers import next_election
 from vppd.ledger.proofs import Statement
 from vppd.ledger.receipts import Receipt, encode_receipt, receipts_root
@@ -49,7 +51,6 @@ from vppd.ledger.state import (
     DAY,
     GRID_ACCOUNT,
     METER,
-    ODOMETER,
     PUNISHMENT,
     REGISTER,
     SETTLEMENT,
@@ -58,7 +59,6 @@ from vppd.ledger.state import (
     Account,
     ContractRecord,
     Meter,
-    OdometerRecord,
     Register,
     SettlementRecord,
     SlotRecord,
@@ -86,7 +86,10 @@ from vppd.types import Digest, Epoch, Height, Micro, PublicKey, Slot, TimeMs
 
 SNAPSHOTS = 2
 """States kept for joiners: who began with one has until the next but one to finish."""
-_OF_A_MARKET: tuple[type, ...] = (Transfer, PlaceOrder, Reading, OpenContract, CallContract)
+_OF_A_MARKET: tuple[type, ...] = (
+    Transfer, PlaceOrder, Reading, OpenContract, CallContract,
+    RegisterResource, RetireResource, Plan, Forecast,
+)  # fmt: skip
 _STEPS: dict[int, Callable[[Context, Due], None]] = {
     Topic.SLOT: advance_slot,
     Topic.CONTRACT: fire_contract,
@@ -376,6 +379,11 @@ class Ledger:
         return self.genesis.digest
 
     @property
+    def state(self) -> State:
+        """All records; not to be changed."""
+        return self._ctx.state
+
+    @property
     def state_root(self) -> Digest:
         """After ``height``."""
         return self._buckets.root
@@ -504,10 +512,6 @@ class Ledger:
         """A meter's readings of slots that are not closed yet, ascending."""
         return self._ctx.state.scan(REGISTER, meter)
 
-    def odometer(self, meter: PublicKey) -> OdometerRecord | None:
-        """How a meter's registers lie on its odometer; ``None``: they are it."""
-        return self._ctx.state.get(ODOMETER, meter)
-
     def slots(self) -> Iterator[tuple[Slot, SlotRecord]]:
         """Slots in the state, ascending."""
         return self._ctx.state.scan(SLOT)
@@ -538,15 +542,6 @@ class Ledger:
         """A member or meter as a JSON document (docs/clients.md)."""
         return views.account_view(self, key)
 
-    def day_view(self, day: int) -> dict[str, Any]:
-        """A local day and its review."""
-        return rating_views.day_view(self._ctx.calendar, self._ctx.state, day)
-
-    def credit_view(self, key: PublicKey) -> dict[str, Any]:
-        """How a member is rated."""
-        name = views.member_name(self, key)
-        return rating_views.credit_view(self._ctx.state, key, name)
-
     def slots_view(self) -> list[dict[str, Any]]:
         """Slots and their phases."""
         return views.slots_view(self)
@@ -566,6 +561,14 @@ class Ledger:
     def paths_view(self, slot: Slot) -> dict[str, Any]:
         """Which way a slot's trades go through the grid."""
         return paths_view(self._ctx.state, self, slot)
+
+    def plan_view(self, slot: Slot) -> dict[str, Any]:
+        """Plans and forecasts of a slot."""
+        return plan_view(self, self._ctx.state, slot)
+
+    def resources_view(self) -> list[dict[str, Any]]:
+        """What members say they have."""
+        return resources_view(self, self._ctx.state)
 
     def shares_view(self, slot: Slot | None) -> dict[str, Any]:
         """How a cooperative slot was shared; ``None``: the latest that is."""

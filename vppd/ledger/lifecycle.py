@@ -12,6 +12,7 @@ from vppd.ledger.context import Context
 from vppd.ledger.events import SlotAdvanced
 from vppd.ledger.fees import close_fees, settle_fees
 from vppd.ledger.grid import check_trades, forget_paths
+from vppd.ledger.plans import close_plans, forget_plans
 from vppd.ledger.review import note_slot
 from vppd.ledger.settling import close, settle
 from vppd.ledger.sharing import share, share_again, take_position
@@ -44,6 +45,7 @@ def _gate_closed(ctx: Context, slot: Slot) -> None:
     last_rounds(ctx, slot)
     check_trades(ctx, slot)
     sign_contracts(ctx, slot)
+    close_plans(ctx, slot)
     take_position(ctx, slot)
 
 
@@ -59,3 +61,4 @@ def _closed(ctx: Context, slot: Slot) -> None:
     close(ctx, slot)
     close_fees(ctx, slot)
     forget_paths(ctx, slot)
+    forget_plans(ctx, slot)

@@ -15,8 +15,11 @@ from vppd.ledger.fees import correct_fees
 from vppd.ledger.governance import configure
 from vppd.ledger.metering import take_reading
 from vppd.ledger.meters import replace_meter
+from vppd.ledger.plan_ops import Forecast, Plan, RegisterResource, RetireResource
+from vppd.ledger.plans import forecast, plan
 from vppd.ledger.producers import vote
 from vppd.ledger.proofs import Accuse, Ready, Skip
+from vppd.ledger.resources import register_resource, retire_resource
 from vppd.ledger.review import note_settlement
 from vppd.ledger.settling import correct
 from vppd.ledger.state import ACCOUNT, SETTLEMENT
@@ -101,5 +104,9 @@ RULES_OF: Final[dict[type, Rule]] = {
     # Credit, fees, settlement and meters
     ReplaceMeter: replace_meter,
     # Plans and resources
+    RegisterResource: register_resource,
+    RetireResource: retire_resource,
+    Plan: plan,
+    Forecast: forecast,
     # Registration, permissions and demand response
 }

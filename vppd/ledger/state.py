@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 from vppd.codec import I64, U8, U32, U63, Bytes32, Decoder, Malformed, Message, encode
 from vppd.era import Era, Name
 from vppd.ledger.changes import Configure
+from vppd.ledger.plan_records import EnergyRecord, ForecastRecord, PlanRecord, ResourceRecord
 
 R = TypeVar("R", bound=Message)
 P = TypeVar("P", int, bytes)
@@ -434,6 +435,14 @@ PATHS: Table[PathsRecord, int] = Table(32, "Q", PathsRecord)
 """By slot."""
 ROUTE: Table[RouteRecord, int] = Table(33, "Q Q", RouteRecord)
 """By slot and number of the trade."""
+RESOURCE: Table[ResourceRecord, int] = Table(35, "32s I", ResourceRecord)
+"""By account and number."""
+PLAN: Table[PlanRecord, bytes] = Table(36, "Q 32s", PlanRecord)
+"""By slot and account."""
+RESOURCE_PLAN: Table[EnergyRecord, int] = Table(37, "32s I Q", EnergyRecord)
+"""By account, number and slot."""
+FORECAST: Table[ForecastRecord, bytes] = Table(38, "Q 32s", ForecastRecord)
+"""By slot and operator."""
 POOL: Table[PoolRecord, int] = Table(39, "Q", PoolRecord)
 """By slot."""
 SHARE: Table[ShareRecord, bytes] = Table(40, "Q 32s", ShareRecord)
@@ -447,6 +456,7 @@ TABLES: dict[int, Table[Any, Any]] = {
         CONTRACT, MARKET_UPDATE, COUNTER,
         FEE, FUND_ACCOUNT, STANDING, DAY, SCORE, ODOMETER,
         PATHS, ROUTE,
+        RESOURCE, PLAN, RESOURCE_PLAN, FORECAST,
         POOL, SHARE,
     )
 }  # fmt: skip

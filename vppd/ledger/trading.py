@@ -12,6 +12,7 @@ from vppd.ledger.codes import ErrorCode
 from vppd.ledger.context import Context, Failed
 from vppd.ledger.events import OrderAccepted, Purse, Reason, Traded
 from vppd.ledger.grades import check_quota
+from vppd.ledger.plans import check_ordered
 from vppd.ledger.seat import check_seat
 from vppd.ledger.slots import Phase, due_ms
 from vppd.ledger.state import (
@@ -46,6 +47,7 @@ def place_order(ctx: Context, sender: PublicKey, op: PlaceOrder) -> None:
     _check_numbers(ctx, op)
     check_seat(ctx, sender, op.bus)
     _count(ctx, sender, op)
+    check_ordered(ctx, sender, op.slot)
     account = ctx.state.need(ACCOUNT, sender)
     escrow = 0
     if op.side == Side.BID:

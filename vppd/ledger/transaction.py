@@ -20,6 +20,7 @@ from vppd.crypto import DOMAIN, Signer, Verify, sha256
 from vppd.errors import PeerFault
 from vppd.ledger.changes import Configure
 from vppd.ledger.contracts.ops import CallContract, OpenContract
+from vppd.ledger.plan_ops import Forecast, Plan, RegisterResource, RetireResource
 from vppd.ledger.proofs import Accuse, Ready, Skip, Statement, signed_part
 from vppd.types import Digest, Height, PublicKey, Signature
 
@@ -110,6 +111,10 @@ Op: TypeAlias = (
     | OpenContract
     | CallContract
     | ReplaceMeter
+    | RegisterResource
+    | RetireResource
+    | Plan
+    | Forecast
 )
 """What a transaction does."""
 NOBODY: PublicKey = bytes(32)

@@ -10,7 +10,7 @@ from vppd.ledger.events import SettlementFlag
 from vppd.ledger.meters import Face, face_of
 from vppd.ledger.sharing import slot_seed
 from vppd.ledger.slots import Phase, due_ms, next_step
-from vppd.ledger.state import POOL, SHARE
+from vppd.ledger.state import ODOMETER, POOL, SHARE
 from vppd.market.auction import Side
 from vppd.market.sharing import pool_error_bound
 from vppd.market.tariff import tariff_for
@@ -53,7 +53,7 @@ def account_view(ledger: Ledger, key: PublicKey) -> dict[str, Any]:
     """
     meter = ledger.meter(key)
     if meter is not None:
-        odometer = ledger.odometer(key)
+        odometer = ledger.state.get(ODOMETER, key)
         return {
             "kind": "meter",
             "account": member_name(ledger, meter.account),

@@ -32,9 +32,11 @@ from vppd.ledger.events import (
     EraScheduled,
     Event,
     FeesCharged,
+    Forecasted,
     MeterReplaced,
     OrderAccepted,
     PathsHashed,
+    Planned,
     Pooled,
     PositionTaken,
     Posted,
@@ -43,6 +45,8 @@ from vppd.ledger.events import (
     ReadingAccepted,
     ReadyNoted,
     Reason,
+    ResourceRegistered,
+    ResourceRetired,
     RulesScheduled,
     Settled,
     Shared,
@@ -52,6 +56,7 @@ from vppd.ledger.events import (
     TradeRouted,
     Voted,
 )
+from vppd.ledger.plan_ops import MOST_AT_ONCE, Forecast, Plan
 from vppd.ledger.receipts import decode_receipt
 from vppd.ledger.transaction import (
     Op,
@@ -251,6 +256,8 @@ class _Audit:
                 self._findings.add("rules of the market change: this audit reads by genesis alone")
             case ContractMoved() | ContractSaid():
                 pass  # a contract's own rules; its money is in the postings
+            case ResourceRegistered() | ResourceRetired() | Planned() | Forecasted():
+                pass  # what members mean to do; what they did is in orders and readings
             case EraScheduled() | Approved() | ReadyNoted() | Convicted() | Punished() | Voted():
                 pass  # who agrees on blocks, not what is in them
             case _:  # pragma: no cover
@@ -267,10 +274,17 @@ class _Wishes:
         self.orders = [op for op in ops if isinstance(op, PlaceOrder)]
         self.readings = [op for op in ops if isinstance(op, Reading)]
         self.meters = [op for op in ops if isinstance(op, ReplaceMeter)]
+        self.planned = [
+            slot
+            for op in ops
+            if isinstance(op, Plan | Forecast)
+            for slot in range(op.first_slot, op.first_slot + MOST_AT_ONCE)
+        ]
 
     def slots(self) -> set[Slot]:
-        """Those with an order or a reading."""
-        return {op.slot for op in self.orders} | {op.slot for op in self.readings}
+        """Those with an order or a reading, and those a plan or a forecast may be about."""
+        slots = {op.slot for op in self.orders} | {op.slot for op in self.readings}
+        return slots | set(self.planned)
 
 
 def _next(wishes: list[_Op]) -> _Op | None:
