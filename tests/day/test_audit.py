@@ -79,8 +79,11 @@ def day() -> Day:
 # -- a clean chain
 
 
-ELSEWHERE = {Reason.DEPOSIT, Reason.PAYOUT, Reason.SHARING, Reason.PENALTY}
-"""Contracts move these, and cooperative slots."""
+ELSEWHERE = {
+    Reason.DEPOSIT, Reason.PAYOUT, Reason.SHARING, Reason.PENALTY,
+    Reason.GRID_FEE, Reason.LEVY, Reason.REWARD,
+}  # fmt: skip
+"""Contracts move these, cooperative slots, and fees."""
 
 
 @pytest.mark.parametrize("rules", ALL_RULES)

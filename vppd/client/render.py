@@ -72,6 +72,10 @@ REMEDY: dict[ErrorCode, str] = {
     ErrorCode.NOT_A_PARTY: "sign with the key of a party",
     ErrorCode.BAD_TERMS: "the encoding that the kind's page gives",
     # Grid
+    ErrorCode.QUOTA_OF_GRADE: "less, or fewer; vppd market credit NAME shows what made the grade",
+    ErrorCode.UNKNOWN_METER: "vppd meter list shows those on chain",
+    ErrorCode.METER_READ_LATER: "name a slot after the old meter's last reading",
+    ErrorCode.REGISTER_BEYOND: "whole Wh, as the meter shows them; has a decimal point been lost?",
     ErrorCode.UNKNOWN_BUS: "vppd grid check genesis.toml lists the buses",
     ErrorCode.NOT_OWN_BUS: "name the account's own bus, or none: vppd market bid and ask find it",
     ErrorCode.UNKNOWN_RESOURCE: "a number that vppd market resources lists",

@@ -11,6 +11,8 @@ from vppd.types import PublicKey
 
 GRID: PublicKey = bytes(32)
 """Stands for the grid account in events; no key pair has this public key (of small order)."""
+FUND: PublicKey = b"\x01" + bytes(31)
+"""Stands for the fund that levies fill and block rewards empty; of small order too."""
 
 
 class Purse(IntEnum):
@@ -23,6 +25,8 @@ class Purse(IntEnum):
     """The grid's account, negative when the grid has paid more than it got."""
     CONTRACT = 3
     """What a contract holds; its account is the contract's number in 32 bytes, big-endian."""
+    FUND = 7
+    """What levies have brought and rewards have not taken."""
 
 
 class Reason(IntEnum):
@@ -43,6 +47,12 @@ class Reason(IntEnum):
     """Balance → contract, by who calls it."""
     PAYOUT = 8
     """Contract → balance."""
+    GRID_FEE = 20
+    """Between a member and the grid: for energy it took from the network."""
+    LEVY = 21
+    """Between a member and the fund, likewise."""
+    REWARD = 22
+    """Fund → who packed the block."""
     SHARING = 38
     """Between a member and the grid: what its share of a cooperative slot is above what it settled
     for alone."""
@@ -116,7 +126,10 @@ class Traded(Message, frozen=True, tag=4):
 
 
 class ReadingAccepted(Message, frozen=True, tag=5):
-    """A meter's registers at the end of a slot are on chain."""
+    """A meter's registers at the end of a slot are on chain.
+
+    Of a meter that rolls over or has replaced another: its odometer (:mod:`vppd.ledger.meters`).
+    """
 
     meter: Bytes32
     account: Bytes32
@@ -236,6 +249,114 @@ class RulesScheduled(Message, frozen=True, tag=16):
 
 
 # Credit, fees, settlement and meters: tags 23 to 29
+
+
+class FeesCharged(Message, frozen=True, tag=23):
+    """Fees on one member's slot; a later version posts only the difference."""
+
+    slot: U63
+    account: Bytes32
+    version: U63
+    """Of the settlement it follows."""
+    net_wh: U63
+    """Energy taken from the network, net over the slot."""
+    grid_fee_price: U63
+    levy_price: U63
+    grid_fee: I64
+    """Micro-currency owed to the grid in all; less than the price makes it only at ±2⁶²."""
+    levy: I64
+    """Micro-currency owed to the fund in all."""
+
+
+class CreditCause(IntEnum):
+    """What moved a member's credit."""
+
+    REVIEWED = 1
+    """The end of a day."""
+    CORRECTED = 2
+    """A reading of a day reviewed before: credit moves by what the review would have said."""
+
+
+class CreditChanged(Message, frozen=True, tag=24):
+    """A member was rated, and why (P3, eqs 5–7; P2, §II.D)."""
+
+    day: I64
+    account: Bytes32
+    cause: U8
+    """A :class:`CreditCause`."""
+    score: U32
+    """Of the day's deliveries, parts per million; 2³²−1: it had no contract."""
+    previous: U32
+    """Of the last day before it that had one; 2³²−1: there is none."""
+    slots: U32
+    """With a contract."""
+    settled: U32
+    missing: U32
+    """Of the settlements: those no reading proves; with a contract they score 0."""
+    before: U32
+    """Credit, parts per million."""
+    after: U32
+    composite: U32
+    """Weighted indicators, parts per million."""
+    grade: U8
+    """The latest: position in :data:`vppd.config.billing.GRADES`."""
+
+
+class DayReviewed(Message, frozen=True, tag=25):
+    """A day is over and was looked at, once (P0, §2.1)."""
+
+    day: I64
+    """Local; see :mod:`vppd.market.clock`."""
+    number: U63
+    """1 for the first review of the chain."""
+    previous_height: U63
+    """Of the review before it; 0: none."""
+    first_slot: U63
+    last_slot: U63
+    members: U32
+    """With a settlement."""
+    settled: U32
+    missing: U32
+    """Settlements that no reading proves."""
+    contracted_wh: U63
+    """Net, over members and slots."""
+    deviation_wh: U63
+    """Of it, how much was not delivered or too much."""
+    deviation_ppm: U32
+    trades: U63
+    traded_wh: U63
+    traded_micro: U63
+    spread: U63
+    """Micro-currency per kWh between the grid's two prices, mean over the day's slots."""
+    quote_spread: U63
+    """Next day's parameter: how much of it members are advised to leave to each other."""
+
+
+class BalanceStated(Message, frozen=True, tag=26):
+    """What a member has at the end of a day, after everything above in the block."""
+
+    account: Bytes32
+    balance: I64
+    escrow: U63
+    settlements: U63
+    """Of the member since the first review's day began, corrections counted."""
+
+
+class MeterReplaced(Message, frozen=True, tag=27):
+    """A meter goes on where another stopped."""
+
+    old: Bytes32
+    new: Bytes32
+    account: Bytes32
+    slot: U63
+    """During which."""
+    final_import_wh: U63
+    """Of the old one, counted as if it were the first meter and had no last digit."""
+    final_export_wh: U63
+    import_wh: U63
+    """What the new one showed then."""
+    export_wh: U63
+    rollover_wh: U63
 
 
 # Grid: tags 30 to 33
@@ -485,6 +606,11 @@ Event: TypeAlias = (
     | ContractMoved
     | ContractSaid
     | RulesScheduled
+    | FeesCharged
+    | CreditChanged
+    | DayReviewed
+    | BalanceStated
+    | MeterReplaced
     | TradeCut
     | TradeRouted
     | PathsHashed

@@ -30,6 +30,7 @@ from vppd.ledger.contracts.registry import kinds_of
 from vppd.ledger.epochs import conclude
 from vppd.ledger.eras import DELAY, in_force, known_eras, latest_era
 from vppd.ledger.events import EraScheduled, Event
+from vppd.ledger.fees import fund_balance, reward_packer
 from vppd.ledger.grid_view import paths_view
 from vppd.ledger.keeping import KEPT, KEPT_BYTES, Run
 from vppd.ledger.lifecycle import advance_slot
@@ -40,12 +41,14 @@ from vppd.ledger.plans_view import plan_view, resources_view
 from vppd.ledger.producers import next_election
 from vppd.ledger.proofs import Statement
 from vppd.ledger.receipts import Receipt, encode_receipt, receipts_root
+from vppd.ledger.review import day_due, day_step
 from vppd.ledger.slots import Phase
 from vppd.ledger.snapshot import Snapshot
 from vppd.ledger.state import (
     ACCOUNT,
     CANDIDATE,
     CONTRACT,
+    DAY,
     GRID_ACCOUNT,
     METER,
     PUNISHMENT,
@@ -90,6 +93,7 @@ _OF_A_MARKET: tuple[type, ...] = (
 _STEPS: dict[int, Callable[[Context, Due], None]] = {
     Topic.SLOT: advance_slot,
     Topic.CONTRACT: fire_contract,
+    Topic.DAY: day_step,
 }
 """What takes a step whose time has come."""
 _I64_MIN, _I64_MAX = -(2**63), 2**63 - 1
@@ -154,6 +158,8 @@ class Ledger:
             ctx.note(slot, phase)
             if phase is Phase.OPEN:
                 ctx.books[slot] = restore_book(state, ctx.auction_of(slot), slot)
+        for key, day in state.scan(DAY):
+            ctx.notes.append(day_due(ctx, key, day))
         for number, contract in state.scan(CONTRACT):
             trigger = contract_due(number, contract)
             if trigger is not None:
@@ -223,7 +229,7 @@ class Ledger:
         """Execute the decided block after this one.
 
         Args:
-            header: its header; only height and time matter here.
+            header: its header; only height, time and proposer matter here.
             txs: raw, in order.
             opened: the same, decoded, where somebody has done that before.
 
@@ -236,7 +242,7 @@ class Ledger:
         ctx.begin(header.height, header.time_ms)
         ctx.era = self.era_at(header.height)
         self._statements = 0
-        own = self._triggers()
+        own = self._triggers(header.proposer)
         if opened is None:
             whole: tuple[Transaction | bytes, ...] = tuple(map(_open, txs))
             tx_ids = tuple(sha256(tx) if isinstance(tx, bytes) else tx.id for tx in whole)
@@ -264,10 +270,11 @@ class Ledger:
             self._scheduled(),
         )
 
-    def _triggers(self) -> tuple[Event, ...]:
+    def _triggers(self, proposer: PublicKey) -> tuple[Event, ...]:
         """Every step whose time has come, each once, before the block's transactions."""
         ctx = self._ctx
         ctx.events = []
+        reward_packer(ctx, proposer)
         while (due := ctx.agenda.take(ctx.time_ms)) is not None:
             _STEPS[due.topic](ctx, due)
         for due in ctx.deferred:
@@ -370,6 +377,11 @@ class Ledger:
         return self.genesis.digest
 
     @property
+    def state(self) -> State:
+        """All records; not to be changed."""
+        return self._ctx.state
+
+    @property
     def state_root(self) -> Digest:
         """After ``height``."""
         return self._buckets.root
@@ -432,11 +444,11 @@ class Ledger:
         return self._buckets.prove(key)
 
     def total_micro(self) -> Micro:
-        """All money: balances, escrows, contracts and the grid account. It never changes."""
+        """All money: balances, escrows, contracts, grid and fund. It never changes."""
         state = self._ctx.state
         members = sum(a.balance + a.escrow for _, a in state.scan(ACCOUNT))
         contracts = sum(contract.held for _, contract in state.scan(CONTRACT))
-        return members + contracts + state.need(GRID_ACCOUNT).balance
+        return members + contracts + state.need(GRID_ACCOUNT).balance + fund_balance(self._ctx)
 
     def judge_statement(self, tx: Transaction, *, proved: bool = False) -> Effect:
         """What a statement would change in the next block.

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from vppd.ledger.codes import ErrorCode
 from vppd.ledger.context import Context, Failed
 from vppd.ledger.events import OrderAccepted, Purse, Reason, Traded
+from vppd.ledger.grades import check_quota
 from vppd.ledger.plans import check_ordered
 from vppd.ledger.seat import check_seat
 from vppd.ledger.slots import Phase, due_ms
@@ -88,6 +89,7 @@ def _count(ctx: Context, sender: PublicKey, op: PlaceOrder) -> None:
     wanted = so_far.bid_wh + (op.quantity_wh if op.side == Side.BID else 0)
     if max(offered, wanted) > market.max_quantity_wh:
         raise Failed(ErrorCode.QUANTITY_OUT_OF_RANGE, market.max_quantity_wh)
+    check_quota(ctx, sender, op.slot, so_far.orders + 1, max(offered, wanted))
     ctx.state.put(ORDERED, Ordered(so_far.orders + 1, offered, wanted), op.slot, sender)
 
 
