@@ -309,8 +309,9 @@ def test_the_records_it_reads_with_lead_nowhere_else() -> None:
     """No record reaches the rules by another way."""
     package = Path(vppd.__file__).parent
     records = (
-        "receipts", "transaction", "changes", "proofs", "events", "codes", "contracts/ops",
-        "plan_ops",
+        "receipts", "transaction", "changes", "proofs", "events", "member_events", "codes",
+        "contracts/ops",
+        "plan_ops", "registration/ops",
     )  # fmt: skip
     names = {name for file in records for name in imported_by(package / f"ledger/{file}.py")}
     allowed = tuple("vppd.ledger." + file.replace("/", ".") for file in records)

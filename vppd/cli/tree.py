@@ -16,13 +16,14 @@ from vppd.cli.commands.bench import BENCH
 from vppd.cli.commands.chain import CHAIN
 from vppd.cli.commands.entry import Entry
 from vppd.cli.commands.market import MARKET
+from vppd.cli.commands.members import MEMBERS
 from vppd.cli.commands.node import NODE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-COMMANDS = (*NODE, *CHAIN, *MARKET, *AGENT, *BENCH)
+COMMANDS = (*NODE, *CHAIN, *MARKET, *MEMBERS, *AGENT, *BENCH)
 
 GROUPS = {
     "block": "Decided blocks.",
@@ -33,6 +34,9 @@ GROUPS = {
     "key": "Secret keys of nodes and meters.",
     "market": "Orders, trades and clearing.",
     "agent": "A member's agent, which forecasts, plans and quotes.",
+    "member": "Who belongs to the plant.",
+    "project": "Projects for demand response.",
+    "event": "Events, load control and orders.",
     "meter": "Meters and their readings.",
     "peers": "Addresses of the plant's nodes.",
     "validator": "Who votes, and how that changes while the plant runs.",

@@ -8,8 +8,7 @@ sender's nonce. Nothing in a decided block can make execution fail.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import repeat
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from msgspec.structs import replace
 
@@ -32,7 +31,7 @@ from vppd.ledger.eras import DELAY, in_force, known_eras, latest_era
 from vppd.ledger.events import EraScheduled, Event
 from vppd.ledger.fees import fund_balance, reward_packer
 from vppd.ledger.grid_view import paths_view
-from vppd.ledger.keeping import KEPT, KEPT_BYTES, Run
+from vppd.ledger.keeping import KEPT, Run, encoded
 from vppd.ledger.lifecycle import advance_slot
 from vppd.ledger.opening import opening_state
 from vppd.ledger.operations import operate
@@ -40,7 +39,7 @@ from vppd.ledger.plan_ops import Forecast, Plan, RegisterResource, RetireResourc
 from vppd.ledger.plans_view import plan_view, resources_view
 from vppd.ledger.producers import next_election
 from vppd.ledger.proofs import Statement
-from vppd.ledger.receipts import Receipt, encode_receipt, receipts_root
+from vppd.ledger.receipts import Receipt, encode_receipt, failure, receipts_root
 from vppd.ledger.review import day_due, day_step
 from vppd.ledger.slots import Phase
 from vppd.ledger.snapshot import Snapshot
@@ -50,6 +49,7 @@ from vppd.ledger.state import (
     CONTRACT,
     DAY,
     GRID_ACCOUNT,
+    MEMBER,
     METER,
     PUNISHMENT,
     REGISTER,
@@ -84,6 +84,8 @@ from vppd.market.calendar import MarketCalendar
 from vppd.merkle import EMPTY_ROOT
 from vppd.types import Digest, Epoch, Height, Micro, PublicKey, Slot, TimeMs
 
+T = TypeVar("T")
+
 SNAPSHOTS = 2
 """States kept for joiners: who began with one has until the next but one to finish."""
 _OF_A_MARKET: tuple[type, ...] = (
@@ -96,7 +98,6 @@ _STEPS: dict[int, Callable[[Context, Due], None]] = {
     Topic.DAY: day_step,
 }
 """What takes a step whose time has come."""
-_I64_MIN, _I64_MAX = -(2**63), 2**63 - 1
 
 
 class Execution(NamedTuple):
@@ -250,17 +251,17 @@ class Ledger:
             whole, tx_ids = tuple(opened), tuple([tx.id for tx in opened])
         receipts = self._receipts(whole)
         block = Receipt(Status.OK, ErrorCode.NONE, (), (*own, *self._conclusions()))
-        encoded = (encode_receipt(block), *_encoded(receipts))
+        leaves = (encode_receipt(block), *encoded(receipts))
         changes = self._buckets.apply(ctx.state.seal())
         self.height, self.time_ms = header.height, header.time_ms
-        self.receipts_root = receipts_root(encoded)
+        self.receipts_root = receipts_root(leaves)
         if self.height % self.genesis.consensus.checkpoint_blocks == 0:
             self.freeze()
         return Execution(
             self.height,
             self.state_root,
             self.receipts_root,
-            encoded,
+            leaves,
             changes,
             tx_ids,
             self.next_due_ms,
@@ -311,7 +312,7 @@ class Ledger:
                     break
             tx = txs[len(receipts)]
             if isinstance(tx, bytes):
-                receipts.append(_failure(Status.REFUSED, ErrorCode.UNDECODABLE))
+                receipts.append(failure(Status.REFUSED, ErrorCode.UNDECODABLE))
             else:
                 receipts.append(self._transaction(tx))
         return receipts
@@ -322,9 +323,9 @@ class Ledger:
         state = self._ctx.state
         sender = state.get(ACCOUNT, tx.sender) or state.get(METER, tx.sender)
         if sender is None:
-            return _failure(Status.REFUSED, ErrorCode.UNKNOWN_ACCOUNT)
+            return failure(Status.REFUSED, ErrorCode.UNKNOWN_ACCOUNT)
         if tx.nonce != sender.nonce:
-            return _failure(Status.REFUSED, ErrorCode.BAD_NONCE, sender.nonce)
+            return failure(Status.REFUSED, ErrorCode.BAD_NONCE, sender.nonce)
         if isinstance(sender, Account):  # written out: replace() takes a third of a transfer
             after = Account(
                 sender.nonce + 1, sender.balance, sender.escrow, sender.credit, sender.bus
@@ -339,12 +340,12 @@ class Ledger:
         ctx = self._ctx
         self._statements += 1
         if self._statements > MOST_STATEMENTS:
-            return _failure(Status.REFUSED, ErrorCode.TOO_MANY_STATEMENTS, MOST_STATEMENTS)
+            return failure(Status.REFUSED, ErrorCode.TOO_MANY_STATEMENTS, MOST_STATEMENTS)
         ctx.events = []
         try:
             state_fact(ctx, op)
         except Failed as failed:
-            return _failure(Status.REFUSED, failed.code, *failed.detail)
+            return failure(Status.REFUSED, failed.code, *failed.detail)
         return Receipt(Status.OK, ErrorCode.NONE, (), tuple(ctx.events))
 
     def _operations(self, sender: PublicKey, ops: Sequence[Op], *, is_meter: bool) -> Receipt:
@@ -359,7 +360,7 @@ class Ledger:
             except Failed as failed:
                 ctx.state.undo(mark)
                 ctx.notes.clear()
-                return _failure(Status.FAILED, failed.code, index, *failed.detail)
+                return failure(Status.FAILED, failed.code, index, *failed.detail)
         ctx.redo_all()
         match_arrivals(ctx)
         ctx.note_all()
@@ -530,7 +531,16 @@ class Ledger:
         """A member's latest settlement of a slot, until it closes."""
         return self._ctx.state.get(SETTLEMENT, slot, account)
 
+    def registered_name(self, key: PublicKey) -> str | None:
+        """What registration calls an account; ``None``: nothing."""
+        member = self._ctx.state.get(MEMBER, key)
+        return None if member is None or not member.name else member.name
+
     # ------------------------------------------------------------ documents for people
+
+    def look(self, render: Callable[[Context, Ledger], T]) -> T:
+        """A document of the state as the next block finds it; ``render`` changes nothing."""
+        return render(self._next_block(), self)
 
     def validators_view(self) -> dict[str, Any]:
         """Members, candidates and proposals, as the next block finds them."""
@@ -583,15 +593,3 @@ def _open(raw: bytes) -> Transaction | bytes:
         return decode_transaction(raw)
     except Malformed:
         return raw
-
-
-def _encoded(receipts: Sequence[Receipt]) -> Iterable[bytes]:
-    if receipts.count(KEPT) == len(receipts):
-        return repeat(KEPT_BYTES, len(receipts))
-    return [KEPT_BYTES if receipt is KEPT else encode_receipt(receipt) for receipt in receipts]
-
-
-def _failure(status: Status, code: ErrorCode, *detail: int) -> Receipt:
-    """Due times of absurd slots leave 64 bits; a receipt then says the furthest it can."""
-    clipped = tuple(min(max(number, _I64_MIN), _I64_MAX) for number in detail)
-    return Receipt(status, code, clipped, ())

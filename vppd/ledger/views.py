@@ -27,7 +27,7 @@ def phase_name(phase: int) -> str:
 
 
 def member_name(ledger: Ledger, key: PublicKey) -> str:
-    """What genesis calls a member, or the change that added it as a validator; or its key.
+    """What genesis or the registrar calls a member, or who added it as a validator; or its key.
 
     No two accounts have one name. Where a validator got another key, or left and its name was given
     to a newcomer, the account that has the name already, or bears it now, keeps it alone: the other
@@ -37,6 +37,9 @@ def member_name(ledger: Ledger, key: PublicKey) -> str:
     for entry in accounts:
         if entry.key == key:
             return entry.name
+    registered = ledger.registered_name(key)
+    if registered is not None:
+        return registered
     current = ledger.validator_name(key)
     name = current or ledger.former_name(key)
     if name is None:

@@ -21,6 +21,13 @@ from vppd.consensus.messages import Type
 from vppd.crypto import KEY_PREFIX, key_text, parse_key
 from vppd.ledger.execution import Ledger
 from vppd.ledger.rating_views import credit_view, day_view
+from vppd.ledger.registration.views import (
+    events_view,
+    parameters_view,
+    people_view,
+    permissions_view,
+    projects_view,
+)
 from vppd.ledger.views import member_name
 from vppd.market.calendar import settings_view
 from vppd.market.tariff import tariff_for
@@ -83,6 +90,11 @@ class Views:
             "ready": lambda _: self.ready(),
             "plan": lambda slot: self._ledger.plan_view(_slot(slot)),
             "resources": lambda _: self._ledger.resources_view(),
+            "members": lambda _: self._ledger.look(people_view),
+            "permissions": lambda _: self._ledger.look(permissions_view),
+            "parameters": self.parameters,
+            "projects": lambda _: self._ledger.look(projects_view),
+            "events": lambda _: self._ledger.look(events_view),
             "contracts": lambda _: self._ledger.contracts_view(),
             "day": lambda day: day_view(self._ledger.calendar, self._ledger.state, _day(day)),
             "credit": self.credit,
@@ -297,6 +309,11 @@ class Views:
         """How a member is rated, by name or key."""
         key = self._key(text)
         return credit_view(self._ledger.state, key, member_name(self._ledger, key))
+
+    def parameters(self, text: str) -> dict[str, Any]:
+        """Parameters of an account or a meter, by name or key."""
+        key = self._key(text)
+        return self._ledger.look(lambda ctx, ledger: parameters_view(ctx, ledger, key))
 
     def account(self, text: str) -> dict[str, Any]:
         """A member's or meter's account, by name or key."""

@@ -22,8 +22,6 @@ from vppd.day.audit.trades import Trades
 from vppd.ledger.codes import Status
 from vppd.ledger.events import (
     AccountOpened,
-    AcquisitionSet,
-    Answered,
     Approved,
     BalanceStated,
     ContractMoved,
@@ -31,18 +29,12 @@ from vppd.ledger.events import (
     Convicted,
     CreditChanged,
     DayReviewed,
-    DutyChanged,
-    EffectMeasured,
     EraScheduled,
     Event,
     FeesCharged,
     Forecasted,
-    Intervened,
-    MemberRegistered,
-    MeterRegistered,
     MeterReplaced,
     OrderAccepted,
-    ParametersSet,
     PathsHashed,
     Planned,
     Pooled,
@@ -59,11 +51,21 @@ from vppd.ledger.events import (
     Settled,
     Shared,
     SlotAdvanced,
-    StandingChanged,
     TradeCut,
     Traded,
     TradeRouted,
     Voted,
+)
+from vppd.ledger.member_events import (
+    AcquisitionSet,
+    Answered,
+    DutyChanged,
+    EffectMeasured,
+    Intervened,
+    MemberRegistered,
+    MeterRegistered,
+    ParametersSet,
+    StandingChanged,
 )
 from vppd.ledger.plan_ops import MOST_AT_ONCE, Forecast, Plan
 from vppd.ledger.receipts import decode_receipt

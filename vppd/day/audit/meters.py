@@ -8,7 +8,8 @@ from typing import NamedTuple
 from vppd.config.genesis import Genesis, MeterEntry
 from vppd.day.audit.findings import Findings
 from vppd.day.audit.rules import Calendar, Phase
-from vppd.ledger.events import MeterRegistered, MeterReplaced, ReadingAccepted
+from vppd.ledger.events import MeterReplaced, ReadingAccepted
+from vppd.ledger.member_events import MeterRegistered
 from vppd.ledger.transaction import Reading, ReplaceMeter
 from vppd.types import PublicKey, Slot, TimeMs, Wh
 

@@ -12,7 +12,8 @@ from vppd.config.values import parse_name
 from vppd.ledger.changes import Configure
 from vppd.ledger.codes import ErrorCode
 from vppd.ledger.context import Context, Failed
-from vppd.ledger.events import AccountOpened, MemberRegistered, StandingChanged
+from vppd.ledger.events import AccountOpened
+from vppd.ledger.member_events import MemberRegistered, StandingChanged
 from vppd.ledger.names import check_new_key
 from vppd.ledger.registration.duties import holds, is_under, require
 from vppd.ledger.registration.ops import (
@@ -92,7 +93,7 @@ def register_member(ctx: Context, sender: PublicKey, op: RegisterMember) -> None
     """A new account, without money, by the registrar or by the aggregator it will belong to.
 
     Raises:
-        Failed: the sender may not; key or name are taken; there is no such aggregator.
+        Failed: the sender may not; key or name are taken; there is no such aggregator or bus.
     """
     if not (op.aggregator == sender and holds(ctx, sender, Duty.AGGREGATOR)):
         require(ctx, sender, Duty.REGISTRAR)
@@ -101,6 +102,8 @@ def register_member(ctx: Context, sender: PublicKey, op: RegisterMember) -> None
         need_member(ctx, op.aggregator)
     if not _is_free(ctx, op.name):
         raise Failed(ErrorCode.BAD_MEMBER_NAME)
+    if ctx.feeder is not None and op.bus not in ctx.feeder.position:
+        raise Failed(ErrorCode.UNKNOWN_BUS, op.bus)
     ctx.state.put(ACCOUNT, Account(0, 0, 0, STARTING_CREDIT, op.bus), op.key)
     ctx.state.put(MEMBER, Member(op.name, op.aggregator, 0, ctx.height), op.key)
     ctx.events.append(AccountOpened(op.key, STARTING_CREDIT))

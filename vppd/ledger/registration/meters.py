@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from vppd.ledger.codes import ErrorCode
 from vppd.ledger.context import Context, Failed
-from vppd.ledger.events import AcquisitionSet, MeterRegistered
+from vppd.ledger.member_events import AcquisitionSet, MeterRegistered
 from vppd.ledger.names import check_new_key
 from vppd.ledger.registration.duties import require
 from vppd.ledger.registration.members import need_member
