@@ -74,8 +74,6 @@ REMEDY: dict[ErrorCode, str] = {
     # Grid
     ErrorCode.QUOTA_OF_GRADE: "less, or fewer; vppd market credit NAME shows what made the grade",
     ErrorCode.UNKNOWN_METER: "vppd meter list shows those on chain",
-    ErrorCode.METER_KEY_TAKEN: "a new key for the new meter: vppd key gen --out meter.key",
-    ErrorCode.NOT_A_REGISTRAR: "an authority's key or, where there is none, an operator's",
     ErrorCode.METER_READ_LATER: "name a slot after the old meter's last reading",
     ErrorCode.REGISTER_BEYOND: "whole Wh, as the meter shows them; has a decimal point been lost?",
     ErrorCode.UNKNOWN_BUS: "vppd grid check genesis.toml lists the buses",

@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from vppd.config.billing import CreditRules, FeeRules, ReviewRules
 from vppd.config.clock import ClockChange
+from vppd.config.duties import DutyEntry
 from vppd.config.grid import Grid
 from vppd.config.sharing import SharingRules
 from vppd.config.stages import NO_STAGES, StageRules
@@ -187,6 +188,8 @@ class AccountEntry(msgspec.Struct, frozen=True, kw_only=True):
     credit: Ppm = STARTING_CREDIT
     bus: int = 0
     """Where in the grid the member sits."""
+    aggregator: str = ""
+    """Name of the account it belongs to; empty: none."""
 
 
 class MeterEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -221,3 +224,4 @@ class Genesis(msgspec.Struct, frozen=True, kw_only=True):
     contracts: ContractRules = ContractRules()
     grid: Grid | None = None
     """None: trades are not checked against a grid."""
+    duties: tuple[DutyEntry, ...] = ()

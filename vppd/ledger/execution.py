@@ -350,7 +350,7 @@ class Ledger:
     def _operations(self, sender: PublicKey, ops: Sequence[Op], *, is_meter: bool) -> Receipt:
         """All of them, or none."""
         ctx = self._ctx
-        ctx.events, ctx.arrivals, ctx.notes = [], [], []
+        ctx.events, ctx.arrivals, ctx.notes, ctx.redo = [], [], [], []
         mark = ctx.state.mark()
         for index, op in enumerate(ops):
             try:
@@ -359,12 +359,10 @@ class Ledger:
             except Failed as failed:
                 ctx.state.undo(mark)
                 ctx.notes.clear()
-                ctx.meters_changed = False
                 return _failure(Status.FAILED, failed.code, index, *failed.detail)
+        ctx.redo_all()
         match_arrivals(ctx)
         ctx.note_all()
-        if ctx.meters_changed:
-            ctx.reckon_meters()
         return Receipt(Status.OK, ErrorCode.NONE, (), tuple(ctx.events))
 
     def _check_ledger(self, op: Op) -> None:

@@ -13,6 +13,7 @@ from vppd.ledger.events import SlotAdvanced
 from vppd.ledger.fees import close_fees, settle_fees
 from vppd.ledger.grid import check_trades, forget_paths
 from vppd.ledger.plans import close_plans, forget_plans
+from vppd.ledger.response.history import note_energy
 from vppd.ledger.review import note_slot
 from vppd.ledger.settling import close, settle
 from vppd.ledger.sharing import share, share_again, take_position
@@ -58,6 +59,7 @@ def _settled(ctx: Context, slot: Slot) -> None:
 
 def _closed(ctx: Context, slot: Slot) -> None:
     share_again(ctx, slot)
+    note_energy(ctx, slot)
     close(ctx, slot)
     close_fees(ctx, slot)
     forget_paths(ctx, slot)

@@ -8,23 +8,23 @@ were replaced have no odometer of their own: their registers are it.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from vppd.ledger.codes import ErrorCode
 from vppd.ledger.context import Context, Failed
-from vppd.ledger.eras import latest_era
-from vppd.ledger.events import FUND, GRID, MeterReplaced
+from vppd.ledger.events import MeterReplaced
+from vppd.ledger.names import check_new_key
+from vppd.ledger.registration.duties import require
+from vppd.ledger.registration.records import Duty
 from vppd.ledger.slots import Phase, due_ms
 from vppd.ledger.state import (
-    ACCOUNT,
-    CANDIDATE,
+    ACQUISITION,
     METER,
     ODOMETER,
     REGISTER,
     OdometerRecord,
-    Table,
 )
 from vppd.ledger.transaction import ReplaceMeter
 from vppd.types import PublicKey, Slot, Wh
@@ -89,12 +89,14 @@ def replace_meter(ctx: Context, sender: PublicKey, op: ReplaceMeter) -> None:
             begun or is closed or read already, or the registers cannot be these.
     """
     state = ctx.state
-    _check_sender(ctx, sender)
     meter = state.get(METER, op.old)
     if meter is None:
         raise Failed(ErrorCode.UNKNOWN_METER)
-    if _taken(ctx, op.new):
-        raise Failed(ErrorCode.METER_KEY_TAKEN)
+    require(ctx, sender, Duty.REGISTRAR, (meter.account,))
+    check_new_key(ctx, op.new)
+    control = state.get(ACQUISITION, op.old)
+    if control is not None and control.last_slot is not None:
+        raise Failed(ErrorCode.METER_RETIRED, control.last_slot)
     phase = ctx.phase(op.slot)
     if phase is None or phase < Phase.DELIVERING:
         begins = due_ms(ctx.market_of(op.slot), op.slot, Phase.DELIVERING)
@@ -136,7 +138,10 @@ def replace_meter(ctx: Context, sender: PublicKey, op: ReplaceMeter) -> None:
     state.put(ODOMETER, begun, op.new)
     retired = known or OdometerRecord(0, 0, 0, 0, 0, 0, _NOBODY)
     state.put(ODOMETER, replace(retired, successor=op.new), op.old)
-    ctx.meters_changed = True
+    if control is not None:
+        state.put(ACQUISITION, control, op.new)
+        state.remove(ACQUISITION, op.old)
+    ctx.redo.append(ctx.reckon_meters)
     ctx.events.append(
         MeterReplaced(
             op.old,
@@ -183,19 +188,3 @@ def _least(odometer: OdometerRecord, stood: Face) -> Face:
     return Face(
         max(stood.import_wh, odometer.import_floor), max(stood.export_wh, odometer.export_floor)
     )
-
-
-def _check_sender(ctx: Context, sender: PublicKey) -> None:
-    """A registration authority; where a plant has none, an operator that votes."""
-    registrars = set(ctx.genesis.governance.authority)
-    if not registrars:
-        registrars = {m.key for m in ctx.era.members if m.operator}
-    if sender not in registrars:
-        raise Failed(ErrorCode.NOT_A_REGISTRAR)
-
-
-def _taken(ctx: Context, key: PublicKey) -> bool:
-    state = ctx.state
-    tables: tuple[Table[Any, bytes], ...] = (ACCOUNT, METER, CANDIDATE, ODOMETER)
-    members = {m.key for m in latest_era(ctx.founding, state).members}
-    return key in (GRID, FUND, *members) or any(state.get(t, key) is not None for t in tables)

@@ -7,9 +7,12 @@ from vppd.config.genesis import Genesis
 from vppd.config.grid import defects
 from vppd.errors import ConfigError
 from vppd.ledger.producers import list_candidates
+from vppd.ledger.registration.records import Duty, DutyRecord, Member
 from vppd.ledger.state import (
     ACCOUNT,
+    DUTY,
     GRID_ACCOUNT,
+    MEMBER,
     METER,
     ODOMETER,
     Account,
@@ -44,6 +47,12 @@ def opening_state(genesis: Genesis) -> State:
             rolls = OdometerRecord(meter.rollover_wh, 0, 0, meter.first_slot, 0, 0, bytes(32))
             state.put(ODOMETER, rolls, meter.key)
     state.put(GRID_ACCOUNT, GridAccount(0))
+    for entry in genesis.accounts:
+        if entry.aggregator:
+            member = Member(entry.name, keys[entry.aggregator], 0, 0)
+            state.put(MEMBER, member, entry.key)
+    for given in genesis.duties:
+        state.put(DUTY, DutyRecord(0), Duty[given.duty.upper()], keys[given.account])
     if genesis.consensus.engine == DPOS:
         list_candidates(genesis, state)
     return state

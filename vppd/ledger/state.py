@@ -16,6 +16,14 @@ from vppd.codec import I64, U8, U32, U63, Bytes32, Decoder, Malformed, Message, 
 from vppd.era import Era, Name
 from vppd.ledger.changes import Configure
 from vppd.ledger.plan_records import EnergyRecord, ForecastRecord, PlanRecord, ResourceRecord
+from vppd.ledger.registration.records import (
+    Acquisition,
+    DayEnergy,
+    DutyRecord,
+    Member,
+    Membership,
+    Parameters,
+)
 
 R = TypeVar("R", bound=Message)
 P = TypeVar("P", int, bytes)
@@ -447,6 +455,18 @@ POOL: Table[PoolRecord, int] = Table(39, "Q", PoolRecord)
 """By slot."""
 SHARE: Table[ShareRecord, bytes] = Table(40, "Q 32s", ShareRecord)
 """By slot and account."""
+MEMBER: Table[Member, bytes] = Table(42, "32s", Member)
+"""By account."""
+DUTY: Table[DutyRecord, bytes] = Table(43, "B 32s", DutyRecord)
+"""By duty and account."""
+PARAMETERS: Table[Parameters, bytes] = Table(44, "32s", Parameters)
+"""By account or meter."""
+ACQUISITION: Table[Acquisition, bytes] = Table(45, "32s", Acquisition)
+"""By meter."""
+MEMBERSHIP: Table[Membership, bytes] = Table(46, "Q 32s", Membership)
+"""By project and account."""
+DAY_ENERGY: Table[DayEnergy, int] = Table(47, "32s Q", DayEnergy)
+"""By account and slot of the day."""
 
 TABLES: dict[int, Table[Any, Any]] = {
     table.number: table
@@ -458,6 +478,7 @@ TABLES: dict[int, Table[Any, Any]] = {
         PATHS, ROUTE,
         RESOURCE, PLAN, RESOURCE_PLAN, FORECAST,
         POOL, SHARE,
+        MEMBER, DUTY, PARAMETERS, ACQUISITION, MEMBERSHIP, DAY_ENERGY,
     )
 }  # fmt: skip
 

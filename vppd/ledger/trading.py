@@ -134,6 +134,49 @@ def sign_contracts(ctx: Context, slot: Slot) -> None:
             ctx.state.put(ORDER, replace(order, escrow=order.cost), slot, seq)
 
 
+def withdraw_resting(ctx: Context, slot: Slot, account: PublicKey | None = None) -> None:
+    """What rests in an open slot's book leaves it, for one account or for all; escrow goes back.
+
+    Trades that were made stay firm, and what is withdrawn may be ordered again.
+    """
+    record = ctx.state.get(SLOT, slot)
+    if record is None or record.phase != Phase.OPEN:
+        return
+    gone: set[int] = set()
+    for seq, order in ctx.state.scan(ORDER, slot):
+        if order.remaining_wh == 0 or account not in (None, order.account):
+            continue
+        gone.add(seq)
+        unused = order.escrow - order.cost
+        ctx.post(order.account, Purse.ESCROW, -unused, Reason.RELEASE)
+        ctx.post(order.account, Purse.BALANCE, unused, Reason.RELEASE)
+        ctx.state.put(ORDER, replace(order, remaining_wh=0, escrow=order.cost), slot, seq)
+        so_far = ctx.state.need(ORDERED, slot, order.account)
+        offers = order.side == Side.OFFER
+        less = Ordered(
+            so_far.orders,
+            so_far.offered_wh - (order.remaining_wh if offers else 0),
+            so_far.bid_wh - (0 if offers else order.remaining_wh),
+        )
+        ctx.state.put(ORDERED, less, slot, order.account)
+    if gone:
+        ctx.arrivals = [
+            (at, order) for at, order in ctx.arrivals if at != slot or order.id not in gone
+        ]
+        ctx.redo.append(lambda: _open_again(ctx, slot))
+
+
+def _open_again(ctx: Context, slot: Slot) -> None:
+    """The book of a slot from the state, but for what is on its way into it."""
+    arriving = {order.id for at, order in ctx.arrivals if at == slot}
+    resting = (
+        (book_order(seq, record), record.remaining_wh)
+        for seq, record in ctx.state.scan(ORDER, slot)
+        if record.remaining_wh > 0 and seq not in arriving
+    )
+    ctx.books[slot] = Book.restore(ctx.auction_of(slot), resting)
+
+
 def restore_book(state: State, rules: Rules, slot: Slot) -> Book[PublicKey]:
     """The book of an open slot as its orders in the state make it."""
     resting = (

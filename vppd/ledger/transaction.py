@@ -22,6 +22,13 @@ from vppd.ledger.changes import Configure
 from vppd.ledger.contracts.ops import CallContract, OpenContract
 from vppd.ledger.plan_ops import Forecast, Plan, RegisterResource, RetireResource
 from vppd.ledger.proofs import Accuse, Ready, Skip, Statement, signed_part
+from vppd.ledger.registration.ops import (
+    RegisterMember,
+    RegisterMeter,
+    SetAcquisition,
+    SetParameters,
+    SetStanding,
+)
 from vppd.types import Digest, Height, PublicKey, Signature
 
 _sha256 = hashlib.sha256
@@ -115,6 +122,11 @@ Op: TypeAlias = (
     | RetireResource
     | Plan
     | Forecast
+    | RegisterMember
+    | RegisterMeter
+    | SetStanding
+    | SetParameters
+    | SetAcquisition
 )
 """What a transaction does."""
 NOBODY: PublicKey = bytes(32)

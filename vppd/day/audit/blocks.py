@@ -22,6 +22,8 @@ from vppd.day.audit.trades import Trades
 from vppd.ledger.codes import Status
 from vppd.ledger.events import (
     AccountOpened,
+    AcquisitionSet,
+    Answered,
     Approved,
     BalanceStated,
     ContractMoved,
@@ -29,12 +31,18 @@ from vppd.ledger.events import (
     Convicted,
     CreditChanged,
     DayReviewed,
+    DutyChanged,
+    EffectMeasured,
     EraScheduled,
     Event,
     FeesCharged,
     Forecasted,
+    Intervened,
+    MemberRegistered,
+    MeterRegistered,
     MeterReplaced,
     OrderAccepted,
+    ParametersSet,
     PathsHashed,
     Planned,
     Pooled,
@@ -51,6 +59,7 @@ from vppd.ledger.events import (
     Settled,
     Shared,
     SlotAdvanced,
+    StandingChanged,
     TradeCut,
     Traded,
     TradeRouted,
@@ -254,6 +263,14 @@ class _Audit:
                 self._sharing.hear(event)
             case RulesScheduled():
                 self._findings.add("rules of the market change: this audit reads by genesis alone")
+            case MeterRegistered():
+                self._meters.registered(event)
+            case StandingChanged(standing=0) | MemberRegistered() | DutyChanged() | ParametersSet():
+                pass  # who may do what; the account was opened before
+            case StandingChanged() | Intervened() | AcquisitionSet():
+                self._findings.add(f"{type(event).__name__}: this audit does not follow that")
+            case Answered() | EffectMeasured():
+                pass  # a contract's own rules
             case ContractMoved() | ContractSaid():
                 pass  # a contract's own rules; its money is in the postings
             case ResourceRegistered() | ResourceRetired() | Planned() | Forecasted():

@@ -5,8 +5,10 @@ from __future__ import annotations
 from vppd.config.contracts import KindName, load_kind
 from vppd.config.genesis import Genesis
 from vppd.ledger.contracts.kind import Kind
+from vppd.ledger.kinds.event import EVENT_KIND
+from vppd.ledger.kinds.project import PROJECT_KIND
 
-OWN: tuple[Kind, ...] = ()
+OWN: tuple[Kind, ...] = (PROJECT_KIND, EVENT_KIND)
 """Of this build; every chain has them."""
 
 
