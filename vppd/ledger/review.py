@@ -3,7 +3,7 @@
 A day is looked at once, when its last slot has settled. What comes late afterwards moves credit by
 what the review would have said with it: losing one's readings costs, and proving them gives back.
 A member's statement says what it has and how many settlements it has had, so that a bill between
-two of them can be added up by anybody (docs/adr/0020-statements.md).
+two of them can be added up by anybody (docs/adr/0024-a-bill-lies-between-two-statements.md).
 """
 
 from __future__ import annotations
