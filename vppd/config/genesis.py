@@ -14,6 +14,7 @@ Engine = NewType("Engine", str)
 PathSetting = Literal["auto", "collect", "broadcast"]
 """Where first-round votes go in engine ``bncm``; ``auto``: the leader picks by measured cost."""
 MarketRules = Literal["production", "paper003", "literal003", "two-stage"]
+ConsentMode = Literal["signature", "explicit"]
 LedgerKind = Literal["market", "null"]
 Ranking = Literal["composite", "largest-producer"]
 """By what producers are elected in engine ``dpos``: votes weighed by score, or energy alone."""
@@ -148,6 +149,9 @@ class MarketRulesSection(msgspec.Struct, frozen=True, kw_only=True):
     """Orders of one member for one slot."""
     max_price: Annotated[MicroPerKwh, Meta(ge=0, lt=2**53)] = 1_000_000_000
     tariffs: tuple[Tariff, ...] = ()
+    consent: ConsentMode = "signature"
+    """Whose word a trade of the auction needs besides the signatures on its orders; ``explicit``:
+    seller, buyer and an operator each call between gate closure and delivery (P0, Table 2)."""
 
     def slot_start(self, slot: Slot) -> TimeMs:
         """Block time at which delivery of ``slot`` starts."""

@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from vppd.config.genesis import Count, MarketRules, MarketRulesSection, Millis, Tariff
+from vppd.config.genesis import ConsentMode, Count, MarketRules, MarketRulesSection, Millis, Tariff
 from vppd.config.reading import Reading
 from vppd.config.values import DAY_MINUTES, format_decimal, format_hours, parse_hours
 from vppd.errors import ConfigError
@@ -48,6 +48,7 @@ class MarketTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     max_quantity_wh: Annotated[int, Meta(ge=1, le=2**50)] = _MARKET.max_quantity_wh
     max_orders: Annotated[int, Meta(ge=1, le=1_024)] = _MARKET.max_orders
     max_price: str = format_decimal(_MARKET.max_price)
+    consent: ConsentMode = _MARKET.consent
     tariff: tuple[TariffTable, ...]
 
 
@@ -109,6 +110,7 @@ class MarketReader:
             max_quantity_wh=table.max_quantity_wh,
             max_orders=table.max_orders,
             max_price=max_price,
+            consent=table.consent,
             tariffs=tuple(self._tariffs(table.tariff, max_price)),
         )
 
@@ -171,6 +173,8 @@ def market_lines(market: MarketRulesSection) -> Iterator[str]:
     ):
         yield f"{key} = {getattr(market, key)}"
     yield f'max_price = "{format_decimal(market.max_price)}"'
+    if market.consent != _MARKET.consent:
+        yield f'consent = "{market.consent}"'
     for tariff in market.tariffs:
         yield from ("", "[[market.tariff]]")
         yield f'hours = "{format_hours(tariff.start_minute, tariff.end_minute)}"'

@@ -24,7 +24,7 @@ from vppd.ledger.agenda import Due, Topic
 from vppd.ledger.buckets import Buckets, StateProof
 from vppd.ledger.codes import ErrorCode, Status
 from vppd.ledger.context import Context, Failed
-from vppd.ledger.contracts.engine import contract_due, fire_contract
+from vppd.ledger.contracts.engine import contract_due, fire_contract, next_due_ms
 from vppd.ledger.contracts.ops import CallContract, OpenContract
 from vppd.ledger.contracts.registry import kinds_of
 from vppd.ledger.epochs import conclude
@@ -34,6 +34,7 @@ from vppd.ledger.keeping import KEPT, KEPT_BYTES, Run
 from vppd.ledger.lifecycle import advance_slot
 from vppd.ledger.opening import opening_state
 from vppd.ledger.operations import operate
+from vppd.ledger.order_ops import CancelOrder, SignTrades
 from vppd.ledger.producers import next_election
 from vppd.ledger.proofs import Statement
 from vppd.ledger.receipts import Receipt, encode_receipt, receipts_root
@@ -80,7 +81,9 @@ from vppd.types import Digest, Epoch, Height, Micro, PublicKey, Slot, TimeMs
 
 SNAPSHOTS = 2
 """States kept for joiners: who began with one has until the next but one to finish."""
-_OF_A_MARKET: tuple[type, ...] = (Transfer, PlaceOrder, Reading, OpenContract, CallContract)
+_OF_A_MARKET: tuple[type, ...] = (
+    Transfer, PlaceOrder, Reading, OpenContract, CallContract, CancelOrder, SignTrades,
+)  # fmt: skip
 _STEPS: dict[int, Callable[[Context, Due], None]] = {
     Topic.SLOT: advance_slot,
     Topic.CONTRACT: fire_contract,
@@ -337,7 +340,7 @@ class Ledger:
     def _operations(self, sender: PublicKey, ops: Sequence[Op], *, is_meter: bool) -> Receipt:
         """All of them, or none."""
         ctx = self._ctx
-        ctx.events, ctx.arrivals, ctx.notes = [], [], []
+        ctx.events, ctx.arrivals, ctx.withdrawals, ctx.notes = [], [], [], []
         mark = ctx.state.mark()
         for index, op in enumerate(ops):
             try:
@@ -403,8 +406,8 @@ class Ledger:
 
     @property
     def next_due_ms(self) -> TimeMs | None:
-        """Block time of the next transition of any slot."""
-        return self._ctx.agenda.next_due_ms()
+        """Block time of the next transition of any slot, or trigger of any contract."""
+        return next_due_ms(self._ctx)
 
     @property
     def calendar(self) -> MarketCalendar:

@@ -8,8 +8,10 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from vppd.ledger.agenda import Due
+from vppd.ledger.consent import forget_consent, void_unsigned
 from vppd.ledger.context import Context
 from vppd.ledger.events import SlotAdvanced
+from vppd.ledger.orders import forget_notes
 from vppd.ledger.settling import close, settle
 from vppd.ledger.slots import Phase
 from vppd.ledger.state import SLOT
@@ -28,16 +30,22 @@ def advance_slot(ctx: Context, due: Due) -> None:
     match phase:
         case Phase.GATE_CLOSED:
             _gate_closed(ctx, slot)
+        case Phase.DELIVERING:
+            _delivering(ctx, slot)
         case Phase.SETTLED:
             _settled(ctx, slot)
         case Phase.CLOSED:
             _closed(ctx, slot)
         case _:
-            pass  # delivery begins and ends without anything to book
+            pass  # delivery ends without anything to book
 
 
 def _gate_closed(ctx: Context, slot: Slot) -> None:
     close_gate(ctx, slot)
+
+
+def _delivering(ctx: Context, slot: Slot) -> None:
+    void_unsigned(ctx, slot)
 
 
 def _settled(ctx: Context, slot: Slot) -> None:
@@ -46,3 +54,5 @@ def _settled(ctx: Context, slot: Slot) -> None:
 
 def _closed(ctx: Context, slot: Slot) -> None:
     close(ctx, slot)
+    forget_consent(ctx, slot)
+    forget_notes(ctx, slot)

@@ -7,12 +7,15 @@ from typing import Any, Final, TypeAlias
 
 from vppd.ledger.changes import Configure
 from vppd.ledger.codes import ErrorCode
+from vppd.ledger.consent import sign_trades
 from vppd.ledger.context import Context, Failed
 from vppd.ledger.contracts.engine import call_contract, open_contract
 from vppd.ledger.contracts.ops import CallContract, OpenContract
 from vppd.ledger.events import Purse, Reason
 from vppd.ledger.governance import configure
 from vppd.ledger.metering import take_reading
+from vppd.ledger.order_ops import CancelOrder, SignTrades
+from vppd.ledger.orders import cancel_order
 from vppd.ledger.producers import vote
 from vppd.ledger.proofs import Accuse, Ready, Skip
 from vppd.ledger.settling import correct
@@ -84,6 +87,8 @@ RULES_OF: Final[dict[type, Rule]] = {
     OpenContract: open_contract,
     CallContract: call_contract,
     # Orders, deals and urgent orders
+    CancelOrder: cancel_order,
+    SignTrades: sign_trades,
     # Credit, fees, settlement and meters
     # Plans and resources
     # Registration, permissions and demand response

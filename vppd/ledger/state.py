@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 from vppd.codec import I64, U8, U32, U63, Bytes32, Decoder, Malformed, Message, encode
 from vppd.era import Era, Name
 from vppd.ledger.changes import Configure
+from vppd.ledger.order_records import Consent, OrderNote, StandbyPrice
 
 R = TypeVar("R", bound=Message)
 P = TypeVar("P", int, bytes)
@@ -87,6 +88,7 @@ class TradeRecord(Message, frozen=True):
     offer_price: U63
     bid_price: U63
     round: U8
+    """1 or 2 of the auction; 0: a contract made it."""
 
 
 class Register(Message, frozen=True):
@@ -294,6 +296,12 @@ MARKET_UPDATE: Table[MarketUpdate, int] = Table(20, "Q", MarketUpdate)
 """By first slot."""
 COUNTER: Table[Counter, int] = Table(21, "B", Counter)
 """By what is counted."""
+ORDER_NOTE: Table[OrderNote, int] = Table(23, "Q Q", OrderNote)
+"""By slot and number of the order."""
+CONSENT: Table[Consent, int] = Table(24, "Q Q", Consent)
+"""By slot and number of the trade."""
+STANDBY: Table[StandbyPrice, int] = Table(25, "Q Q", StandbyPrice)
+"""By slot and number of the contract."""
 
 TABLES: dict[int, Table[Any, Any]] = {
     table.number: table
@@ -301,6 +309,7 @@ TABLES: dict[int, Table[Any, Any]] = {
         ACCOUNT, METER, SLOT, ORDER, TRADE, REGISTER, SETTLEMENT, GRID_ACCOUNT, ORDERED,
         ERA, PROPOSAL, BALLOT, CONVICTION, CANDIDATE, READINESS, PUNISHMENT, VOTES, DELIVERY,
         CONTRACT, MARKET_UPDATE, COUNTER,
+        ORDER_NOTE, CONSENT, STANDBY,
     )
 }  # fmt: skip
 

@@ -39,20 +39,14 @@ def place_order(ctx: Context, sender: PublicKey, op: PlaceOrder) -> None:
     Raises:
         Failed: the slot is not open, a number is out of range, or a bid is not covered.
     """
-    _check_open(ctx, op.slot)
-    _check_numbers(ctx, op)
-    _count(ctx, sender, op)
+    check_open(ctx, op.slot)
+    check_terms(ctx, op.slot, op.side, op.quantity_wh, op.price, op.reserve_price)
+    count_order(ctx, sender, op.slot, op.side, op.quantity_wh)
     account = ctx.state.need(ACCOUNT, sender)
     escrow = 0
     if op.side == Side.BID:
         escrow = bid_escrow(ctx.auction_of(op.slot), op.quantity_wh, op.price, op.reserve_price)
-        missing = escrow - account.balance
-        if account.balance < 0:
-            raise Failed(ErrorCode.IN_DEBT, missing)
-        if missing > 0:
-            raise Failed(ErrorCode.INSUFFICIENT_FUNDS, missing)
-        ctx.post(sender, Purse.BALANCE, -escrow, Reason.RESERVE)
-        ctx.post(sender, Purse.ESCROW, escrow, Reason.RESERVE)
+        reserve(ctx, sender, escrow)
     slot = ctx.need_slot(op.slot, Phase.OPEN)
     seq = slot.orders
     record = OrderRecord(
@@ -70,20 +64,59 @@ def place_order(ctx: Context, sender: PublicKey, op: PlaceOrder) -> None:
     ctx.state.put(SLOT, SlotRecord(slot.phase, seq + 1, slot.trades), op.slot)
     ctx.state.put(ORDER, record, op.slot, seq)
     ctx.events.append(OrderAccepted(op.slot, seq))
-    ctx.arrivals.append((op.slot, _order(seq, record)))
+    ctx.arrivals.append((op.slot, book_order(seq, record)))
 
 
-def _count(ctx: Context, sender: PublicKey, op: PlaceOrder) -> None:
-    """Bound what one member can make a slot hold; offers cost nothing, so nothing else does."""
-    market = ctx.market_of(op.slot)
-    so_far = ctx.state.get(ORDERED, op.slot, sender) or Ordered(0, 0, 0)
+def reserve(ctx: Context, account: PublicKey, amount: Micro) -> None:
+    """Set ``amount`` of a member's balance aside, if it has so much.
+
+    Raises:
+        Failed: the member is in debt, or has less.
+    """
+    balance = ctx.state.need(ACCOUNT, account).balance
+    missing = amount - balance
+    if balance < 0:
+        raise Failed(ErrorCode.IN_DEBT, missing)
+    if missing > 0:
+        raise Failed(ErrorCode.INSUFFICIENT_FUNDS, missing)
+    set_aside(ctx, account, amount)
+
+
+def set_aside(ctx: Context, account: PublicKey, amount: Micro) -> None:
+    """From a member's balance into its escrow, whatever the balance is."""
+    ctx.post(account, Purse.BALANCE, -amount, Reason.RESERVE)
+    ctx.post(account, Purse.ESCROW, amount, Reason.RESERVE)
+
+
+def release(ctx: Context, account: PublicKey, unused: Micro) -> None:
+    """Give back what was set aside and is not needed; below zero: the balance gives what misses."""
+    ctx.post(account, Purse.ESCROW, -unused, Reason.RELEASE)
+    ctx.post(account, Purse.BALANCE, unused, Reason.RELEASE)
+
+
+def count_order(ctx: Context, account: PublicKey, slot: Slot, side: int, wh: Wh) -> None:
+    """Bound what one member can make a slot hold; offers cost nothing, so nothing else does.
+
+    Raises:
+        Failed: too many orders, or too much energy on one side.
+    """
+    market = ctx.market_of(slot)
+    so_far = ctx.state.get(ORDERED, slot, account) or Ordered(0, 0, 0)
     if so_far.orders >= market.max_orders:
         raise Failed(ErrorCode.TOO_MANY_ORDERS, market.max_orders)
-    offered = so_far.offered_wh + (op.quantity_wh if op.side == Side.OFFER else 0)
-    wanted = so_far.bid_wh + (op.quantity_wh if op.side == Side.BID else 0)
+    offered = so_far.offered_wh + (wh if side == Side.OFFER else 0)
+    wanted = so_far.bid_wh + (wh if side == Side.BID else 0)
     if max(offered, wanted) > market.max_quantity_wh:
         raise Failed(ErrorCode.QUANTITY_OUT_OF_RANGE, market.max_quantity_wh)
-    ctx.state.put(ORDERED, Ordered(so_far.orders + 1, offered, wanted), op.slot, sender)
+    ctx.state.put(ORDERED, Ordered(so_far.orders + 1, offered, wanted), slot, account)
+
+
+def uncount(ctx: Context, account: PublicKey, slot: Slot, side: int, wh: Wh) -> None:
+    """Energy a member does not offer or want any more; that it has ordered stays counted."""
+    so_far = ctx.state.need(ORDERED, slot, account)
+    fewer = (wh, 0) if side == Side.OFFER else (0, wh)
+    after = Ordered(so_far.orders, so_far.offered_wh - fewer[0], so_far.bid_wh - fewer[1])
+    ctx.state.put(ORDERED, after, slot, account)
 
 
 def bid_escrow(
@@ -95,13 +128,24 @@ def bid_escrow(
 
 
 def match_arrivals(ctx: Context) -> None:
-    """The orders of a transaction that holds enter their books, in order (market.md, rule 4)."""
+    """What a transaction that holds does to the books: cancelled orders leave, new ones arrive.
+
+    New orders enter in their order (market.md, rule 4), each with what is left of it: a contract
+    may have traded a part, and the transaction may have cancelled it again.
+    """
+    for slot, seq in ctx.withdrawals:
+        book = ctx.books.get(slot)
+        if book is not None:
+            book.withdraw(seq)
     for slot, order in ctx.arrivals:
+        left = ctx.state.need(ORDER, slot, order.id).remaining_wh
+        if left == 0:
+            continue
         book = ctx.books.get(slot)
         if book is None:
             book = ctx.books[slot] = Book(ctx.auction_of(slot))
-        for trade in book.submit(order):
-            _record(ctx, slot, trade)
+        for trade in book.submit(order, left):
+            record_trade(ctx, slot, _record_of(trade))
 
 
 def close_gate(ctx: Context, slot: Slot) -> None:
@@ -114,26 +158,26 @@ def close_gate(ctx: Context, slot: Slot) -> None:
     book = ctx.books.pop(slot, None)
     if book is not None:
         for trade in book.close(tariff.retail_price, tariff.feed_in_price).trades:
-            _record(ctx, slot, trade)
+            record_trade(ctx, slot, _record_of(trade))
     for seq, order in ctx.state.scan(ORDER, slot):
         unused = order.escrow - order.cost
         if unused != 0:
-            ctx.post(order.account, Purse.ESCROW, -unused, Reason.RELEASE)
-            ctx.post(order.account, Purse.BALANCE, unused, Reason.RELEASE)
+            release(ctx, order.account, unused)
             ctx.state.put(ORDER, replace(order, escrow=order.cost), slot, seq)
 
 
 def restore_book(state: State, rules: Rules, slot: Slot) -> Book[PublicKey]:
     """The book of an open slot as its orders in the state make it."""
     resting = (
-        (_order(seq, record), record.remaining_wh)
+        (book_order(seq, record), record.remaining_wh)
         for seq, record in state.scan(ORDER, slot)
         if record.remaining_wh > 0
     )
     return Book.restore(rules, resting)
 
 
-def _order(seq: int, record: OrderRecord) -> Order[PublicKey]:
+def book_order(seq: int, record: OrderRecord) -> Order[PublicKey]:
+    """An order as books know it."""
     return Order(
         seq,
         record.account,
@@ -146,41 +190,45 @@ def _order(seq: int, record: OrderRecord) -> Order[PublicKey]:
     )
 
 
-def _record(ctx: Context, slot: Slot, trade: Trade[PublicKey]) -> None:
-    state, amount, quantity = ctx.state, trade.amount, trade.quantity_wh
-    slot_record = state.need(SLOT, slot)
-    seq = slot_record.trades
-    state.put(SLOT, SlotRecord(slot_record.phase, slot_record.orders, seq + 1), slot)
-    offer = state.need(ORDER, slot, trade.offer_id)
-    bid = state.need(ORDER, slot, trade.bid_id)
-    sold = _after(offer, quantity, 0)
-    bought = _after(bid, quantity, amount)
-    state.put(ORDER, sold, slot, trade.offer_id)
-    state.put(ORDER, bought, slot, trade.bid_id)
-    record = TradeRecord(
+def _record_of(trade: Trade[PublicKey]) -> TradeRecord:
+    return TradeRecord(
         trade.offer_id,
         trade.bid_id,
         trade.seller,
         trade.buyer,
-        quantity,
+        trade.quantity_wh,
         trade.price,
-        amount,
+        trade.amount,
         trade.offer_price,
         trade.bid_price,
         trade.round,
     )
-    state.put(TRADE, record, slot, seq)
+
+
+def record_trade(ctx: Context, slot: Slot, trade: TradeRecord) -> None:
+    """A trade is firm: it gets the slot's next number, its orders have so much less left."""
+    state = ctx.state
+    slot_record = state.need(SLOT, slot)
+    seq = slot_record.trades
+    state.put(SLOT, SlotRecord(slot_record.phase, slot_record.orders, seq + 1), slot)
+    offer = state.need(ORDER, slot, trade.offer)
+    bid = state.need(ORDER, slot, trade.bid)
+    sold = _after(offer, trade.quantity_wh, 0)
+    bought = _after(bid, trade.quantity_wh, trade.amount)
+    state.put(ORDER, sold, slot, trade.offer)
+    state.put(ORDER, bought, slot, trade.bid)
+    state.put(TRADE, trade, slot, seq)
     ctx.events.append(
         Traded(
             slot,
             seq,
-            trade.offer_id,
-            trade.bid_id,
+            trade.offer,
+            trade.bid,
             trade.seller,
             trade.buyer,
-            quantity,
+            trade.quantity_wh,
             trade.price,
-            amount,
+            trade.amount,
             trade.round,
         )
     )
@@ -202,7 +250,12 @@ def _after(order: OrderRecord, quantity: Wh, amount: Micro) -> OrderRecord:
     )
 
 
-def _check_open(ctx: Context, slot: Slot) -> None:
+def check_open(ctx: Context, slot: Slot) -> None:
+    """Orders are taken.
+
+    Raises:
+        Failed: not yet, or no longer.
+    """
     phase = ctx.phase(slot)
     if phase is None:
         raise Failed(ErrorCode.SLOT_NOT_OPEN, due_ms(ctx.market_of(slot), slot, Phase.OPEN))
@@ -210,12 +263,24 @@ def _check_open(ctx: Context, slot: Slot) -> None:
         raise Failed(ErrorCode.GATE_CLOSED, due_ms(ctx.market_of(slot), slot, Phase.GATE_CLOSED))
 
 
-def _check_numbers(ctx: Context, op: PlaceOrder) -> None:
-    market = ctx.market_of(op.slot)
-    if not 1 <= op.quantity_wh <= market.max_quantity_wh:
+def check_terms(
+    ctx: Context,
+    slot: Slot,
+    side: int,
+    quantity_wh: Wh,
+    price: MicroPerKwh,
+    reserve_price: MicroPerKwh,
+) -> None:
+    """Numbers a slot's rules allow in an order.
+
+    Raises:
+        Failed: one is out of range, or the reserve price is on the wrong side.
+    """
+    market = ctx.market_of(slot)
+    if not 1 <= quantity_wh <= market.max_quantity_wh:
         raise Failed(ErrorCode.QUANTITY_OUT_OF_RANGE, market.max_quantity_wh)
-    if max(op.price, op.reserve_price) > market.max_price:
+    if max(price, reserve_price) > market.max_price:
         raise Failed(ErrorCode.PRICE_OUT_OF_RANGE, market.max_price)
-    concession = op.reserve_price - op.price
-    if concession > 0 if op.side == Side.OFFER else concession < 0:
-        raise Failed(ErrorCode.RESERVE_ON_WRONG_SIDE, op.price)
+    concession = reserve_price - price
+    if concession > 0 if side == Side.OFFER else concession < 0:
+        raise Failed(ErrorCode.RESERVE_ON_WRONG_SIDE, price)

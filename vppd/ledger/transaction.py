@@ -20,6 +20,7 @@ from vppd.crypto import DOMAIN, Signer, Verify, sha256
 from vppd.errors import PeerFault
 from vppd.ledger.changes import Configure
 from vppd.ledger.contracts.ops import CallContract, OpenContract
+from vppd.ledger.order_ops import CancelOrder, SignTrades
 from vppd.ledger.proofs import Accuse, Ready, Skip, Statement, signed_part
 from vppd.types import Digest, Height, PublicKey, Signature
 
@@ -92,6 +93,8 @@ Op: TypeAlias = (
     | Opaque
     | OpenContract
     | CallContract
+    | CancelOrder
+    | SignTrades
 )
 """What a transaction does."""
 NOBODY: PublicKey = bytes(32)
