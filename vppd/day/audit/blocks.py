@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TypeVar, assert_never
 
 from vppd.codec import Malformed
@@ -14,9 +15,11 @@ from vppd.day.audit.purses import Purses
 from vppd.day.audit.report import AuditReport, ExportedBlock, MemberAudit
 from vppd.day.audit.rules import Calendar
 from vppd.day.audit.settlements import Settlements
+from vppd.day.audit.signatures import Signatures
 from vppd.day.audit.slots import Slots
 from vppd.day.audit.trades import Trades
 from vppd.ledger.codes import Status
+from vppd.ledger.contracts.ops import OpenContract
 from vppd.ledger.events import (
     AccountOpened,
     Approved,
@@ -26,6 +29,8 @@ from vppd.ledger.events import (
     EraScheduled,
     Event,
     OrderAccepted,
+    OrderCancelled,
+    OrderMade,
     Posted,
     Punished,
     Purse,
@@ -36,8 +41,13 @@ from vppd.ledger.events import (
     Settled,
     SlotAdvanced,
     Traded,
+    TradeSigned,
+    TradeVoided,
+    UrgentServed,
     Voted,
 )
+from vppd.ledger.kinds.terms import slot_of
+from vppd.ledger.order_ops import CancelOrder, SignTrades
 from vppd.ledger.receipts import decode_receipt
 from vppd.ledger.transaction import (
     Op,
@@ -49,7 +59,7 @@ from vppd.ledger.transaction import (
 )
 from vppd.types import Slot, TimeMs
 
-_Op = TypeVar("_Op", PlaceOrder, Reading)
+_Op = TypeVar("_Op", PlaceOrder, Reading, CancelOrder, tuple[Slot, int])
 
 
 def audit_blocks(genesis: Genesis, blocks: Iterable[ExportedBlock]) -> AuditReport:
@@ -77,6 +87,7 @@ class _Audit:
         self._purses = Purses(genesis, findings)
         self._slots = Slots(calendar, findings)
         self._trades = Trades(genesis, calendar, self._slots, self._purses, findings)
+        self._signatures = Signatures(genesis, self._slots, self._trades, findings)
         self._meters = Meters(genesis, calendar, findings)
         self._settlements = Settlements(
             calendar, self._slots, self._trades, self._meters, self._purses, findings
@@ -159,7 +170,10 @@ class _Audit:
             self._event(event, wishes, time_ms, by_time=by_time)
         if wishes.orders or wishes.readings:
             self._findings.add("the transaction holds orders or readings that nothing has come of")
+        if wishes.cancels or wishes.signs:
+            self._findings.add("the transaction cancels or signs what nothing has come of")
         self._trades.end_receipt(by_time=by_time)
+        self._signatures.end_receipt(by_time=by_time)
         self._settlements.end_receipt(by_time=by_time)
         self._purses.end_receipt()
         if by_time:
@@ -177,6 +191,20 @@ class _Audit:
                 else:
                     self._slots.need(order.slot, "an order")
                     self._trades.accept(event, wishes.sender, order, time_ms)
+            case OrderMade():
+                self._slots.need(event.slot, "a contract's order")
+                self._trades.make(event)
+            case OrderCancelled():
+                wish = _next(wishes.cancels)
+                if wish is None or (wish.slot, wish.seq) != (event.slot, event.seq):
+                    self._findings.add(f"an order of slot {event.slot} is cancelled, nobody asked")
+                self._trades.cancel(event, wishes.sender)
+            case TradeSigned():
+                if _next(wishes.signs) != (event.slot, event.trade):
+                    self._findings.add(f"a trade of slot {event.slot} is signed, nobody asked")
+                self._signatures.sign(event, wishes.sender)
+            case TradeVoided():
+                self._trades.void(event, by_time=by_time)
             case Traded():
                 self._trades.trade(event, by_time=by_time)
             case ReadingAccepted():
@@ -193,7 +221,7 @@ class _Audit:
                 self._purses.opened(account)
             case RulesScheduled():
                 self._findings.add("rules of the market change: this audit reads by genesis alone")
-            case ContractMoved() | ContractSaid():
+            case ContractMoved() | ContractSaid() | UrgentServed():
                 pass  # a contract's own rules; its money is in the postings
             case EraScheduled() | Approved() | ReadyNoted() | Convicted() | Punished() | Voted():
                 pass  # who agrees on blocks, not what is in them
@@ -210,10 +238,18 @@ class _Wishes:
         self.transfers = [(op.to, op.amount) for op in ops if isinstance(op, Transfer)]
         self.orders = [op for op in ops if isinstance(op, PlaceOrder)]
         self.readings = [op for op in ops if isinstance(op, Reading)]
+        self.cancels = [op for op in ops if isinstance(op, CancelOrder)]
+        self.signs = [(op.slot, n) for op in ops if isinstance(op, SignTrades) for n in op.trades]
+        self._opened = [op for op in ops if isinstance(op, OpenContract)]
 
     def slots(self) -> set[Slot]:
-        """Those with an order or a reading."""
-        return {op.slot for op in self.orders} | {op.slot for op in self.readings}
+        """Those with an order, a reading, or a contract that trades in them."""
+        mentioned = {op.slot for op in self.orders} | {op.slot for op in self.readings}
+        for op in self._opened:
+            with suppress(Malformed):  # then it was refused
+                slot = slot_of(op.kind, op.terms)
+                mentioned |= set() if slot is None else {slot}
+        return mentioned
 
 
 def _next(wishes: list[_Op]) -> _Op | None:

@@ -29,6 +29,10 @@ class Placed:
         """Not yet traded."""
         self.cost = 0
         """Of a bid: what its trades cost."""
+        self.reserved = 0
+        """Set aside for it, nothing if it is an offer; after a release exactly ``cost``."""
+        self.made = False
+        """By a contract, not by a transaction's order."""
 
 
 class Book:

@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from vppd.codec import U32, U63, Bytes32, Decoder, Message
 from vppd.ledger.transaction import SideByte
+from vppd.types import Slot
 
 DEAL: Final = "deal"
 STANDBY: Final = "standby"
@@ -91,9 +92,21 @@ read_standby: Final = Decoder(StandbyTerms)
 read_urgent: Final = Decoder(UrgentTerms)
 read_three_party: Final = Decoder(ThreePartyTerms)
 read_three_party_record: Final = Decoder(ThreePartyRecord)
-TERMS_OF: Final = {
-    DEAL: read_deal,
-    STANDBY: read_standby,
-    URGENT: read_urgent,
-    THREE_PARTY: read_three_party,
-}
+
+
+def slot_of(kind: str, terms: bytes) -> Slot | None:
+    """Of which slot a contract is; ``None``: of another kind than these.
+
+    Raises:
+        Malformed: its kind cannot read its terms.
+    """
+    match kind:
+        case "deal":
+            return read_deal(terms).slot
+        case "standby":
+            return read_standby(terms).slot
+        case "urgent":
+            return read_urgent(terms).slot
+        case "three-party":
+            return read_three_party(terms).slot
+    return None
