@@ -62,6 +62,26 @@ REMEDY: dict[ErrorCode, str] = {
     ErrorCode.NOT_A_CANDIDATE: "a key of the list of candidates",
     ErrorCode.TOO_MANY_TARGETS: "fewer candidates, each once",
     ErrorCode.WRONG_LEDGER: "[ledger] kind in genesis.toml says which of the two this plant has",
+    # Contracts and governed rules
+    ErrorCode.UNKNOWN_KIND: "a kind of docs/contracts.md, or one that [contracts] names",
+    ErrorCode.UNKNOWN_CONTRACT: "vppd market contracts lists those that stand",
+    ErrorCode.CONTRACT_REFUSED: "what its kind says about the reason",
+    ErrorCode.CONTRACT_BROKEN: "ask who made the kind",
+    ErrorCode.CONTRACT_OVERDRAWN: "deposit what is missing first",
+    ErrorCode.SLOT_NOT_FUTURE: "a later slot: --from, at least the one named here",
+    ErrorCode.NOT_A_PARTY: "sign with the key of a party: vppd market contracts shows them",
+    ErrorCode.BAD_TERMS: "write the terms as its kind reads them",
+    # Orders, deals and urgent orders
+    ErrorCode.UNKNOWN_ORDER: "vppd market orders lists a member's orders by slot and number",
+    ErrorCode.NOT_YOURS: "sign with the key of the member that placed it",
+    ErrorCode.ORDER_FILLED: "nothing: there is nothing left to cancel",
+    ErrorCode.DELIVERY_BEGUN: "a later slot",
+    ErrorCode.SAME_PARTY: "name another member; one's own deal is withdrawn, not taken",
+    ErrorCode.ONLY_WHOLE: "take exactly what is left",
+    ErrorCode.MORE_THAN_LEFT: "at most what is left; somebody else may have been faster",
+    ErrorCode.UNKNOWN_TRADE: "vppd market trades lists the slot's trades by number",
+    ErrorCode.ALREADY_SIGNED: "nothing: the others have to sign it now",
+    ErrorCode.NOT_TO_BE_SIGNED: "nothing, or wait until the gate has closed",
 }
 """For each error on chain what a person may try."""
 

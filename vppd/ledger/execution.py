@@ -35,6 +35,7 @@ from vppd.ledger.lifecycle import advance_slot
 from vppd.ledger.opening import opening_state
 from vppd.ledger.operations import operate
 from vppd.ledger.order_ops import CancelOrder, SignTrades
+from vppd.ledger.orders_view import orders_view
 from vppd.ledger.producers import next_election
 from vppd.ledger.proofs import Statement
 from vppd.ledger.receipts import Receipt, encode_receipt, receipts_root
@@ -532,9 +533,13 @@ class Ledger:
         """Resting orders of a slot."""
         return views.book_view(self, slot)
 
+    def orders_view(self, key: PublicKey) -> list[dict[str, Any]]:
+        """Orders of a member and what became of them."""
+        return orders_view(self._ctx, self, key)
+
     def trades_view(self, slot: Slot) -> list[dict[str, Any]]:
         """Trades of a slot."""
-        return views.trades_view(self, slot)
+        return views.trades_view(self._ctx, self, slot)
 
     def contracts_view(self) -> list[dict[str, Any]]:
         """Contracts and slots: where each stands and when it will move by itself."""

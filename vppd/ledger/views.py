@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from vppd.crypto import key_text
 from vppd.ledger.contracts.engine import standing_of, waiting_contracts
 from vppd.ledger.events import SettlementFlag
+from vppd.ledger.orders_view import signed_by
 from vppd.ledger.slots import Phase, due_ms, next_step
 from vppd.market.auction import Side
 from vppd.market.tariff import tariff_for
@@ -153,8 +154,11 @@ def book_view(ledger: Ledger, slot: Slot) -> list[dict[str, Any]]:
     ]
 
 
-def trades_view(ledger: Ledger, slot: Slot) -> list[dict[str, Any]]:
-    """Trades of a slot in the order made, until it closes."""
+def trades_view(ctx: Context, ledger: Ledger, slot: Slot) -> list[dict[str, Any]]:
+    """Trades of a slot in the order made, until it closes.
+
+    ``signed``: which parties have consented, where the slot's rules ask for it; else null.
+    """
     return [
         {
             "slot": slot,
@@ -167,6 +171,7 @@ def trades_view(ledger: Ledger, slot: Slot) -> list[dict[str, Any]]:
             "price_micro": trade.price,
             "amount_micro": trade.amount,
             "round": trade.round,
+            "signed": signed_by(ctx, slot, seq, trade),
         }
         for seq, trade in ledger.trades(slot)
     ]

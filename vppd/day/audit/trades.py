@@ -185,6 +185,8 @@ class Trades:
         else:
             if (event.seller, event.buyer) != (offer.account, bid.account):
                 findings.add(f"{what} is not between those who placed its orders")
+            if event.round and offer.made:
+                findings.add(f"{what} is of round {event.round}, but its offer is a contract's")
             if event.round:
                 self._check_turn(event, what, offer, bid)
                 self._check_price(event, what, offer, bid)

@@ -109,4 +109,5 @@ def slot_of(kind: str, terms: bytes) -> Slot | None:
             return read_urgent(terms).slot
         case "three-party":
             return read_three_party(terms).slot
-    return None
+        case _:
+            return None
