@@ -246,6 +246,7 @@ def explained(heading: str) -> set[str]:
         ("dev", "vppd dev --exit -o json"),
         ("simulate", "vppd simulate -o json"),
         ("clear", "vppd market clear FILE -o json"),
+        ("shapley", "vppd market shapley FILE -o json"),
     ],
 )
 def test_every_key_of_an_example_is_explained_and_no_other(kind: str, heading: str) -> None:
@@ -259,6 +260,11 @@ def test_clearing_the_example_gives_the_example() -> None:
     )
     for name in RULES:
         assert f"`{name}`" in JSON_PAGE
+
+
+def test_sharing_the_example_gives_the_example() -> None:
+    (game,) = fences(JSON_PAGE, "json game")
+    assert run("market", "shapley", "-", "-o", "json", stdin=game) == example("shapley")
 
 
 def test_simulating_the_example_gives_its_shape() -> None:

@@ -25,6 +25,10 @@ FILES: dict[str, type[msgspec.Struct]] = {
 
 def struct_of(kind: msgspec.inspect.Type) -> tuple[msgspec.inspect.StructType | None, str]:
     """The table a field holds, and how its heading is written."""
+    if isinstance(kind, msgspec.inspect.UnionType):  # a section that may be left out
+        for one in kind.types:
+            if isinstance(one, msgspec.inspect.StructType):
+                return one, "[{}]"
     if isinstance(kind, msgspec.inspect.VarTupleType):
         inner, _ = struct_of(kind.item_type)
         return inner, "[[{}]]"

@@ -27,6 +27,7 @@ from vppd.config.genesis import (
     ValidatorEntry,
 )
 from vppd.config.genesis_file import load_genesis, parse_genesis, render_genesis
+from vppd.config.sharing import SharingRules
 from vppd.config.values import DAY_MINUTES
 from vppd.crypto import SigningKey
 from vppd.errors import ConfigError, Exit
@@ -305,6 +306,41 @@ def test_limits_may_touch() -> None:
     genesis(changed("slot_seconds = 900", "open_lead_ms = 300001"))
 
 
+def with_sharing(lines: str) -> str:
+    return changed("[[market.tariff]]", f"[market.sharing]\n{lines}\n\n[[market.tariff]]")
+
+
+def test_how_a_plant_shares_that_bids_as_a_whole() -> None:
+    assert genesis().market.sharing == SharingRules()
+    text = with_sharing(
+        'penalty_price = "0.25"\ntolerance_ppm = 5\nsamples = 7\nseed = "2026-05.a_b"'
+    )
+    assert genesis(text).market.sharing == SharingRules(
+        penalty_price=250_000, tolerance_ppm=5, samples=7, seed="2026-05.a_b"
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ('penalty_price = "-1"', "E106"),
+        ("penalty_price = 1", "E103"),
+        ('penalty_price = "1000.01"', "E110"),
+        ("tolerance_ppm = 1000001", "E103"),
+        ("tolerance_ppm = -1", "E103"),
+        ("samples = 0", "E103"),
+        ("samples = 1000001", "E103"),
+        ('seed = "with blank"', "E103"),
+        (f'seed = "{"a" * 65}"', "E103"),
+        ('sead = "x"', "E102"),
+    ],
+)
+def test_rules_of_sharing_that_cannot_be_are_refused(line: str, code: str) -> None:
+    error = refused(with_sharing(line))
+    assert error.code == code
+    assert "market.sharing" in str(error.facts)
+
+
 def test_f_within_bounds() -> None:
     assert genesis(changed('engine = "bncm"', "f = 1")).consensus.f == 1
     assert genesis(changed('engine = "bncm"', "f = 0")).consensus.f == 0
@@ -348,11 +384,20 @@ def tariffs(draw: st.DrawFn) -> tuple[Tariff, ...]:
     return tuple(made)
 
 
+sharings = st.builds(
+    SharingRules,
+    penalty_price=micros,
+    tolerance_ppm=st.integers(0, PPM),
+    samples=st.integers(1, 1_000_000),
+    seed=st.text("aZ09._-", max_size=8),
+)
+
+
 @st.composite
 def markets(draw: st.DrawFn) -> MarketRulesSection:
     gate, opens = sorted(draw(st.sets(millis, min_size=2, max_size=2)))
     return MarketRulesSection(
-        rules=draw(st.sampled_from(["production", "paper003", "literal003", "two-stage"])),
+        rules=draw(st.sampled_from(get_args(MarketRules))),
         currency=draw(st.sampled_from(["CNY", "EUR"])),
         origin_ms=draw(millis),
         slot_ms=draw(st.integers(1, 10**9)),
@@ -365,6 +410,7 @@ def markets(draw: st.DrawFn) -> MarketRulesSection:
         max_quantity_wh=draw(st.integers(1, 4)),
         max_price=10**18,
         tariffs=draw(tariffs()),
+        sharing=draw(sharings),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, get_args
 
 from msgspec.structs import asdict, replace
 
@@ -34,7 +34,7 @@ from vppd.types import Role
 Blocks: TypeAlias = list[ExportedBlock]
 Edit: TypeAlias = Callable[[Event], Sequence[Event]]
 
-ALL_RULES: tuple[MarketRules, ...] = ("production", "paper003", "literal003", "two-stage")
+ALL_RULES: tuple[MarketRules, ...] = get_args(MarketRules)
 TARIFFS = (
     Tariff(start_minute=1_380, end_minute=15, retail_price=380_000, feed_in_price=240_001),
     Tariff(start_minute=15, end_minute=30, retail_price=570_001, feed_in_price=380_003),

@@ -271,7 +271,8 @@ def test_a_balance_is_proved_and_so_is_a_missing_slot() -> None:
 
 def test_every_error_code_has_a_sentence_and_a_number_of_its_own() -> None:
     assert set(MEANING) == set(ErrorCode)
-    assert [code.value for code in ErrorCode] == list(range(len(ErrorCode)))
+    numbers = [code.value for code in ErrorCode]
+    assert numbers == sorted(set(numbers))  # each part of the market has a range of its own
     assert len({sentence for sentence, _ in MEANING.values()}) == len(MEANING)
 
 

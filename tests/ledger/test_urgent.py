@@ -65,7 +65,7 @@ def test_the_cheapest_who_consented_is_matched_first_then_the_earlier() -> None:
     receipt = chain.ok(NOW + 2, BOB, urgent(700, 500_000))
     ann, cat = ANN.public_key, CAT.public_key
     assert trades(chain) == [(ann, 300, 400_000, 0), (cat, 300, 400_000, 0), (ann, 100, 420_000, 0)]
-    assert events(receipt, UrgentServed) == [UrgentServed(5, 0, 700, 0)]
+    assert events(receipt, UrgentServed) == [UrgentServed(5, 4, 700, 0)]
     assert [(e.number, e.cause, e.ended) for e in events(receipt, ContractMoved)] == [
         (1, Cause.CALLED, True),
         (2, Cause.CALLED, True),
@@ -124,7 +124,9 @@ def test_after_gate_closure_it_is_matched_until_delivery_begins() -> None:
     receipt = chain.ok(GATE + 1, BOB, urgent(1_000, 500_000))
     assert events(receipt, UrgentServed) == [UrgentServed(5, 1, 300, 700)]
     assert chain.escrow(BOB) == 120_000, "nothing is set aside for what nobody gives"
-    assert chain.ledger.orders_view(BOB.public_key)[0]["state"] == "left"
+    (row,) = chain.ledger.orders_view(BOB.public_key)
+    assert (row["state"], row["quantity_wh"], row["contract"]) == ("filled", 300, 1)
+    assert chain.ledger._ctx.state.get(ORDERED, 5, BOB.public_key) == Ordered(1, 0, 300)
     chain.ok(GATE + 2, CAT, standby(100, 450_000))
     chain.ok(START - 1, BOB, urgent(50, 450_000))
     assert chain.fails(START, BOB, urgent(50, 450_000)) == (ErrorCode.DELIVERY_BEGUN, (START,))
@@ -135,6 +137,17 @@ def test_after_gate_closure_it_is_matched_until_delivery_begins() -> None:
     chain.block(due_ms(chain.genesis.market, 5, Phase.SETTLED))
     assert chain.escrow(BOB) == 0
     assert chain.balance(BOB) == OPENING - 120_000 - 22_500
+
+
+def test_after_gate_closure_what_nobody_gives_leaves_a_line_and_no_order() -> None:
+    chain = Chain()
+    receipt = chain.ok(GATE, BOB, urgent(300, 400_000))
+    assert receipt.events[-2:] == (
+        UrgentServed(5, 0, 0, 300),
+        ContractMoved(0, URGENT, 0, Cause.OPENED, 0, ended=True),
+    )
+    assert chain.ledger.orders_view(BOB.public_key) == []
+    assert chain.balance(BOB) == OPENING
 
 
 def test_it_may_be_the_first_that_a_slot_hears_of() -> None:
@@ -149,7 +162,7 @@ def test_nobody_serves_itself() -> None:
     chain = Chain()
     chain.ok(NOW, BOB, standby(300, 400_000))
     receipt = chain.ok(NOW + 1, BOB, urgent(300, 500_000))
-    assert events(receipt, UrgentServed) == [UrgentServed(5, 0, 0, 300)]
+    assert events(receipt, UrgentServed) == [UrgentServed(5, 1, 0, 300)]
     assert left(chain) == [300]
 
 

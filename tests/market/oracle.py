@@ -6,7 +6,7 @@ twice to go unseen.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
@@ -51,7 +51,7 @@ def clear(name: str, orders: Sequence[Order[str]], retail: int, feed_in: int) ->
         queue.append(Standing(order, order.quantity_wh, order.price))
         if continuous:
             trades += match(name, queue, 1, newcomer=queue[-1])
-    if not continuous:
+    if not continuous and name not in ("uniform", "cooperative"):
         trades += match(name, queue, 1)
     stage_one = [trade.price for trade in trades]
     pa = (
@@ -61,13 +61,54 @@ def clear(name: str, orders: Sequence[Order[str]], retail: int, feed_in: int) ->
     )
     for entry in queue:
         entry.price = round_two_price(name, entry.order, pa)
-    trades += match(name, queue, 2)
+    if name != "cooperative":
+        trades += match(name, queue, 2)
+    if name == "uniform" and trades:
+        one = crossing(orders, round(Fraction(trades[-1].offer_price + trades[-1].bid_price, 2)))
+        trades = [trade._replace(price=one) for trade in trades]
     left = [
         (e.order.id, e.left, feed_in if e.order.side == Side.OFFER else retail)
         for e in queue
         if e.left > 0
     ]
     return Outcome(trades, left)
+
+
+def crossing(orders: Sequence[Order[str]], halfway: int) -> int:
+    """The price next to ``halfway`` at which nobody is left over who would rather trade.
+
+    At a price, whoever would trade at a better one must find a counterpart among those who would
+    trade at this one. If ``halfway`` is no such price, the nearest is somebody's limit.
+    """
+
+    def clears(price: int) -> bool:
+        eager_offers = volume(orders, Side.OFFER, lambda limit: limit < price)
+        eager_bids = volume(orders, Side.BID, lambda limit: limit > price)
+        offers = volume(orders, Side.OFFER, lambda limit: limit <= price)
+        bids = volume(orders, Side.BID, lambda limit: limit >= price)
+        return eager_offers <= bids and eager_bids <= offers
+
+    candidates = {halfway} | {order.reserve_price for order in orders}
+    nearest = min(abs(price - halfway) for price in candidates if clears(price))
+    (found,) = {p for p in candidates if clears(p) and abs(p - halfway) == nearest}
+    return found
+
+
+def most_volume(orders: Sequence[Order[str]]) -> int:
+    """What can change hands at one price, over all prices."""
+
+    def at(price: int) -> int:
+        return min(
+            volume(orders, Side.OFFER, lambda limit: limit <= price),
+            volume(orders, Side.BID, lambda limit: limit >= price),
+        )
+
+    return max((at(order.reserve_price) for order in orders), default=0)
+
+
+def volume(orders: Sequence[Order[str]], side: Side, wants: Callable[[int], bool]) -> int:
+    """What one side's orders with such limits come to."""
+    return sum(o.quantity_wh for o in orders if o.side == side and wants(o.reserve_price))
 
 
 def round_two_price(name: str, order: Order[str], pa: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import pytest
 from msgspec.structs import replace
@@ -96,7 +96,7 @@ def test_book_order_shows_what_is_left_of_each_order() -> None:
 
 
 @pytest.mark.parametrize(("gap", "crosses"), [(-1, True), (0, True), (1, False)])
-@pytest.mark.parametrize("name", ["production", "literal003", "two-stage"])
+@pytest.mark.parametrize("name", ["production", "literal003", "two-stage", "uniform"])
 def test_with_tolerance_0_they_cross_up_to_equal_prices(
     name: MarketRules, gap: int, crosses: bool
 ) -> None:
@@ -167,14 +167,14 @@ def test_continuous_stops_at_the_first_order_that_does_not_cross() -> None:
     assert book.remaining(4) == 10
 
 
-@pytest.mark.parametrize("name", ["literal003", "two-stage"])
-def test_a_call_queues_until_gate_closure(name: MarketRules) -> None:
+@pytest.mark.parametrize(("name", "round_"), [("literal003", 1), ("two-stage", 1), ("uniform", 2)])
+def test_a_call_queues_until_gate_closure(name: MarketRules, round_: int) -> None:
     book: Book[str] = Book(RULES[name])
     assert book.submit(offer(1, 5, 20)) == []
     assert book.submit(bid(2, 5, 30)) == []
     assert (book.remaining(1), book.remaining(2)) == (5, 5)
     (trade,) = book.close(RETAIL, FEED_IN).trades
-    assert (trade.quantity_wh, trade.price, trade.round) == (5, 25, 1)
+    assert (trade.quantity_wh, trade.price, trade.round) == (5, 25, round_)
 
 
 def test_in_a_call_head_meets_head_whatever_came_first() -> None:
@@ -308,6 +308,46 @@ def test_only_two_stage_has_a_reference_price() -> None:
     assert clearing.reference_price is None
 
 
+# The uniform call (P4, §3.2.1, mode 3)
+
+
+def uniform(*orders: Order[str]) -> tuple[list[tuple[int, int, int]], int | None]:
+    """Who trades with whom, and the one price."""
+    trades, clearing = run("uniform", *orders)
+    assert {trade.price for trade in trades} <= {clearing.reference_price}
+    return pairs(trades), clearing.reference_price
+
+
+def test_all_trades_have_the_price_halfway_between_the_marginal_offer_and_bid() -> None:
+    book = (offer(1, 5, 10), offer(2, 5, 20), offer(3, 5, 60), bid(4, 5, 90), bid(5, 5, 31))
+    assert uniform(*book, bid(6, 5, 15)) == ([(1, 4, 5), (2, 5, 5)], 26)  # 25.5, half to even
+
+
+def test_everybody_stands_at_the_worst_price_it_accepts() -> None:
+    trades, _ = run("uniform", offer(1, 5, 100, reserve=60), bid(2, 5, 50, reserve=80))
+    (trade,) = trades
+    assert (trade.offer_price, trade.bid_price, trade.price, trade.round) == (60, 80, 70, 2)
+
+
+def test_who_is_left_with_a_part_sets_the_price() -> None:
+    assert uniform(offer(1, 5, 10), bid(2, 9, 30)) == ([(1, 2, 5)], 30)
+    assert uniform(offer(1, 9, 10), bid(2, 5, 30)) == ([(1, 2, 5)], 10)
+
+
+def test_nobody_left_over_would_rather_have_traded_at_the_price() -> None:
+    assert uniform(offer(1, 5, 10), bid(2, 5, 30), bid(3, 5, 26)) == ([(1, 2, 5)], 26)
+    assert uniform(offer(1, 5, 10), offer(2, 5, 13), bid(3, 5, 30)) == ([(1, 3, 5)], 13)
+
+
+def test_among_equal_limits_credit_and_arrival_say_who_is_left_over() -> None:
+    first, better = offer(1, 5, 10), offer(2, 5, 10, credit=900_000)
+    assert uniform(first, better, offer(3, 5, 10), bid(4, 7, 30)) == ([(2, 4, 5), (1, 4, 2)], 10)
+
+
+def test_without_a_crossing_there_is_no_price() -> None:
+    assert uniform(offer(1, 5, 31), bid(2, 5, 30)) == ([], None)
+
+
 # The book
 
 
@@ -351,11 +391,14 @@ def test_the_named_rule_sets_are_those_of_the_design() -> None:
         pricing="credit",
         two_stage=False,
         credit_priority=True,
+        rounds=(1, 2),
     )
-    assert list(RULES) == ["production", "paper003", "literal003", "two-stage"]
+    assert tuple(RULES) == get_args(MarketRules)
+    assert RULES["cooperative"] == replace(credit, mode="call", rounds=())
     assert RULES["production"] == credit
     assert RULES["paper003"] == replace(credit, tolerance=2_000, concede="buyer")
     assert RULES["literal003"] == replace(credit, mode="call")
+    assert RULES["uniform"] == replace(credit, mode="call", pricing="uniform", rounds=(2,))
     assert RULES["two-stage"] == replace(
         credit, mode="call", pricing="midpoint", two_stage=True, credit_priority=False
     )

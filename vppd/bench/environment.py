@@ -21,6 +21,16 @@ _MEMORY = {"tmpfs", "ramfs"}
 
 def environment(plan: Plan, disk: Path) -> dict[str, Any]:
     """What somebody needs who is to compare results; the load average is that before the run."""
+    return machine() | {
+        "tls": "TLSv1.3" if plan.transport == "tls" else None,
+        "disk": filesystem(disk),
+        "page_bytes": resource.getpagesize(),
+        "load_before": os.getloadavg(),
+    }
+
+
+def machine() -> dict[str, Any]:
+    """Cores, system, libraries, and which commit of vppd."""
     return {
         "cpu": _cpu(),
         "cores": os.cpu_count(),
@@ -32,10 +42,6 @@ def environment(plan: Plan, disk: Path) -> dict[str, Any]:
         "commit": commit(),
         "libraries": {name: _version(name) for name in LIBRARIES}
         | {"sqlite": sqlite3.sqlite_version, "openssl": ssl.OPENSSL_VERSION},
-        "tls": "TLSv1.3" if plan.transport == "tls" else None,
-        "disk": filesystem(disk),
-        "page_bytes": resource.getpagesize(),
-        "load_before": os.getloadavg(),
     }
 
 

@@ -16,7 +16,7 @@ import typer
 from vppd.cli.engine import ENGINE, PATH, EngineOption, PathOption, parse_engine, parse_path
 from vppd.cli.loop import run_async
 from vppd.cli.output import Output, OutputOption, print_json, print_rows
-from vppd.cli.testnet import Testnet
+from vppd.cli.testnet import Testnet, read_grid
 from vppd.config.genesis import MarketRules
 from vppd.day.profiles import assign, load_profiles
 from vppd.day.result import DayResult, result_of
@@ -39,6 +39,10 @@ def dev(
     ] = 2.0,
     rules: Annotated[str, typer.Option(help="Auction rules.")] = "production",
     seed: Annotated[int, typer.Option(min=0, help="Decides forecasts, quotes, deviations.")] = 1,
+    grid: Annotated[
+        Path | None,
+        typer.Option(help="A file with a [grid] to trade through; DERs are dealt to its buses."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the plant's files; default: a new one in /tmp.")
     ] = None,
@@ -64,6 +68,7 @@ def dev(
         slots=slots,
         slot_ms=round(slot_seconds * 1_000),
         seed=seed,
+        grid=None if grid is None else read_grid(grid),
         stay=not exit_,
     )
     with _screen(output) as watcher:

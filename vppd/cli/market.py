@@ -35,12 +35,16 @@ WaitOption: TypeAlias = Annotated[bool, typer.Option("--wait", help="Until it is
 KeyOption: TypeAlias = Annotated[
     Path | None, typer.Option(help="The member's key; default: the node's.")
 ]
-BusOption: TypeAlias = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Where in the grid.")]
+BusOption: TypeAlias = Annotated[
+    int | None,
+    typer.Option(min=0, max=2**32 - 1, help="Where in the grid; default: the account's bus."),
+]
 ReserveOption: TypeAlias = Annotated[
     str | None,
     typer.Option(help="The worst price you accept at gate closure; default: the price."),
 ]
 LIFETIME_BLOCKS = 1_000
+_SUMS = ("worth", "alone", "gain")
 
 
 def _order_command(side: Side) -> Callable[..., None]:
@@ -51,7 +55,7 @@ def _order_command(side: Side) -> Callable[..., None]:
         price: PriceArg,
         reserve: ReserveOption = None,
         slot: SlotOption = None,
-        bus: BusOption = 0,
+        bus: BusOption = None,
         key: KeyOption = None,
         wait: WaitOption = False,
         home: HomeOption = Path(),
@@ -65,7 +69,8 @@ def _order_command(side: Side) -> Callable[..., None]:
         async def work(client: Client) -> tuple[Digest, TxState | None]:
             account = await account_of(client, signer.public_key)
             target = await _open_slot(client) if slot is None else slot
-            op = PlaceOrder(target, side, quantity_wh, limit, worst, bus)
+            place = account["bus"] if bus is None else bus
+            op = PlaceOrder(target, side, quantity_wh, limit, worst, place)
             expiry = account["height"] + LIFETIME_BLOCKS
             raw = make_transaction(signer, genesis.digest, account["nonce"], expiry, (op,))
             tx_id = await submit(client, raw)
@@ -108,6 +113,32 @@ def trades(
         print_rows([_priced(row) for row in rows], output)
     else:
         print("no trades in this slot")
+
+
+def shares(
+    slot: Annotated[
+        int | None, typer.Option(min=0, max=MOST, help="Slot; default: the latest shared.")
+    ] = None,
+    home: HomeOption = Path(),
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Print how a cooperative slot was shared: what all are worth together, and each one's due."""
+    argument = "" if slot is None else str(slot)
+    view: dict[str, Any] = with_client(home, lambda client: client.view("shares", argument))
+    if output is Output.JSON:
+        print_json(view)
+        return
+    rows = [_priced(row) for row in view.pop("shares")]
+    exact = view["samples"] == 0
+    for row in rows if exact else ():
+        del row["error_bound"]
+    worth, alone, gain = (format_micro(view[f"{name}_micro"], 6) for name in _SUMS)
+    way = "exactly" if exact else f"by {view['samples']} orders from seed {view['seed']}"
+    title = f"slot {view['slot']}, version {view['version']}"
+    print(f"{title}: {view['net_wh']} Wh of {view['members']} members")
+    print(f"worth {worth} together, {alone} alone: a gain of {gain}, shared {way}")
+    print()
+    print_rows(rows, output)
 
 
 def _price(text: str, what: str) -> MicroPerKwh:

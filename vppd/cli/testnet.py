@@ -9,7 +9,7 @@ import re
 import secrets
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -30,9 +30,12 @@ from vppd.config.genesis import (
     ValidatorEntry,
 )
 from vppd.config.genesis_file import parse_genesis, render_genesis
+from vppd.config.grid import Grid, defects
+from vppd.config.grid_file import contradictory, load_grid
 from vppd.config.keys import SEED_BYTES, create_key
 from vppd.config.node import Transport, default_node, is_loopback, render_node
 from vppd.config.peers import PORT_STEP, Peer, Peers, render_peers
+from vppd.config.toml import read_bytes
 from vppd.config.values import format_address, parse_hours, parse_name
 from vppd.crypto import SigningKey, key_text
 from vppd.errors import ConfigError, Exit, UserError
@@ -96,6 +99,10 @@ def run_testnet(
     accounts: Annotated[
         int, typer.Option(min=0, help="Further funded accounts, their keys in OUT/accounts.")
     ] = 0,
+    grid: Annotated[
+        Path | None,
+        typer.Option(help="A file with a [grid] to trade through; DERs are dealt to its buses."),
+    ] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Write a plant and say how to start it."""
@@ -120,6 +127,7 @@ def run_testnet(
             AccountEntry(name=name, key=SigningKey(secret).public_key, balance=OPENING_BALANCE)
             for name, secret in seeds.items()
         ],
+        grid=None if grid is None else read_grid(grid),
     )
     if seeds:
         (out / "accounts").mkdir()
@@ -201,6 +209,7 @@ def write_testnet(
     accounts: Sequence[AccountEntry] = (),
     meters: Sequence[MeterEntry] = (),
     ledger: LedgerRules | None = None,
+    grid: Grid | None = None,
 ) -> Testnet:
     """Write keys, certificates, genesis.toml, peers.toml and an empty store for each node.
 
@@ -223,6 +232,8 @@ def write_testnet(
         accounts: further ones, whose keys somebody else holds.
         meters: the same.
         ledger: ``None``: the market.
+        grid: what trades go through: operators sit at its slack bus, DERs in turn on the others,
+            and so do ``accounts`` that name no bus of it.
 
     Raises:
         UserError: E114, ``out`` holds something already; E117, numbers that make no plant; E120,
@@ -254,15 +265,20 @@ def write_testnet(
         consensus=consensus or ConsensusRules(),
         market=market,
         validators=[ValidatorEntry(name=m.name, role=m.role, key=m.key) for m in members],
-        accounts=[
-            *(AccountEntry(name=m.name, key=m.key, balance=balance) for m in members),
-            *accounts,
-        ],
+        accounts=seated(
+            [
+                *(AccountEntry(name=m.name, key=m.key, balance=balance) for m in members),
+                *accounts,
+            ],
+            {m.name for m in members if m.role is Role.OPERATOR},
+            grid,
+        ),
         meters=[
             *(MeterEntry(key=m.meter, account=m.name) for m in members if m.meter is not None),
             *meters,
         ],
         ledger=ledger or LedgerRules(),
+        grid=grid,
     )
     # Read back before it is written: a testnet never hands out a file that no node would start on.
     genesis = parse_genesis(genesis_text.encode(), out / "genesis.toml")
@@ -282,6 +298,42 @@ def write_testnet(
         _write_certificates(out, chain_name, members, _dealt(hosts, nodes))
     asyncio.run(_create_stores(members, genesis))
     return Testnet(out=out, genesis=genesis, peers=peers, nodes=tuple(members))
+
+
+def seated(
+    accounts: list[AccountEntry], operators: Collection[str], grid: Grid | None
+) -> list[AccountEntry]:
+    """Every account on a bus of the grid; without one they stay where they are.
+
+    Who sits on a bus other than the slack one stays there; operators are at the slack bus, and the
+    others are dealt to the rest in the order of the file.
+    """
+    if grid is None:
+        return accounts
+    places = [bus.id for bus in grid.buses if bus.id != grid.slack] or [grid.slack]
+    dealt = 0
+    entries = []
+    for account in accounts:
+        bus = account.bus
+        if account.name in operators:
+            bus = grid.slack
+        elif bus == grid.slack or bus not in places:
+            bus = places[dealt % len(places)]
+            dealt += 1
+        entries.append(msgspec.structs.replace(account, bus=bus))
+    return entries
+
+
+def read_grid(path: Path) -> Grid:
+    """The ``[grid]`` of a file, to be that of a plant.
+
+    Raises:
+        ConfigError: as :func:`~vppd.config.grid_file.load_grid`; E540, it contradicts itself.
+    """
+    grid, _ = load_grid(read_bytes(path, hint="config/grid.toml is one"), path)
+    if found := list(defects(grid)):
+        raise contradictory(found, path)
+    return grid
 
 
 def _rehearse(

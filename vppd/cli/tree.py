@@ -28,6 +28,7 @@ GROUPS = {
     "tx": "Signed transactions.",
     "config": "This node's files: what they say, and whether they hold.",
     "db": "This node's chain store.",
+    "grid": "The grid that trades go through.",
     "key": "Secret keys of nodes and meters.",
     "market": "Orders, trades and clearing.",
     "meter": "Meters and their readings.",

@@ -82,6 +82,9 @@ REMEDY: dict[ErrorCode, str] = {
     ErrorCode.UNKNOWN_TRADE: "vppd market trades lists the slot's trades by number",
     ErrorCode.ALREADY_SIGNED: "nothing: the others have to sign it now",
     ErrorCode.NOT_TO_BE_SIGNED: "nothing, or wait until the gate has closed",
+    # Grid
+    ErrorCode.UNKNOWN_BUS: "vppd grid check genesis.toml lists the buses",
+    ErrorCode.NOT_OWN_BUS: "name the account's own bus, or none: vppd market bid and ask find it",
 }
 """For each error on chain what a person may try."""
 

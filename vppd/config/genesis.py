@@ -7,13 +7,15 @@ from typing import Annotated, Literal, NewType
 import msgspec
 from msgspec import Meta
 
+from vppd.config.grid import Grid
+from vppd.config.sharing import SharingRules
 from vppd.types import PPM, Digest, Micro, MicroPerKwh, Ppm, PublicKey, Role, Slot, TimeMs, Wh
 
 Engine = NewType("Engine", str)
 """The name of an engine that can run here: :mod:`vppd.config.engines` checks it."""
 PathSetting = Literal["auto", "collect", "broadcast"]
 """Where first-round votes go in engine ``bncm``; ``auto``: the leader picks by measured cost."""
-MarketRules = Literal["production", "paper003", "literal003", "two-stage"]
+MarketRules = Literal["production", "paper003", "literal003", "two-stage", "uniform", "cooperative"]
 ConsentMode = Literal["signature", "explicit"]
 LedgerKind = Literal["market", "null"]
 Ranking = Literal["composite", "largest-producer"]
@@ -152,6 +154,8 @@ class MarketRulesSection(msgspec.Struct, frozen=True, kw_only=True):
     consent: ConsentMode = "signature"
     """Whose word a trade of the auction needs besides the signatures on its orders; ``explicit``:
     seller, buyer and an operator each call between gate closure and delivery (P0, Table 2)."""
+    sharing: SharingRules = SharingRules()
+    """Of what a plant gains that bids as a whole; in force under rules ``cooperative``."""
 
     def slot_start(self, slot: Slot) -> TimeMs:
         """Block time at which delivery of ``slot`` starts."""
@@ -208,3 +212,5 @@ class Genesis(msgspec.Struct, frozen=True, kw_only=True):
     governance: Governance = Governance()
     ledger: LedgerRules = LedgerRules()
     contracts: ContractRules = ContractRules()
+    grid: Grid | None = None
+    """None: trades are not checked against a grid."""

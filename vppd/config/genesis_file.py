@@ -32,6 +32,8 @@ from vppd.config.genesis import (
     MeterEntry,
     ValidatorEntry,
 )
+from vppd.config.grid import Grid
+from vppd.config.grid_file import GridTable, grid_lines, sound_grid
 from vppd.config.market_file import MarketReader, MarketTable, market_lines
 from vppd.config.reading import Reading
 from vppd.config.toml import Table, convert, parse, read_bytes
@@ -95,6 +97,7 @@ class GenesisFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     governance: GovernanceTable = GovernanceTable()
     ledger: LedgerRules = LedgerRules()
     contracts: ContractRules = ContractRules()
+    grid: GridTable | None = None
     market: MarketTable
     validator: tuple[ValidatorTable, ...]
     account: tuple[AccountTable, ...] = ()
@@ -151,6 +154,7 @@ class _Reader(Reading):
             governance=self._governance(file.governance, n),
             ledger=self._ledger(file.ledger),
             contracts=file.contracts,
+            grid=self._grid(file.grid, accounts),
         )
 
     # -- members
@@ -266,6 +270,11 @@ class _Reader(Reading):
             )
         return rules
 
+    def _grid(self, table: GridTable | None, accounts: tuple[AccountEntry, ...]) -> Grid | None:
+        if table is None:
+            return None
+        return sound_grid(table, [(account.name, account.bus) for account in accounts], self.path)
+
     def _governance(self, table: GovernanceTable, n: int) -> Governance:
         if table.threshold is not None:
             self.ordered(("governance.threshold", table.threshold), ("founding members", n))
@@ -295,6 +304,7 @@ def render_genesis(
     governance: Governance = _NOBODY_ELSE,
     ledger: LedgerRules = _MARKET_LEDGER,
     contracts: ContractRules = _OWN_CONTRACTS,
+    grid: Grid | None = None,
 ) -> str:
     """genesis.toml for these records; :func:`parse_genesis` gives them back.
 
@@ -323,6 +333,8 @@ def render_genesis(
         kinds = ", ".join(f'"{kind}"' for kind in contracts.kinds)
         lines += ["", "[contracts]", f"kinds = [{kinds}]"]
     lines += market_lines(market)
+    if grid is not None:
+        lines += grid_lines(grid)
     for validator in validators:
         lines += [
             "",

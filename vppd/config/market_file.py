@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from vppd.config.genesis import ConsentMode, Count, MarketRules, MarketRulesSection, Millis, Tariff
 from vppd.config.reading import Reading
+from vppd.config.sharing import SharingTable, sharing_lines, sharing_rules
 from vppd.config.values import DAY_MINUTES, format_decimal, format_hours, parse_hours
 from vppd.errors import ConfigError
 from vppd.types import Micro
@@ -50,6 +51,7 @@ class MarketTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     max_price: str = format_decimal(_MARKET.max_price)
     consent: ConsentMode = _MARKET.consent
     tariff: tuple[TariffTable, ...]
+    sharing: SharingTable = SharingTable()
 
 
 class MarketReader:
@@ -112,6 +114,7 @@ class MarketReader:
             max_price=max_price,
             consent=table.consent,
             tariffs=tuple(self._tariffs(table.tariff, max_price)),
+            sharing=sharing_rules(self._say, table.sharing, max_price),
         )
 
     def _tariffs(self, tables: tuple[TariffTable, ...], max_price: int) -> Iterator[Tariff]:
@@ -175,6 +178,7 @@ def market_lines(market: MarketRulesSection) -> Iterator[str]:
     yield f'max_price = "{format_decimal(market.max_price)}"'
     if market.consent != _MARKET.consent:
         yield f'consent = "{market.consent}"'
+    yield from sharing_lines(market.sharing)
     for tariff in market.tariffs:
         yield from ("", "[[market.tariff]]")
         yield f'hours = "{format_hours(tariff.start_minute, tariff.end_minute)}"'

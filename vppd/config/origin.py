@@ -179,6 +179,7 @@ def _genesis(path: Path, home: Path) -> Iterator[Setting]:
         validators=genesis.validators,
         accounts=genesis.accounts,
         meters=genesis.meters,
+        grid=genesis.grid,
     )
     yield Setting("genesis.toml", "sha256", genesis.digest.hex(), "its bytes")
     source = _Source.read(path, home, data)

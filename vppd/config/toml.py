@@ -191,7 +191,10 @@ def _unknown_keys(
     value: object, kind: msgspec.inspect.Type, where: str
 ) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     """Table, key and the table's known keys, for every key that no struct has a field for."""
-    if isinstance(kind, msgspec.inspect.StructType) and isinstance(value, Mapping):
+    if isinstance(kind, msgspec.inspect.UnionType):  # a table that may be left out
+        for one in kind.types:
+            yield from _unknown_keys(value, one, where)
+    elif isinstance(kind, msgspec.inspect.StructType) and isinstance(value, Mapping):
         fields = {field.encode_name: field.type for field in kind.fields}
         for key, inner in value.items():
             if key in fields:

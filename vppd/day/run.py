@@ -23,6 +23,7 @@ from vppd.config.genesis import (
     PathSetting,
     Tariff,
 )
+from vppd.config.grid import Grid
 from vppd.config.keys import load_key
 from vppd.consensus.profile import founding_validators
 from vppd.day.agent import Line, Wallet, unix_ms
@@ -56,6 +57,8 @@ class DayOptions(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 1
     tariffs: tuple[Tariff, ...] = table_1_tariffs()
     """The grid's prices over the day; those of P3 unless told otherwise."""
+    grid: Grid | None = None
+    """What trades go through; the DERs are dealt to its buses."""
     stay: bool = False
     """Leave the plant running after the day, until interrupted."""
 
@@ -146,6 +149,7 @@ class Der:
     def __init__(self, member: Member, plan: DerPlan, testnet: Testnet) -> None:
         self._plan = plan
         self._market = testnet.genesis.market
+        self._bus = {entry.key: entry.bus for entry in testnet.genesis.accounts}[member.key]
         chain_id = testnet.genesis.digest
         self._line = Line(member.home / "vppd.sock")
         self._wallet = Wallet(self._line, load_key(member.home / "node.key"), chain_id)
@@ -169,7 +173,7 @@ class Der:
             order = self._plan.order(slot, tariff.retail_price, tariff.feed_in_price)
             if order is not None:
                 op = PlaceOrder(
-                    slot, order.side, order.quantity_wh, order.price, order.reserve_price, 0
+                    slot, order.side, order.quantity_wh, order.price, order.reserve_price, self._bus
                 )
                 await self._wallet.send(op, deadline_ms=start - market.gate_lead_ms)
 
@@ -203,6 +207,7 @@ async def play(options: DayOptions, watcher: Watcher) -> Played:
         base_port=free_base_port(n),
         consensus=ConsensusRules(engine=options.engine, path=options.path),
         market=market_of_the_day(options, origin_ms),
+        grid=options.grid,
     )
     nodes = [NodeProcess(m.name, m.home, watcher.say) for m in testnet.nodes]
     watcher.standing(f"starting {n} daemons")

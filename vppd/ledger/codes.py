@@ -91,6 +91,8 @@ class ErrorCode(IntEnum):
     # Credit, fees, settlement and meters: 65 to 74
 
     # Grid: 75 to 79
+    UNKNOWN_BUS = 75
+    NOT_OWN_BUS = 76
 
     # Plans and resources: 80 to 89
 
@@ -231,6 +233,8 @@ MEANING: dict[ErrorCode, tuple[str, tuple[str, ...]]] = {
     ),
     # Credit, fees, settlement and meters
     # Grid
+    ErrorCode.UNKNOWN_BUS: ("The grid has no such bus.", ("bus",)),
+    ErrorCode.NOT_OWN_BUS: ("An order comes from the bus where its member sits.", ("own_bus",)),
     # Plans and resources
     # Sharing
     # Registration, permissions and demand response

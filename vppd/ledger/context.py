@@ -27,6 +27,7 @@ from vppd.ledger.state import (
 )
 from vppd.market.auction import RULES, Book, Order, Rules
 from vppd.market.calendar import MarketCalendar
+from vppd.market.grid.flow import Feeder
 from vppd.types import Height, Micro, PublicKey, Slot, TimeMs
 
 if TYPE_CHECKING:
@@ -97,6 +98,8 @@ class Context:
         self.books: dict[Slot, Book[PublicKey]] = {}
         """Of open slots; what rests in them is in the state too."""
         self.agenda = Agenda()
+        self.feeder = None if genesis.grid is None else Feeder(genesis.grid)
+        """The grid that trades go through; None: nobody asks."""
         self.meters: dict[PublicKey, tuple[PublicKey, ...]] = {}
         """An account's meters, in key order."""
         for key, meter in state.scan(METER):

@@ -44,6 +44,11 @@ class Reason(IntEnum):
     """Balance → contract, by who calls it."""
     PAYOUT = 8
     """Contract → balance."""
+    SHARING = 38
+    """Between a member and the grid: what its share of a cooperative slot is above what it settled
+    for alone."""
+    PENALTY = 39
+    """Among members, through the grid's account: who delivered less than it promised pays."""
 
 
 class Cause(IntEnum):
@@ -257,7 +262,7 @@ class UrgentServed(Message, frozen=True, tag=20):
     """An urgent order has met the standby offers."""
 
     slot: U63
-    seq: U63
+    contract: U63
     matched_wh: U63
     unmet_wh: U63
     """Goes into the book as a bid if the gate is open; else nobody in the plant gives it."""
@@ -285,10 +290,94 @@ class TradeVoided(Message, frozen=True, tag=22):
 # Grid: tags 30 to 33
 
 
+class TradeCut(Message, frozen=True, tag=30):
+    """The grid does not carry all of a trade; what is left of the contract is this."""
+
+    slot: U63
+    seq: U63
+    quantity_wh: U63
+    """0: nothing of it."""
+    amount: U63
+
+
+class TradeRouted(Message, frozen=True, tag=31):
+    """Which way a trade goes."""
+
+    slot: U63
+    seq: U63
+    lines: tuple[U32, ...]
+    """Numbers of lines, from the seller's bus to the buyer's; none on one bus."""
+    loss_mwh: U63
+    """Thousandths of a Wh that it would lose alone in the grid."""
+
+
+class PathsHashed(Message, frozen=True, tag=32):
+    """The security check of a slot is over."""
+
+    slot: U63
+    paths: Bytes32
+    """P4's ``h``: SHA-256 of the path queue (:mod:`vppd.market.grid.routing`)."""
+    trades: U63
+    """In the queue."""
+    loss_mw: U63
+    """Of all lines together."""
+    lowest_ppm: U32
+    """Voltage of the bus that has the lowest, of nominal."""
+    highest_ppm: U32
+    fullest_ppm: U63
+    """Loading of the line that has the highest, of its rating."""
+    flags: U8
+    """1: limits are broken even without a trade; 2: some was cut unseen, for the work it is."""
+
+
 # Plans and resources: tags 34 to 37
 
 
 # Sharing: tags 38 to 40
+
+
+class PositionTaken(Message, frozen=True, tag=38):
+    """Gate closure of a cooperative slot: what members declared is the plant's one position."""
+
+    slot: U63
+    members: U32
+    promised_wh: I64
+    """Offers less bids of them all."""
+
+
+class Pooled(Message, frozen=True, tag=39):
+    """A cooperative slot was shared; a :class:`Shared` follows for each member it changes."""
+
+    slot: U63
+    version: U63
+    """1, and one more when it is shared again as it closes."""
+    members: U32
+    net_wh: I64
+    """What they gave to the grid in all; negative: took."""
+    worth: I64
+    """v(N), what the grid pays for that at once; negative: what it charges. The shares' sum."""
+    alone: I64
+    """Σ v({i}), what they settled for one by one; ``worth`` less this is the gain."""
+    samples: U32
+    """Orders of joining averaged; 0: exact."""
+
+
+class Shared(Message, frozen=True, tag=40):
+    """What one member of a cooperative slot is due; the posting before it moved the difference."""
+
+    slot: U63
+    account: Bytes32
+    version: U63
+    promised_wh: I64
+    """What it declared to give; negative: to take."""
+    net_wh: I64
+    """What it gave."""
+    alone: I64
+    """What the grid pays for that by itself; negative: what it charges."""
+    share: I64
+    """Its Shapley value, in place of ``alone``."""
+    penalty: I64
+    """What it gets of the others' penalties, less its own."""
 
 
 # Registration, permissions and demand response: tags 41 to 49
@@ -316,4 +405,10 @@ Event: TypeAlias = (
     | UrgentServed
     | TradeSigned
     | TradeVoided
+    | TradeCut
+    | TradeRouted
+    | PathsHashed
+    | PositionTaken
+    | Pooled
+    | Shared
 )

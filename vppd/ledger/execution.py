@@ -30,6 +30,7 @@ from vppd.ledger.contracts.registry import kinds_of
 from vppd.ledger.epochs import conclude
 from vppd.ledger.eras import DELAY, in_force, known_eras, latest_era
 from vppd.ledger.events import EraScheduled, Event
+from vppd.ledger.grid_view import paths_view
 from vppd.ledger.keeping import KEPT, KEPT_BYTES, Run
 from vppd.ledger.lifecycle import advance_slot
 from vppd.ledger.opening import opening_state
@@ -544,6 +545,14 @@ class Ledger:
     def contracts_view(self) -> list[dict[str, Any]]:
         """Contracts and slots: where each stands and when it will move by itself."""
         return views.contracts_view(self._ctx, self)
+
+    def paths_view(self, slot: Slot) -> dict[str, Any]:
+        """Which way a slot's trades go through the grid."""
+        return paths_view(self._ctx.state, self, slot)
+
+    def shares_view(self, slot: Slot | None) -> dict[str, Any]:
+        """How a cooperative slot was shared; ``None``: the latest that is."""
+        return views.shares_view(self._ctx, self, slot)
 
     def settlement_view(self, slot: Slot, key: PublicKey) -> dict[str, Any]:
         """A member's settlement of a slot."""

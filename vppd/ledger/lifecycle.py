@@ -11,11 +11,13 @@ from vppd.ledger.agenda import Due
 from vppd.ledger.consent import forget_consent, void_unsigned
 from vppd.ledger.context import Context
 from vppd.ledger.events import SlotAdvanced
+from vppd.ledger.grid import check_trades, forget_paths
 from vppd.ledger.orders import forget_notes
 from vppd.ledger.settling import close, settle
+from vppd.ledger.sharing import share, share_again, take_position
 from vppd.ledger.slots import Phase
 from vppd.ledger.state import SLOT
-from vppd.ledger.trading import close_gate
+from vppd.ledger.trading import last_rounds, sign_contracts
 from vppd.types import Slot
 
 
@@ -41,7 +43,10 @@ def advance_slot(ctx: Context, due: Due) -> None:
 
 
 def _gate_closed(ctx: Context, slot: Slot) -> None:
-    close_gate(ctx, slot)
+    last_rounds(ctx, slot)
+    check_trades(ctx, slot)
+    sign_contracts(ctx, slot)
+    take_position(ctx, slot)
 
 
 def _delivering(ctx: Context, slot: Slot) -> None:
@@ -50,9 +55,12 @@ def _delivering(ctx: Context, slot: Slot) -> None:
 
 def _settled(ctx: Context, slot: Slot) -> None:
     settle(ctx, slot)
+    share(ctx, slot)
 
 
 def _closed(ctx: Context, slot: Slot) -> None:
+    share_again(ctx, slot)
     close(ctx, slot)
+    forget_paths(ctx, slot)
     forget_consent(ctx, slot)
     forget_notes(ctx, slot)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vppd.config.engines import DPOS
 from vppd.config.genesis import Genesis
+from vppd.config.grid import defects
 from vppd.errors import ConfigError
 from vppd.ledger.producers import list_candidates
 from vppd.ledger.state import ACCOUNT, GRID_ACCOUNT, METER, Account, GridAccount, Meter, State
@@ -43,6 +44,11 @@ def _check(genesis: Genesis) -> None:
     total = sum(entry.balance for entry in genesis.accounts)
     if total > MAX_TOTAL:
         raise _refusal(f"all balances together are {total} micro", f"at most {MAX_TOTAL}")
+    if genesis.grid is not None:
+        seats = [(entry.name, entry.bus) for entry in genesis.accounts]
+        defect = next(defects(genesis.grid, seats), None)
+        if defect is not None:
+            raise _refusal(f"{defect.kind}: {defect.why}", "vppd grid check shows the grid model")
     accounts = {entry.key for entry in genesis.accounts}
     if any(meter.key in accounts for meter in genesis.meters):
         raise _refusal("a meter has a member's key", "every meter signs with a key of its own")

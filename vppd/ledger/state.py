@@ -213,10 +213,56 @@ class MarketUpdate(Message, frozen=True):
     settings: tuple[tuple[Name, U63 | str], ...]
 
 
+class PoolRecord(Message, frozen=True):
+    """How a cooperative slot was shared last (:class:`~vppd.ledger.events.Pooled`)."""
+
+    version: U63
+    members: U32
+    net_wh: I64
+    worth: I64
+    alone: I64
+    samples: U32
+
+
+class ShareRecord(Message, frozen=True):
+    """One member's latest share of a slot (:class:`~vppd.ledger.events.Shared`)."""
+
+    promised_wh: I64
+    net_wh: I64
+    alone: I64
+    share: I64
+    penalty: I64
+    gained: I64
+    """Posted so far of ``share`` less ``alone``."""
+    fined: I64
+    """Posted so far of ``penalty``."""
+    version: U63
+
+
 class Counter(Message, frozen=True):
     """How many there have been of something; numbers the next."""
 
     count: U63
+
+
+class PathsRecord(Message, frozen=True):
+    """The grid in a slot whose gate has closed (:class:`~vppd.ledger.events.PathsHashed`)."""
+
+    paths: Bytes32
+    loss_mw: U63
+    lowest_ppm: U32
+    highest_ppm: U32
+    fullest_ppm: U63
+    flags: U8
+
+
+class RouteRecord(Message, frozen=True):
+    """Which way a trade goes, kept until its slot closes."""
+
+    lines: tuple[U32, ...]
+    loss_mwh: U63
+    cut_wh: U63
+    """What the security check took from it; a trade it took all of has no lines."""
 
 
 class Table(Generic[R, P]):
@@ -302,6 +348,14 @@ CONSENT: Table[Consent, int] = Table(24, "Q Q", Consent)
 """By slot and number of the trade."""
 STANDBY: Table[StandbyPrice, int] = Table(25, "Q Q", StandbyPrice)
 """By slot and number of the contract."""
+PATHS: Table[PathsRecord, int] = Table(32, "Q", PathsRecord)
+"""By slot."""
+ROUTE: Table[RouteRecord, int] = Table(33, "Q Q", RouteRecord)
+"""By slot and number of the trade."""
+POOL: Table[PoolRecord, int] = Table(39, "Q", PoolRecord)
+"""By slot."""
+SHARE: Table[ShareRecord, bytes] = Table(40, "Q 32s", ShareRecord)
+"""By slot and account."""
 
 TABLES: dict[int, Table[Any, Any]] = {
     table.number: table
@@ -310,6 +364,8 @@ TABLES: dict[int, Table[Any, Any]] = {
         ERA, PROPOSAL, BALLOT, CONVICTION, CANDIDATE, READINESS, PUNISHMENT, VOTES, DELIVERY,
         CONTRACT, MARKET_UPDATE, COUNTER,
         ORDER_NOTE, CONSENT, STANDBY,
+        PATHS, ROUTE,
+        POOL, SHARE,
     )
 }  # fmt: skip
 

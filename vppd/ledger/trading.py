@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from vppd.ledger.codes import ErrorCode
 from vppd.ledger.context import Context, Failed
 from vppd.ledger.events import OrderAccepted, Purse, Reason, Traded
+from vppd.ledger.seat import check_seat
 from vppd.ledger.slots import Phase, due_ms
 from vppd.ledger.state import (
     ACCOUNT,
@@ -37,10 +38,12 @@ def place_order(ctx: Context, sender: PublicKey, op: PlaceOrder) -> None:
     """Take an order into its slot; it meets the others in :func:`match_arrivals`.
 
     Raises:
-        Failed: the slot is not open, a number is out of range, or a bid is not covered.
+        Failed: the slot is not open, a number is out of range, the bus is not the member's, or a
+            bid is not covered.
     """
     check_open(ctx, op.slot)
     check_terms(ctx, op.slot, op.side, op.quantity_wh, op.price, op.reserve_price)
+    check_seat(ctx, sender, op.bus)
     count_order(ctx, sender, op.slot, op.side, op.quantity_wh)
     account = ctx.state.need(ACCOUNT, sender)
     escrow = 0
@@ -145,20 +148,24 @@ def match_arrivals(ctx: Context) -> None:
         if book is None:
             book = ctx.books[slot] = Book(ctx.auction_of(slot))
         for trade in book.submit(order, left):
-            record_trade(ctx, slot, _record_of(trade))
+            record_trade(ctx, slot, record_of(trade))
 
 
-def close_gate(ctx: Context, slot: Slot) -> None:
-    """Gate closure: the last rounds, firm contracts, and escrow nobody needs goes back.
-
-    Each trade's amount is rounded by itself, so a bid's trades may cost a few micro more than was
-    set aside for it; then the balance gives what is missing.
-    """
+def last_rounds(ctx: Context, slot: Slot) -> None:
+    """Gate closure: the rounds that are still to come (market.md, rules 4, 5 and 7)."""
     tariff = tariff_for(ctx.market_of(slot), slot)
     book = ctx.books.pop(slot, None)
     if book is not None:
         for trade in book.close(tariff.retail_price, tariff.feed_in_price).trades:
-            record_trade(ctx, slot, _record_of(trade))
+            record_trade(ctx, slot, record_of(trade))
+
+
+def sign_contracts(ctx: Context, slot: Slot) -> None:
+    """The contracts are firm: escrow nobody needs goes back.
+
+    Each trade's amount is rounded by itself, so a bid's trades may cost a few micro more than was
+    set aside for it; then the balance gives what is missing.
+    """
     for seq, order in ctx.state.scan(ORDER, slot):
         unused = order.escrow - order.cost
         if unused != 0:
@@ -190,7 +197,8 @@ def book_order(seq: int, record: OrderRecord) -> Order[PublicKey]:
     )
 
 
-def _record_of(trade: Trade[PublicKey]) -> TradeRecord:
+def record_of(trade: Trade[PublicKey]) -> TradeRecord:
+    """A trade as the state keeps it."""
     return TradeRecord(
         trade.offer_id,
         trade.bid_id,

@@ -8,8 +8,11 @@ from vppd.crypto import key_text
 from vppd.ledger.contracts.engine import standing_of, waiting_contracts
 from vppd.ledger.events import SettlementFlag
 from vppd.ledger.orders_view import signed_by
+from vppd.ledger.sharing import slot_seed
 from vppd.ledger.slots import Phase, due_ms, next_step
+from vppd.ledger.state import POOL, SHARE
 from vppd.market.auction import Side
+from vppd.market.sharing import pool_error_bound
 from vppd.market.tariff import tariff_for
 from vppd.types import PublicKey, Slot
 
@@ -175,6 +178,57 @@ def trades_view(ctx: Context, ledger: Ledger, slot: Slot) -> list[dict[str, Any]
         }
         for seq, trade in ledger.trades(slot)
     ]
+
+
+def shares_view(ctx: Context, ledger: Ledger, slot: Slot | None) -> dict[str, Any]:
+    """How a cooperative slot was shared last, members in key order, until it closes.
+
+    Args:
+        ctx: the state.
+        ledger: names its members.
+        slot: which; ``None``: the latest that is shared.
+
+    Raises:
+        LookupError: not shared, or closed.
+    """
+    if slot is None:
+        slot = max((number for number, _ in ctx.state.scan(POOL)), default=None)
+        if slot is None:
+            raise LookupError("no slot is shared that has not closed")
+    summary = ctx.state.get(POOL, slot)
+    if summary is None:
+        raise LookupError(f"slot {slot} is not shared, or it is closed")
+    market = ctx.market_of(slot)
+    tariff = tariff_for(market, slot)
+    return {
+        "slot": slot,
+        "version": summary.version,
+        "members": summary.members,
+        "net_wh": summary.net_wh,
+        "worth_micro": summary.worth,
+        "alone_micro": summary.alone,
+        "gain_micro": summary.worth - summary.alone,
+        "samples": summary.samples,
+        "seed": slot_seed(ctx.genesis.digest, market.sharing.seed, slot).hex(),
+        "penalty_price_micro": market.sharing.penalty_price,
+        "tolerance_ppm": market.sharing.tolerance_ppm,
+        "shares": [
+            {
+                "account": member_name(ledger, key),
+                "promised_wh": share.promised_wh,
+                "net_wh": share.net_wh,
+                "alone_micro": share.alone,
+                "share_micro": share.share,
+                "gain_micro": share.share - share.alone,
+                "penalty_micro": share.penalty,
+                "error_bound_micro": pool_error_bound(
+                    share.net_wh, tariff.retail_price, tariff.feed_in_price, summary.samples
+                ),
+                "version": share.version,
+            }
+            for key, share in ctx.state.scan(SHARE, slot)
+        ],
+    }
 
 
 def settlement_view(ledger: Ledger, slot: Slot, key: PublicKey) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """The auctions: orders in, trades out (market.md, "Exact clearing rules").
 
 One :class:`Book` holds one slot's orders. Which auction it runs is data, a :class:`Rules` record:
-the continuous double auction of P3 (§3.2, Steps 1–4), the same as a call, or the two-stage auction
-of P4 (§3, Fig 2). Everything that decides is a function of the resting orders alone, so a book
-rebuilt from them goes on exactly like the one that was lost.
+the continuous double auction of P3 (§3.2, Steps 1–4), the same as a call, the two-stage auction of
+P4 (§3, Fig 2), or P4's centralised matching (§3.2.1, mode 3), a call at one price. Everything that
+decides is a function of the resting orders alone, so a book rebuilt from them goes on exactly like
+the one that was lost.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from heapq import heappop, heappush
 from typing import Final, Generic, Literal, TypeAlias, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from vppd.config.genesis import MarketRules
 from vppd.market.money import amount_micro, div_half_even
@@ -22,9 +24,10 @@ from vppd.types import Micro, MicroPerKwh, Ppm, Wh
 
 A = TypeVar("A")
 """What names a member: a public key on chain, a name in a file."""
-Round: TypeAlias = Literal[1, 2]
+Round: TypeAlias = Literal[1, 2, 3]
+"""3: among what the security check has cut (:mod:`vppd.market.grid.rematch`)."""
 Limit: TypeAlias = "Callable[[Order[A]], MicroPerKwh]"
-_Key: TypeAlias = tuple[int, int, int, int]
+BookKey: TypeAlias = tuple[int, int, int, int]
 
 
 class Side(IntEnum):
@@ -45,10 +48,14 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """An offer and a bid cross when offer price − bid price is at most this."""
     concede: Literal["both", "buyer", "seller"] = "both"
     """Who stands at the reserve price in round 2."""
-    pricing: Literal["credit", "midpoint"] = "credit"
-    """Weighted by credit (P3, eqs 3 and 4) or halfway between bid and offer (P4)."""
+    pricing: Literal["credit", "midpoint", "uniform"] = "credit"
+    """Weighted by credit (P3, eqs 3 and 4), halfway between bid and offer (P4), or one price for
+    all where the curves cross (P4, §3.2.1); ``uniform`` is for a call with one round."""
     two_stage: bool = False
     """Round 2 leans towards the mean price of round 1 instead of going to the reserve (P4)."""
+    rounds: tuple[Round, ...] = (1, 2)
+    """Those there are. Without round 1 everybody stands at once at the worst price it accepts,
+    which costs nobody anything where one price holds for all."""
     credit_priority: bool = True
     """At equal prices the higher credit goes first, before the earlier arrival."""
 
@@ -58,8 +65,11 @@ RULES: Final[dict[MarketRules, Rules]] = {
     "paper003": Rules(tolerance=2_000, concede="buyer"),
     "literal003": Rules(mode="call"),
     "two-stage": Rules(mode="call", pricing="midpoint", two_stage=True, credit_priority=False),
+    "uniform": Rules(mode="call", pricing="uniform", rounds=(2,)),
+    "cooperative": Rules(mode="call", rounds=()),
 }
-"""The named rule sets; ``paper003`` reproduces P3's Tables 6 and 7."""
+"""The named rule sets; ``paper003`` reproduces P3's Tables 6 and 7. Under ``cooperative`` nobody
+trades: the plant bids as a whole (P1, §3.4), and an order only says what a member brings."""
 
 
 class Order(msgspec.Struct, Generic[A], frozen=True, gc=False):
@@ -119,7 +129,8 @@ class Clearing(msgspec.Struct, Generic[A], frozen=True, gc=False):
     residuals: tuple[Residual[A], ...]
     """In order of arrival."""
     reference_price: MicroPerKwh | None
-    """P4's ``Pa``, the price stage 2 leans towards; None in a continuous double auction."""
+    """P4's ``Pa``, the price stage 2 leans towards, or the one price of a uniform call that made
+    trades; else None."""
 
 
 class Book(Generic[A]):
@@ -136,7 +147,7 @@ class Book(Generic[A]):
         self._orders: dict[int, Order[A]] = {}
         self._left: dict[int, Wh] = {}
         # Entries of orders that have left stay in the heap until they come to its top.
-        self._heaps: tuple[list[_Key], list[_Key]] = ([], [])
+        self._heaps: tuple[list[BookKey], list[BookKey]] = ([], [])
 
     @classmethod
     def restore(cls, rules: Rules, resting: Iterable[tuple[Order[A], Wh]]) -> Book[A]:
@@ -148,7 +159,7 @@ class Book(Generic[A]):
         book: Book[A] = cls(rules)
         for order, left in resting:
             book._admit(order, left)
-            heappush(book._heaps[order.side], book._key(order, order.price))
+            heappush(book._heaps[order.side], book_key(rules, order, order.price))
         return book
 
     def submit(self, order: Order[A], left: Wh | None = None) -> list[Trade[A]]:
@@ -164,7 +175,7 @@ class Book(Generic[A]):
         self._admit(order, order.quantity_wh if left is None else left)
         trades = self._on_arrival(order) if self.rules.mode == "continuous" else []
         if order.id in self._left:
-            heappush(self._heaps[order.side], self._key(order, order.price))
+            heappush(self._heaps[order.side], book_key(self.rules, order, order.price))
         return trades
 
     def withdraw(self, order_id: int) -> Wh:
@@ -188,13 +199,16 @@ class Book(Generic[A]):
             feed_in_price: what the grid pays in this slot.
         """
         rules = self.rules
-        trades = self._call(_own_price, 1) if rules.mode == "call" else []
+        trades = self._call(_own_price, 1) if rules.mode == "call" and 1 in rules.rounds else []
         reference: MicroPerKwh | None = None
-        second: Limit[A] = partial(_conceded_price, rules.concede)
         if rules.two_stage:
             reference = reference_price([t.price for t in trades], retail_price, feed_in_price)
-            second = partial(_leaning_price, reference)
-        trades += self._call(second, 2)
+        second: Limit[A] = partial(closing_price, rules, reference)
+        if 2 in rules.rounds:
+            trades += self._call(second, 2)
+        if rules.pricing == "uniform" and trades:
+            reference = self._uniform_price(trades[-1], second)
+            trades = [replace(trade, price=reference) for trade in trades]
         left = sorted(self._orders.values(), key=lambda order: (order.arrival, order.id))
         residuals = tuple(
             Residual(
@@ -249,19 +263,25 @@ class Book(Generic[A]):
             j += bid.id not in self._left
         return trades
 
+    def _uniform_price(self, marginal: Trade[A], limit: Limit[A]) -> MicroPerKwh:
+        """Where the curves of supply and demand cross, after the call.
+
+        Halfway between the marginal offer and the marginal bid, half to even, but not below the
+        best bid that is left over nor above the best offer that is: at this price whoever would
+        trade more stands exactly at it. It lies between the two marginal limits, hence within
+        those of every trade.
+        """
+        price = div_half_even(marginal.offer_price + marginal.bid_price, 2)
+        for best_bid, _ in self._queue(Side.BID, limit)[:1]:
+            price = max(price, best_bid)
+        for best_offer, _ in self._queue(Side.OFFER, limit)[:1]:
+            price = min(price, best_offer)
+        return price
+
     def _queue(self, side: Side, limit: Limit[A]) -> list[tuple[MicroPerKwh, Order[A]]]:
         standing = [(limit(order), order) for order in self._orders.values() if order.side == side]
-        standing.sort(key=lambda entry: self._key(entry[1], entry[0]))
+        standing.sort(key=lambda entry: book_key(self.rules, entry[1], entry[0]))
         return standing
-
-    def _key(self, order: Order[A], price: MicroPerKwh) -> _Key:
-        """Sorts a side into book order (rule 1)."""
-        return (
-            price if order.side == Side.OFFER else -price,
-            -order.credit if self.rules.credit_priority else 0,
-            order.arrival,
-            order.id,
-        )
 
     def _trade(
         self,
@@ -290,6 +310,29 @@ class Book(Generic[A]):
         )
 
 
+def book_key(rules: Rules, order: Order[A], price: MicroPerKwh) -> BookKey:
+    """Sorts the orders of one side, each standing at ``price``, into book order (rule 1)."""
+    return (
+        price if order.side == Side.OFFER else -price,
+        -order.credit if rules.credit_priority else 0,
+        order.arrival,
+        order.id,
+    )
+
+
+def closing_price(rules: Rules, reference: MicroPerKwh | None, order: Order[A]) -> MicroPerKwh:
+    """Where an order stands in round 2 (rules 5 and 7).
+
+    Args:
+        rules: of the auction.
+        reference: P4's ``Pa``, in an auction of two stages.
+        order: any.
+    """
+    if rules.two_stage and reference is not None:
+        return _leaning_price(reference, order)
+    return _conceded_price(rules.concede, order)
+
+
 def trade_price(
     rules: Rules,
     offer_price: MicroPerKwh,
@@ -299,10 +342,11 @@ def trade_price(
 ) -> MicroPerKwh:
     """The price of a trade (rule 3; P3, eqs 3 and 4; P4, §3).
 
-    Credit pricing favours the better credit: ξ = Rs/(Rs+Rb) multiplies the buyer's price.
+    Credit pricing favours the better credit: ξ = Rs/(Rs+Rb) multiplies the buyer's price. In a
+    uniform call this midpoint is only where the search for the one price starts.
     """
     total = seller_credit + buyer_credit
-    if rules.pricing == "midpoint" or total == 0:
+    if rules.pricing != "credit" or total == 0:
         return div_half_even(bid_price + offer_price, 2)
     return div_half_even(seller_credit * bid_price + buyer_credit * offer_price, total)
 

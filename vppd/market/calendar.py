@@ -195,6 +195,11 @@ def check_market(market: MarketRulesSection) -> None:
     dearest = max(tariff.retail_price for tariff in market.tariffs)
     if dearest > market.max_price:
         raise ValueError(f"a retail price of {dearest} is above max_price {market.max_price}")
+    if market.sharing.penalty_price > market.max_price:
+        raise ValueError(
+            f"a penalty price of {market.sharing.penalty_price} is above max_price "
+            f"{market.max_price}"
+        )
     price = market.max_price + RULES[market.rules].tolerance
     largest = amount_micro(market.max_quantity_wh, price)
     if largest > MAX_AMOUNT:

@@ -82,6 +82,8 @@ class Views:
             "orders": lambda member: self._ledger.orders_view(self._key(member)),
             "book": lambda slot: self._ledger.book_view(_slot(slot)),
             "trades": lambda slot: self._ledger.trades_view(_slot(slot)),
+            "paths": lambda slot: self._ledger.paths_view(_slot(slot)),
+            "shares": lambda slot: self._ledger.shares_view(_slot(slot) if slot else None),
             "settlement": self.settlement,
             "heights": lambda first: [t._asdict() for t in _since(first, metrics.heights)],
             "trace": self.trace,

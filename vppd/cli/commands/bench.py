@@ -61,6 +61,15 @@ BENCH = (
         ),
     ),
     Entry(
+        "bench market",
+        "vppd.cli.bench_market:market",
+        "Play a season of the market on one ledger: rates, costs, growth, every micro counted.",
+        (
+            "vppd bench market",
+            "vppd bench market --members 20 --slots 2880 --missing 5 -o json",
+        ),
+    ),
+    Entry(
         "bench remote",
         "vppd.cli.bench_remote:remote",
         "Measure a plant on other machines, by SSH.",

@@ -30,6 +30,12 @@ MARKET = (
         ("vppd market trades", "vppd market trades --slot 30 -o json"),
     ),
     Entry(
+        "market shares",
+        "vppd.cli.market:shares",
+        "Print how a slot was shared in which the plant bid as a whole.",
+        ("vppd market shares", "vppd market shares --slot 30 -o json"),
+    ),
+    Entry(
         "market contracts",
         "vppd.cli.market_rules:contracts",
         "Print the contracts on chain: where each stands and when it moves.",
@@ -57,6 +63,22 @@ MARKET = (
     # Sharing
     # Registration, permissions and demand response
     Entry(
+        "market paths",
+        "vppd.cli.market_paths:paths",
+        "Print which way a slot's trades go through the grid, and what was cut of them.",
+        ("vppd market paths --slot 30", "vppd market paths --slot 30 --home plant/op-0 -o json"),
+    ),
+    Entry(
+        "grid check",
+        "vppd.cli.grid:check",
+        "Check a grid model, and print voltages, loadings and which trades it carries.",
+        (
+            "vppd grid check config/grid.toml",
+            "vppd grid check genesis.toml --load 3=40000 -o json",
+            "vppd grid check config/grid.toml --trades trades.json --minutes 60",
+        ),
+    ),
+    Entry(
         "meter push",
         "vppd.cli.meter:push",
         "Put the readings of a file on chain; rows that are there already are passed over.",
@@ -76,5 +98,15 @@ MARKET = (
         "vppd.cli.clear:clear",
         "Clear a book of orders from a file and print trades and remainders.",
         ("vppd market clear book.json", "vppd market clear book.json --rules paper003 -o json"),
+    ),
+    Entry(
+        "market shapley",
+        "vppd.cli.shapley:shapley",
+        "Share what a coalition is worth among its players, to the last micro.",
+        (
+            "vppd market shapley game.json",
+            "vppd market shapley game.json -o json",
+            "vppd market shapley game.json --samples 10000 --seed 2026-05-01",
+        ),
     ),
 )

@@ -15,6 +15,7 @@ from vppd.day.audit.purses import Purses
 from vppd.day.audit.report import AuditReport, ExportedBlock, MemberAudit
 from vppd.day.audit.rules import Calendar
 from vppd.day.audit.settlements import Settlements
+from vppd.day.audit.sharing import Sharing
 from vppd.day.audit.signatures import Signatures
 from vppd.day.audit.slots import Slots
 from vppd.day.audit.trades import Trades
@@ -31,6 +32,9 @@ from vppd.ledger.events import (
     OrderAccepted,
     OrderCancelled,
     OrderMade,
+    PathsHashed,
+    Pooled,
+    PositionTaken,
     Posted,
     Punished,
     Purse,
@@ -39,8 +43,11 @@ from vppd.ledger.events import (
     Reason,
     RulesScheduled,
     Settled,
+    Shared,
     SlotAdvanced,
+    TradeCut,
     Traded,
+    TradeRouted,
     TradeSigned,
     TradeVoided,
     UrgentServed,
@@ -91,6 +98,15 @@ class _Audit:
         self._meters = Meters(genesis, calendar, findings)
         self._settlements = Settlements(
             calendar, self._slots, self._trades, self._meters, self._purses, findings
+        )
+        self._sharing = Sharing(
+            genesis,
+            calendar,
+            self._slots,
+            self._trades,
+            self._settlements,
+            self._purses,
+            findings,
         )
         self._transactions = 0
 
@@ -175,6 +191,7 @@ class _Audit:
         self._trades.end_receipt(by_time=by_time)
         self._signatures.end_receipt(by_time=by_time)
         self._settlements.end_receipt(by_time=by_time)
+        self._sharing.end_receipt(by_time=by_time)
         self._purses.end_receipt()
         if by_time:
             self._slots.end_triggers(time_ms)
@@ -207,6 +224,12 @@ class _Audit:
                 self._trades.void(event, by_time=by_time)
             case Traded():
                 self._trades.trade(event, by_time=by_time)
+            case TradeCut():
+                self._trades.cut(event, by_time=by_time)
+            case TradeRouted():
+                self._trades.routed(event)
+            case PathsHashed():
+                self._trades.hashed(event)
             case ReadingAccepted():
                 if (reading := _next(wishes.readings)) is None:
                     self._findings.add(f"a reading of slot {event.slot} counts, nobody sent it")
@@ -219,6 +242,8 @@ class _Audit:
             case AccountOpened(account):
                 self._senders.opened(account)
                 self._purses.opened(account)
+            case PositionTaken() | Pooled() | Shared():
+                self._sharing.hear(event)
             case RulesScheduled():
                 self._findings.add("rules of the market change: this audit reads by genesis alone")
             case ContractMoved() | ContractSaid() | UrgentServed():

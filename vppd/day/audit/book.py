@@ -27,6 +27,8 @@ class Placed:
         self.terms = terms
         self.left_wh = terms.quantity_wh
         """Not yet traded."""
+        self.freed_wh = 0
+        """Cut from its trades by the security check, less what it has traded after that."""
         self.cost = 0
         """Of a bid: what its trades cost."""
         self.reserved = 0
@@ -48,6 +50,8 @@ class Book:
         self._rules = rules
         self._tariff = tariff
         self._first_round: list[MicroPerKwh] = []
+        self.last: tuple[MicroPerKwh, MicroPerKwh] | None = None
+        """What was asked and bid in the slot's last trade."""
 
     def reserved(self, order: Placed) -> int:
         """What the order had to set aside; nothing if it is an offer."""

@@ -46,6 +46,10 @@ class RuleSet(NamedTuple):
     """A trade's price lies halfway, whatever the credits."""
     leans: bool
     """Round 2 leans towards the mean price of round 1 (P4)."""
+    rounds: tuple[int, ...] = (1, 2)
+    """Those that are held."""
+    uniform: bool = False
+    """One price for every trade of the slot."""
 
 
 RULE_SETS: Final[dict[MarketRules, RuleSet]] = {
@@ -53,6 +57,8 @@ RULE_SETS: Final[dict[MarketRules, RuleSet]] = {
     "paper003": RuleSet(True, 2_000, False, True, False, False),
     "literal003": RuleSet(False, 0, True, True, False, False),
     "two-stage": RuleSet(False, 0, True, True, True, True),
+    "uniform": RuleSet(False, 0, True, True, True, False, rounds=(2,), uniform=True),
+    "cooperative": RuleSet(False, 0, True, True, False, False, rounds=()),
 }
 
 
@@ -78,6 +84,26 @@ def trade_price(
         return round(Fraction(offer + bid, 2))
     share = Fraction(seller_credit, seller_credit + buyer_credit)
     return round(share * bid + (1 - share) * offer)
+
+
+def one_price(
+    ask: MicroPerKwh,
+    bid: MicroPerKwh,
+    left_ask: MicroPerKwh | None,
+    left_bid: MicroPerKwh | None,
+) -> MicroPerKwh:
+    """Where the curves of a uniform call cross.
+
+    Args:
+        ask: of the last offer that trades.
+        bid: of the last bid that trades.
+        left_ask: of the best offer that is left over, if one is.
+        left_bid: of the best bid that is left over, if one is.
+    """
+    halfway = round(Fraction(ask + bid, 2))
+    low = ask if left_bid is None else max(ask, left_bid)
+    high = bid if left_ask is None else min(bid, left_ask)
+    return sorted((low, halfway, high))[1]
 
 
 def standing_price(

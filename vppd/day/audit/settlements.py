@@ -88,6 +88,11 @@ class Settlements:
                 price -= amount(energy.export_wh, tariff.feed_in_price)
         return net, price
 
+    def delivered(self, slot: Slot) -> dict[PublicKey, int | None]:
+        """What each member gave beyond its trades; ``None``: no meter says."""
+        outcomes = self._right.get(slot, {})
+        return {key: None if o.estimated else o.imbalance_wh for key, o in outcomes.items()}
+
     def read(self, event: ReadingAccepted) -> None:
         """A register moved: it ends one slot and begins the next."""
         self._read[event.account, event.slot] = None
@@ -141,7 +146,8 @@ class Settlements:
     def _check_parties(self, slot: Slot) -> None:
         parties = dict.fromkeys(self._meters.reporters(slot))
         for contract in self._trades.firm(slot):
-            parties |= {contract.seller: None, contract.buyer: None}
+            if contract.quantity_wh:
+                parties |= {contract.seller: None, contract.buyer: None}
         for account in parties:
             if account not in self._right.get(slot, {}):
                 self._findings.add(f"{self._findings.name(account)} in slot {slot} is not settled")
