@@ -21,9 +21,11 @@ from tests.day.audited import (
 from tests.ledger.chain import ANN, BOB, CAT, OPENING, bid, market, offer, start_of
 from tests.ledger.order_stream import OrderStream, plant
 from tests.ledger.test_deals import deal, take
+from tests.ledger.test_order_stream import GRID
 from tests.ledger.test_orders import cancel
 from tests.ledger.test_urgent import standby, urgent
 from vppd.config.genesis import AccountEntry, ConsentMode, MarketRules
+from vppd.config.grid import Grid
 from vppd.crypto import SigningKey, sha256
 from vppd.ledger.events import (
     Event,
@@ -41,18 +43,20 @@ NOW, GATE, START = start_of(5) - 20_000, start_of(5) - 2_000, start_of(5)
 
 
 @pytest.mark.parametrize(
-    ("consent", "rules", "seed"),
+    ("consent", "rules", "grid", "seed"),
     [
-        ("signature", "production", 1),
-        ("explicit", "production", 2),
-        ("explicit", "literal003", 3),
-        ("signature", "two-stage", 4),
+        ("signature", "production", None, 1),
+        ("explicit", "production", GRID, 2),
+        ("explicit", "literal003", None, 3),
+        ("signature", "two-stage", GRID, 4),
+        ("signature", "uniform", GRID, 5),
+        ("explicit", "cooperative", None, 6),
     ],
 )
 def test_whatever_members_do_with_orders_and_contracts_has_no_findings(
-    consent: ConsentMode, rules: MarketRules, seed: int
+    consent: ConsentMode, rules: MarketRules, grid: Grid | None, seed: int
 ) -> None:
-    day = Day(plant(consent, rules))
+    day = Day(plant(consent, rules, grid))
     stream = OrderStream(Random(seed), day)
     for _ in range(80):
         stream.block()

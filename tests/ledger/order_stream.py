@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from random import Random
 
+from msgspec.structs import replace
+
 from tests.ledger.chain import ANN, BOB, CAT, SLOT_MS, Chain, bid, genesis, market, offer, start_of
 from vppd.codec import encode
 from vppd.config.genesis import ConsentMode, Genesis, MarketRules, ValidatorEntry
+from vppd.config.grid import Grid
 from vppd.crypto import SigningKey
 from vppd.ledger.contracts.ops import CallContract, OpenContract
 from vppd.ledger.kinds.terms import (
@@ -29,10 +32,14 @@ MEMBERS = (ANN, BOB, CAT)
 OPERATOR = ValidatorEntry(name="cat", role=Role.OPERATOR, key=CAT.public_key)
 
 
-def plant(consent: ConsentMode = "signature", rules: MarketRules = "production") -> Genesis:
+def plant(
+    consent: ConsentMode = "signature",
+    rules: MarketRules = "production",
+    grid: Grid | None = None,
+) -> Genesis:
     """Cat is an operator."""
     section = market(consent=consent, rules=rules, max_orders=20, max_quantity_wh=20_000)
-    return genesis(section, validators=(OPERATOR,))
+    return genesis(section, validators=(OPERATOR,), grid=grid)
 
 
 class OrderStream:
@@ -67,7 +74,8 @@ class OrderStream:
             make = rng.choice([offer, bid])
             low, high = sorted(rng.randrange(30, 45) * 10_001 for _ in range(2))
             price, reserve = (high, low) if make is offer else (low, high)
-            return make(slot, rng.choice([400, 801, 1_203]), price, reserve)
+            order = make(slot, rng.choice([400, 801, 1_203]), price, reserve)
+            return replace(order, bus=MEMBERS.index(key))
         if kind < 0.6:
             return self._cancel(key, slot)
         if kind < 0.7:

@@ -42,7 +42,11 @@ class Signatures:
         slot, findings = event.slot, self._findings
         what = f"trade {event.trade} of slot {slot}"
         made = self._trades.contracts.get(slot, [])
-        if event.trade >= len(made) or made[event.trade].round == 0:
+        if (
+            event.trade >= len(made)
+            or made[event.trade].round == 0
+            or not made[event.trade].quantity_wh
+        ):
             findings.add(f"{what} is signed, the auction made no such trade")
             return
         if not self._asked or self._slots.phase(slot) is not Phase.GATE_CLOSED:
@@ -64,6 +68,8 @@ class Signatures:
             if phase is not Phase.DELIVERING:
                 continue
             for number, contract in enumerate(self._trades.contracts.get(slot, ())):
+                if contract.quantity_wh == 0:
+                    continue  # the grid carries nothing of it
                 everybody = _SELLER | _BUYER | _OPERATOR
                 missing = self._signed.get((slot, number), 0) != everybody
                 if contract.void != (self._asked and contract.round > 0 and missing):
