@@ -77,6 +77,7 @@ from vppd.ledger.changes import (
 )
 from vppd.ledger.contracts.ops import CallContract, OpenContract
 from vppd.ledger.events import EraScheduled, SlotAdvanced
+from vppd.ledger.order_ops import CancelOrder, SignTrades
 from vppd.ledger.proofs import Accuse, Ready, Skip, signed_part
 from vppd.ledger.receipts import Receipt, encode_receipt
 from vppd.ledger.transaction import (
@@ -268,6 +269,8 @@ OPS: tuple[Op, ...] = (
     Opaque(b"\x01\x02\x03"),
     OpenContract("pledge", b"\x01"),
     CallContract(0, 1, b"\x02"),
+    CancelOrder(30, 2),
+    SignTrades(30, (0, 4)),
 )
 STATEMENT = make_statement(1_007, READY)
 ERA = Era(

@@ -71,7 +71,7 @@ def send_op(home: Path, key: Path | None, choose: Callable[[Document], Op]) -> S
 
     async def work(client: Client) -> Sent:
         op = choose(await client.view("validators"))
-        _require_wire(await client.view("status"))
+        require_wire(await client.view("status"))
         account = await account_of(client, signer.public_key)
         expiry = account["height"] + LIFETIME_BLOCKS
         raw = make_transaction(signer, genesis.digest, account["nonce"], expiry, (op,))
@@ -91,7 +91,7 @@ def propose(home: Path, key: Path | None, changes: Callable[[Document], Iterable
     )
 
 
-def _require_wire(status: Document) -> None:
+def require_wire(status: Document) -> None:
     """The release before cannot read a block with such an operation, and would stop at it.
 
     Raises:

@@ -31,6 +31,7 @@ GROUPS = {
     "grid": "The grid that trades go through.",
     "key": "Secret keys of nodes and meters.",
     "market": "Orders, trades and clearing.",
+    "deal": "Deals outside the auction: with one member, with all, or with a maintainer.",
     "meter": "Meters and their readings.",
     "peers": "Addresses of the plant's nodes.",
     "validator": "Who votes, and how that changes while the plant runs.",

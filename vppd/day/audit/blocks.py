@@ -53,7 +53,7 @@ from vppd.ledger.events import (
     UrgentServed,
     Voted,
 )
-from vppd.ledger.kinds.terms import slot_of
+from vppd.ledger.kinds.terms import read_terms
 from vppd.ledger.order_ops import CancelOrder, SignTrades
 from vppd.ledger.receipts import decode_receipt
 from vppd.ledger.transaction import (
@@ -272,8 +272,8 @@ class _Wishes:
         mentioned = {op.slot for op in self.orders} | {op.slot for op in self.readings}
         for op in self._opened:
             with suppress(Malformed):  # then it was refused
-                slot = slot_of(op.kind, op.terms)
-                mentioned |= set() if slot is None else {slot}
+                terms = read_terms(op.kind, op.terms)
+                mentioned |= set() if terms is None else {terms.slot}
         return mentioned
 
 

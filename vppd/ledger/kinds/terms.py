@@ -8,7 +8,6 @@ from msgspec import Meta
 
 from vppd.codec import U32, U63, Bytes32, Decoder, Message
 from vppd.ledger.transaction import SideByte
-from vppd.types import Slot
 
 DEAL: Final = "deal"
 STANDBY: Final = "standby"
@@ -94,20 +93,22 @@ read_three_party: Final = Decoder(ThreePartyTerms)
 read_three_party_record: Final = Decoder(ThreePartyRecord)
 
 
-def slot_of(kind: str, terms: bytes) -> Slot | None:
-    """Of which slot a contract is; ``None``: of another kind than these.
+def read_terms(
+    kind: str, terms: bytes
+) -> DealTerms | StandbyTerms | UrgentTerms | ThreePartyTerms | None:
+    """The terms of one of these contracts; ``None``: of another kind.
 
     Raises:
-        Malformed: its kind cannot read its terms.
+        Malformed: its kind cannot read them.
     """
     match kind:
         case "deal":
-            return read_deal(terms).slot
+            return read_deal(terms)
         case "standby":
-            return read_standby(terms).slot
+            return read_standby(terms)
         case "urgent":
-            return read_urgent(terms).slot
+            return read_urgent(terms)
         case "three-party":
-            return read_three_party(terms).slot
+            return read_three_party(terms)
         case _:
             return None
