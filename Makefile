@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 JOBS   ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -q
 # Whoever is measured takes three times as long: only the tests of the pure packages' own rooms are.
-PURE   := consensus ledger market
+PURE   := assets consensus ledger market
 
 .PHONY: help demo test check fmt lock nightly model simulate mutants papers link-failure p4-consensus targets bench clean setup
 .DEFAULT_GOAL := help
@@ -28,7 +28,7 @@ demo: $(VENV)/.ready  ## A whole trading day: one operator, four DERs, real proc
 
 test: $(VENV)/.ready  ## Every test, in parallel; the pure packages with coverage by their own tests
 	@$(PYTEST) $(PURE:%=tests/%) --cov --cov-report=
-	@$(BIN)/python -m coverage report --include='vppd/consensus/*,vppd/ledger/*,vppd/market/*' --fail-under=95
+	@$(BIN)/python -m coverage report --include='vppd/assets/*,vppd/consensus/*,vppd/ledger/*,vppd/market/*' --fail-under=95
 	@$(PYTEST) tests $(PURE:%=--ignore=tests/%)
 
 check: $(VENV)/.ready  ## Lint, format, strict types, import rules

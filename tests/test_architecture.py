@@ -24,11 +24,13 @@ FLOORS: dict[str, int] = {
     "config": 1,
     "consensus": 2,
     "ledger": 2,
+    "assets": 2,
     "market": 2,
     "net": 3,
     "store": 3,
     "node": 4,
     "client": 4,
+    "agent": 5,
     "bench": 5,
     "cli": 5,
     "simulate": 5,
@@ -36,7 +38,12 @@ FLOORS: dict[str, int] = {
 }
 SIDEWAYS = {
     ("ledger", "consensus"),  # execution checks proofs of misbehaviour
+    ("ledger", "assets"),  # plans are held against the models of what they are for
     ("ledger", "market"),  # execution uses the auctions and the settlement arithmetic
+    ("agent", "day"),  # its sites can use the day's profiles
+    ("cli", "agent"),
+    ("day", "agent"),  # one line to a node, one wallet
+    ("bench", "agent"),
     ("bench", "cli"),  # it writes its plants with the same code as `vppd testnet`
     ("bench", "day"),  # and starts them with that of `vppd dev`
     ("bench", "simulate"),  # links fail in the same heights, and larger plants run in it
@@ -48,7 +55,7 @@ SIDEWAYS = {
 }
 """Imports allowed on one floor; everything else must point down."""
 
-PURE = ("consensus", "ledger", "market")
+PURE = ("assets", "consensus", "ledger", "market")
 BANNED = {
     "aiosqlite", "asyncio", "datetime", "logging", "os", "random", "secrets", "socket", "sqlite3",
     "ssl", "structlog", "subprocess", "threading", "time", "uuid",

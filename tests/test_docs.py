@@ -195,9 +195,10 @@ def test_the_dependencies_are_those_of_the_package() -> None:
     wanted = re.search(r"^dependencies = \[(.*?)^\]", text, re.MULTILINE | re.DOTALL)
     assert wanted is not None
     names = set(re.findall(r'^  "([\w-]+)', wanted[1], re.MULTILINE))
-    extra = re.search(r"^bench = \[(.*)\]", text, re.MULTILINE)
-    assert extra is not None
-    names |= set(re.findall(r'"([\w-]+)', extra[1]))
+    for group in ("agent", "bench"):
+        extra = re.search(rf"^{group} = \[(.*)\]", text, re.MULTILINE)
+        assert extra is not None
+        names |= set(re.findall(r'"([\w-]+)', extra[1]))
     table = re.findall(r"^\| \[([\w-]+)\]\(", read(ROOT / "README.md"), re.MULTILINE)
     assert {name.lower() for name in table} == names
 

@@ -78,6 +78,7 @@ from vppd.ledger.changes import (
 from vppd.ledger.contracts.ops import CallContract, OpenContract
 from vppd.ledger.events import EraScheduled, SlotAdvanced
 from vppd.ledger.order_ops import CancelOrder, SignTrades
+from vppd.ledger.plan_ops import Forecast, Plan, RegisterResource, RetireResource
 from vppd.ledger.proofs import Accuse, Ready, Skip, signed_part
 from vppd.ledger.receipts import Receipt, encode_receipt
 from vppd.ledger.transaction import (
@@ -271,6 +272,10 @@ OPS: tuple[Op, ...] = (
     CallContract(0, 1, b"\x02"),
     CancelOrder(30, 2),
     SignTrades(30, (0, 4)),
+    RegisterResource(1, 5, 3_000, 3_000, 8_000, 4_000, 950_000, 950_000),
+    RetireResource(1),
+    Plan(1, 30, (0, 700), (500, 0)),
+    Forecast(30, (12_000,), (9_000,)),
 )
 STATEMENT = make_statement(1_007, READY)
 ERA = Era(

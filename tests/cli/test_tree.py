@@ -72,6 +72,7 @@ def test_help_imports_no_command_and_nothing_heavy() -> None:
     assert {m for m in loaded if m.startswith("vppd.")} == {
         "vppd.cli",
         "vppd.cli.commands",
+        "vppd.cli.commands.agent",
         "vppd.cli.commands.bench",
         "vppd.cli.commands.chain",
         "vppd.cli.commands.entry",

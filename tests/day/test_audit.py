@@ -305,8 +305,10 @@ def test_the_audit_shares_no_code_with_what_it_audits() -> None:
 def test_the_records_it_reads_with_lead_nowhere_else() -> None:
     """No record reaches the rules by another way."""
     package = Path(vppd.__file__).parent
-    records = ("receipts", "transaction", "changes", "proofs", "events", "codes", "contracts/ops",
-               "order_ops", "kinds/terms")  # fmt: skip
+    records = (
+        "receipts", "transaction", "changes", "proofs", "events", "codes", "contracts/ops",
+        "order_ops", "kinds/terms", "plan_ops", "registration/ops",
+    )  # fmt: skip
     names = {name for file in records for name in imported_by(package / f"ledger/{file}.py")}
     allowed = tuple("vppd.ledger." + file.replace("/", ".") for file in records)
     own = {name for name in names if name.startswith(("vppd.ledger", "vppd.market"))}

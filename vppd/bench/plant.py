@@ -14,6 +14,7 @@ from typing import NamedTuple, ParamSpec, TypeVar
 
 from msgspec.structs import replace
 
+from vppd.agent.line import unix_ms
 from vppd.bench.faults import Faults
 from vppd.bench.plan import MOST_ORDERS, Plan, has_orders
 from vppd.bench.wire import Entry
@@ -28,7 +29,6 @@ from vppd.config.peers import Peers, check_peers, load_peers
 from vppd.config.values import parse_address
 from vppd.consensus.profile import founding_validators
 from vppd.crypto import SigningKey, key_text
-from vppd.day.agent import unix_ms
 from vppd.day.nodes import NodeProcess, all_answer
 from vppd.day.run import free_base_port
 from vppd.errors import Exit, UserError

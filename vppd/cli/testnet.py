@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 import typer
@@ -20,6 +20,7 @@ import typer
 from vppd.cli.engine import ENGINE, PATH, EngineOption, PathOption, parse_engine, parse_path
 from vppd.cli.output import Output, OutputOption, print_json, table
 from vppd.config.genesis import (
+    STARTING_CREDIT,
     AccountEntry,
     ConsensusRules,
     Genesis,
@@ -39,7 +40,7 @@ from vppd.config.toml import read_bytes
 from vppd.config.values import format_address, parse_hours, parse_name
 from vppd.crypto import SigningKey, key_text
 from vppd.errors import ConfigError, Exit, UserError
-from vppd.types import Micro, PublicKey, Role
+from vppd.types import Micro, Ppm, PublicKey, Role
 
 BASE_PORT = 7440
 CHAIN_NAME = "vpp-demo"
@@ -57,6 +58,16 @@ TABLE_1: tuple[tuple[str, Micro, Micro], ...] = (
     ("18:00-23:00", 800_000, 650_000),
 )
 """Hours, retail price and feed-in price per kWh (paper P3, Table 1)."""
+
+
+class Seat(NamedTuple):
+    """A node to be: what genesis says of it before it has a key."""
+
+    name: str
+    role: Role
+    credit: Ppm = STARTING_CREDIT
+    bus: int = 0
+    """Where in the grid."""
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,8 +92,11 @@ class Testnet(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def run_testnet(
-    nodes: Annotated[int, typer.Option("-n", "--nodes", help="Replicas in all.")],
     out: Annotated[Path, typer.Option(help="Folder to write; new or empty.")],
+    nodes: Annotated[int | None, typer.Option("-n", "--nodes", help="Replicas in all.")] = None,
+    scenario: Annotated[
+        str | None, typer.Option(help="A paper's plant instead: p3, with a site for each member.")
+    ] = None,
     operators: Annotated[int, typer.Option(help="How many of them are operators.")] = 1,
     hosts: Annotated[str, typer.Option(help="Where they run, with commas.")] = "127.0.0.1",
     base_port: Annotated[int, typer.Option(help="First port on each host.")] = BASE_PORT,
@@ -108,27 +122,41 @@ def run_testnet(
     """Write a plant and say how to start it."""
     if market_slot_seconds % 60:
         raise _no_plant(f"--market-slot-seconds {market_slot_seconds} is not whole minutes")
+    if (nodes is None) == (scenario is None):
+        raise _no_plant("it takes either --nodes or --scenario")
     chosen = parse_engine(engine)
+    plant = None
+    if scenario is not None:
+        from vppd.cli.scenarios import scenario_named
+
+        plant = scenario_named(scenario, slot_seconds * 1_000)
+        nodes = len(plant.seats)
     seeds = {
         f"account-{i}": _seed(seed, f"account-{i}", "account") or secrets.token_bytes(SEED_BYTES)
         for i in range(accounts)
     }
     made = write_testnet(
         out,
-        nodes,
+        nodes or 0,
         operators=operators,
         hosts=[host.strip() for host in hosts.split(",")],
         base_port=base_port,
         seed=seed,
         chain_name=chain_id,
         consensus=ConsensusRules(engine=chosen, path=parse_path(path, chosen)),
-        market=scaled_market(slot_seconds * 1_000, market_slot_seconds // 60),
+        market=plant.market
+        if plant
+        else scaled_market(slot_seconds * 1_000, market_slot_seconds // 60),
+        balance=plant.balance if plant else OPENING_BALANCE,
+        seats=plant.seats if plant else None,
         accounts=[
             AccountEntry(name=name, key=SigningKey(secret).public_key, balance=OPENING_BALANCE)
             for name, secret in seeds.items()
         ],
         grid=None if grid is None else read_grid(grid),
     )
+    for name, text in (plant.sites if plant else {}).items():
+        (out / name / "site.toml").write_text(text, encoding="utf-8")
     if seeds:
         (out / "accounts").mkdir()
     for name, secret in seeds.items():
@@ -153,6 +181,8 @@ def run_testnet(
         print(f"  vppd config check --home {first}")
         print(f"  vppd start --home {first}        and so on for each folder")
         print(f"  vppd peers list --peers {first / 'peers.toml'}")
+        for name in list(plant.sites if plant else ())[:1]:
+            print(f"  vppd agent run --home {out / name} --deliver        beside each aggregator")
     if seed is not None:
         print(
             f"warning: every key follows from the number {seed}; whoever knows it can sign as any "
@@ -210,6 +240,7 @@ def write_testnet(
     meters: Sequence[MeterEntry] = (),
     ledger: LedgerRules | None = None,
     grid: Grid | None = None,
+    seats: Sequence[Seat] | None = None,
 ) -> Testnet:
     """Write keys, certificates, genesis.toml, peers.toml and an empty store for each node.
 
@@ -234,6 +265,7 @@ def write_testnet(
         ledger: ``None``: the market.
         grid: what trades go through: operators sit at its slack bus, DERs in turn on the others,
             and so do ``accounts`` that name no bus of it.
+        seats: names and roles of the nodes; ``None``: ``op-0``, ``der-1`` …
 
     Raises:
         UserError: E114, ``out`` holds something already; E117, numbers that make no plant; E120,
@@ -241,6 +273,9 @@ def write_testnet(
             certificates with. Before E114 and E120 nothing is written.
     """
     names = _names(nodes, operators, hosts, base_port, chain_name)
+    if seats is not None:
+        names = [(seat.name, seat.role) for seat in seats]
+    standing = {seat.name: seat for seat in seats or ()}
     addresses = _addresses(nodes, hosts, base_port)
     market = market or scaled_market()
     if not market.tariffs:
@@ -266,10 +301,7 @@ def write_testnet(
         market=market,
         validators=[ValidatorEntry(name=m.name, role=m.role, key=m.key) for m in members],
         accounts=seated(
-            [
-                *(AccountEntry(name=m.name, key=m.key, balance=balance) for m in members),
-                *accounts,
-            ],
+            [*(_account(m, standing.get(m.name), balance) for m in members), *accounts],
             {m.name for m in members if m.role is Role.OPERATOR},
             grid,
         ),
@@ -334,6 +366,13 @@ def read_grid(path: Path) -> Grid:
     if found := list(defects(grid)):
         raise contradictory(found, path)
     return grid
+
+
+def _account(member: Member, seat: Seat | None, balance: Micro) -> AccountEntry:
+    seat = seat or Seat(member.name, member.role)
+    return AccountEntry(
+        name=member.name, key=member.key, balance=balance, credit=seat.credit, bus=seat.bus
+    )
 
 
 def _rehearse(

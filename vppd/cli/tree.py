@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from vppd import __version__
+from vppd.cli.commands.agent import AGENT
 from vppd.cli.commands.bench import BENCH
 from vppd.cli.commands.chain import CHAIN
 from vppd.cli.commands.entry import Entry
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-COMMANDS = (*NODE, *CHAIN, *MARKET, *BENCH)
+COMMANDS = (*NODE, *CHAIN, *MARKET, *AGENT, *BENCH)
 
 GROUPS = {
     "block": "Decided blocks.",
@@ -32,6 +33,7 @@ GROUPS = {
     "key": "Secret keys of nodes and meters.",
     "market": "Orders, trades and clearing.",
     "deal": "Deals outside the auction: with one member, with all, or with a maintainer.",
+    "agent": "A member's agent, which forecasts, plans and quotes.",
     "meter": "Meters and their readings.",
     "peers": "Addresses of the plant's nodes.",
     "validator": "Who votes, and how that changes while the plant runs.",

@@ -79,14 +79,14 @@ REMEDY: dict[ErrorCode, str] = {
     ErrorCode.TOO_MANY_TARGETS: "fewer candidates, each once",
     ErrorCode.WRONG_LEDGER: "[ledger] kind in genesis.toml says which of the two this plant has",
     # Contracts and governed rules
-    ErrorCode.UNKNOWN_KIND: "a kind of docs/contracts.md, or one that [contracts] names",
-    ErrorCode.UNKNOWN_CONTRACT: "vppd market contracts lists those that stand",
-    ErrorCode.CONTRACT_REFUSED: "what its kind says about the reason",
-    ErrorCode.CONTRACT_BROKEN: "ask who made the kind",
-    ErrorCode.CONTRACT_OVERDRAWN: "deposit what is missing first",
-    ErrorCode.SLOT_NOT_FUTURE: "a later slot: --from, at least the one named here",
-    ErrorCode.NOT_A_PARTY: "sign with the key of a party: vppd market contracts shows them",
-    ErrorCode.BAD_TERMS: "write the terms as its kind reads them",
+    ErrorCode.UNKNOWN_KIND: "genesis names kinds under [contracts]; vppd's own need no name there",
+    ErrorCode.UNKNOWN_CONTRACT: "vppd market contracts lists those there are",
+    ErrorCode.CONTRACT_REFUSED: "what its kind says about that reason",
+    ErrorCode.CONTRACT_BROKEN: "who made the kind must mend it; other methods may still work",
+    ErrorCode.CONTRACT_OVERDRAWN: "deposit first",
+    ErrorCode.SLOT_NOT_FUTURE: "a later slot: --from",
+    ErrorCode.NOT_A_PARTY: "sign with the key of a party",
+    ErrorCode.BAD_TERMS: "the encoding that the kind's page gives",
     # Orders, deals and urgent orders
     ErrorCode.UNKNOWN_ORDER: "vppd market orders lists a member's orders by slot and number",
     ErrorCode.NOT_YOURS: "sign with the key of the member that placed it",
@@ -101,6 +101,16 @@ REMEDY: dict[ErrorCode, str] = {
     # Grid
     ErrorCode.UNKNOWN_BUS: "vppd grid check genesis.toml lists the buses",
     ErrorCode.NOT_OWN_BUS: "name the account's own bus, or none: vppd market bid and ask find it",
+    ErrorCode.UNKNOWN_RESOURCE: "a number that vppd market resources lists",
+    ErrorCode.BAD_RESOURCE: "limits as vppd market resource --help says for its kind",
+    ErrorCode.TOO_MANY_RESOURCES: "a number from 1 to 64",
+    ErrorCode.RESOURCE_PLANNED: "wait until that slot's gate has closed",
+    ErrorCode.BAD_PLAN: "one energy for each slot, import or export, for fewer slots ahead",
+    ErrorCode.BEYOND_POWER: "less energy in that slot",
+    ErrorCode.BELOW_EMPTY: "less out of the store, or more into it before",
+    ErrorCode.ABOVE_FULL: "less into the store, or more out of it before",
+    ErrorCode.NOT_AN_OPERATOR: "sign with the key of an operator that votes now",
+    ErrorCode.BEYOND_PLAN: "plan the slot first: vppd market plan; then order within the plan",
 }
 """For each error on chain what a person may try."""
 

@@ -7,8 +7,10 @@ from typing import Annotated, Literal, NewType
 import msgspec
 from msgspec import Meta
 
+from vppd.config.duties import DutyEntry
 from vppd.config.grid import Grid
 from vppd.config.sharing import SharingRules
+from vppd.config.stages import NO_STAGES, StageRules
 from vppd.types import PPM, Digest, Micro, MicroPerKwh, Ppm, PublicKey, Role, Slot, TimeMs, Wh
 
 Engine = NewType("Engine", str)
@@ -154,6 +156,7 @@ class MarketRulesSection(msgspec.Struct, frozen=True, kw_only=True):
     consent: ConsentMode = "signature"
     """Whose word a trade of the auction needs besides the signatures on its orders; ``explicit``:
     seller, buyer and an operator each call between gate closure and delivery (P0, Table 2)."""
+    stages: StageRules = NO_STAGES
     sharing: SharingRules = SharingRules()
     """Of what a plant gains that bids as a whole; in force under rules ``cooperative``."""
 
@@ -182,6 +185,8 @@ class AccountEntry(msgspec.Struct, frozen=True, kw_only=True):
     credit: Ppm = STARTING_CREDIT
     bus: int = 0
     """Where in the grid the member sits."""
+    aggregator: str = ""
+    """Name of the account it belongs to; empty: none."""
 
 
 class MeterEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -214,3 +219,4 @@ class Genesis(msgspec.Struct, frozen=True, kw_only=True):
     contracts: ContractRules = ContractRules()
     grid: Grid | None = None
     """None: trades are not checked against a grid."""
+    duties: tuple[DutyEntry, ...] = ()

@@ -13,6 +13,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from vppd.config.duties import DutyEntry, duty_lines
 from vppd.config.engines import DPOS, engine_named, not_installed
 from vppd.config.founding import founding_size
 from vppd.config.genesis import (
@@ -69,6 +70,7 @@ class AccountTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     balance: str = "0.00"
     credit: Annotated[int, Meta(ge=0, le=PPM)] = STARTING_CREDIT
     bus: Annotated[int, Meta(ge=0, lt=2**31)] = 0
+    aggregator: str = ""
 
 
 class MeterTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -102,6 +104,7 @@ class GenesisFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     validator: tuple[ValidatorTable, ...]
     account: tuple[AccountTable, ...] = ()
     meter: tuple[MeterTable, ...] = ()
+    duty: tuple[DutyEntry, ...] = ()
 
 
 def load_genesis(path: Path) -> Genesis:
@@ -155,6 +158,7 @@ class _Reader(Reading):
             ledger=self._ledger(file.ledger),
             contracts=file.contracts,
             grid=self._grid(file.grid, accounts),
+            duties=self._duties(file.duty, accounts),
         )
 
     # -- members
@@ -199,8 +203,14 @@ class _Reader(Reading):
                     balance=self.decimal(table.balance, f"{where}.balance"),
                     credit=table.credit,
                     bus=table.bus,
+                    aggregator=table.aggregator,
                 )
             )
+        named = {account.name: account.key for account in accounts}
+        for i, account in enumerate(accounts):
+            if account.aggregator and account.aggregator not in named.keys() - {account.name}:
+                where = f"account[{i}].aggregator"
+                raise self._unknown(where, "other account", account.aggregator, named)
         self.distinct("account", "id", [key_text(a.key) for a in accounts])
         total = sum(account.balance for account in accounts)
         self.ordered(("the sum of account.balance", total), ("what can be counted", TOTAL_LIMIT))
@@ -284,6 +294,16 @@ class _Reader(Reading):
         )
         return Governance(threshold=table.threshold, authority=tuple(keys))
 
+    def _duties(
+        self, entries: tuple[DutyEntry, ...], accounts: tuple[AccountEntry, ...]
+    ) -> tuple[DutyEntry, ...]:
+        names = {account.name: account.key for account in accounts}
+        for i, entry in enumerate(entries):
+            if entry.account not in names:
+                raise self._unknown(f"duty[{i}].account", "account", entry.account, names)
+        self.distinct("duty", "duty and account", [f"{e.duty} {e.account}" for e in entries])
+        return entries
+
     def _unknown(self, where: str, kind: str, name: str, known: Iterable[str]) -> ConfigError:
         return ConfigError(
             "E112",
@@ -305,6 +325,7 @@ def render_genesis(
     ledger: LedgerRules = _MARKET_LEDGER,
     contracts: ContractRules = _OWN_CONTRACTS,
     grid: Grid | None = None,
+    duties: Iterable[DutyEntry] = (),
 ) -> str:
     """genesis.toml for these records; :func:`parse_genesis` gives them back.
 
@@ -353,6 +374,8 @@ def render_genesis(
             f"credit = {account.credit}",
             f"bus = {account.bus}",
         ]
+        if account.aggregator:
+            lines.append(f'aggregator = "{account.aggregator}"')
     for meter in meters:
         lines += [
             "",
@@ -363,6 +386,7 @@ def render_genesis(
             f"export_wh = {meter.export_wh}",
             f"first_slot = {meter.first_slot}",
         ]
+    lines += duty_lines(duties)
     return "\n".join(lines) + "\n"
 
 

@@ -11,6 +11,7 @@ from msgspec import Meta
 from vppd.config.genesis import ConsentMode, Count, MarketRules, MarketRulesSection, Millis, Tariff
 from vppd.config.reading import Reading
 from vppd.config.sharing import SharingTable, sharing_lines, sharing_rules
+from vppd.config.stages import NO_STAGES, StageRules
 from vppd.config.values import DAY_MINUTES, format_decimal, format_hours, parse_hours
 from vppd.errors import ConfigError
 from vppd.types import Micro
@@ -51,6 +52,7 @@ class MarketTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     max_price: str = format_decimal(_MARKET.max_price)
     consent: ConsentMode = _MARKET.consent
     tariff: tuple[TariffTable, ...]
+    stages: StageRules = NO_STAGES
     sharing: SharingTable = SharingTable()
 
 
@@ -114,6 +116,7 @@ class MarketReader:
             max_price=max_price,
             consent=table.consent,
             tariffs=tuple(self._tariffs(table.tariff, max_price)),
+            stages=table.stages,
             sharing=sharing_rules(self._say, table.sharing, max_price),
         )
 
@@ -178,6 +181,8 @@ def market_lines(market: MarketRulesSection) -> Iterator[str]:
     yield f'max_price = "{format_decimal(market.max_price)}"'
     if market.consent != _MARKET.consent:
         yield f'consent = "{market.consent}"'
+    if market.stages != NO_STAGES:
+        yield from ("", "[market.stages]", f'plans = "{market.stages.plans}"')
     yield from sharing_lines(market.sharing)
     for tariff in market.tariffs:
         yield from ("", "[[market.tariff]]")

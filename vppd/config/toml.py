@@ -187,16 +187,26 @@ def _wrong_value(path: Path, message: str) -> ConfigError:
     )
 
 
+def _is_of(value: object, kind: msgspec.inspect.Type) -> bool:
+    """Whether a table's tag, if its kind has one, is that kind's."""
+    if not isinstance(kind, msgspec.inspect.StructType) or kind.tag_field is None:
+        return True
+    return isinstance(value, Mapping) and value.get(kind.tag_field) == kind.tag
+
+
 def _unknown_keys(
     value: object, kind: msgspec.inspect.Type, where: str
 ) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     """Table, key and the table's known keys, for every key that no struct has a field for."""
-    if isinstance(kind, msgspec.inspect.UnionType):  # a table that may be left out
-        for one in kind.types:
-            yield from _unknown_keys(value, one, where)
+    if isinstance(kind, msgspec.inspect.UnionType):
+        for one in kind.types:  # a table that may be left out, or one of several by its tag
+            if _is_of(value, one):
+                yield from _unknown_keys(value, one, where)
     elif isinstance(kind, msgspec.inspect.StructType) and isinstance(value, Mapping):
         fields = {field.encode_name: field.type for field in kind.fields}
         for key, inner in value.items():
+            if key == kind.tag_field:
+                continue
             if key in fields:
                 yield from _unknown_keys(inner, fields[key], dotted(where, key))
             else:

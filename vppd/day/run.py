@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from vppd.agent.line import Line, Wallet, unix_ms
 from vppd.cli.testnet import Member, Testnet, table_1_tariffs, write_testnet
 from vppd.client.client import Client
 from vppd.config.genesis import (
@@ -26,7 +27,6 @@ from vppd.config.genesis import (
 from vppd.config.grid import Grid
 from vppd.config.keys import load_key
 from vppd.consensus.profile import founding_validators
-from vppd.day.agent import Line, Wallet, unix_ms
 from vppd.day.nodes import NodeProcess, all_answer
 from vppd.day.profiles import Column
 from vppd.day.strategy import DerPlan

@@ -6,10 +6,11 @@ from typing import Annotated, TypeAlias
 
 from msgspec import Meta
 
-from vppd.codec import U63, Bytes32, Message, encode
+from vppd.codec import U8, U63, Bytes32, Message, encode
 from vppd.crypto import sha256
 from vppd.era import Name
 from vppd.ledger.proofs import Ready
+from vppd.ledger.registration.ops import Reason
 from vppd.types import Digest
 
 Address: TypeAlias = Annotated[str, Meta(max_length=128)]
@@ -81,7 +82,60 @@ class SetMarket(Message, frozen=True, tag=8):
     """Names of ``[market]`` and values (:mod:`vppd.market.calendar`)."""
 
 
-Change: TypeAlias = Add | Remove | Rekey | Readmit | Move | SetNumber | SetEngine | SetMarket
+class Grant(Message, frozen=True, tag=20):
+    """Gives an account a duty."""
+
+    account: Bytes32
+    duty: U8
+    """A :class:`~vppd.ledger.registration.records.Duty`."""
+
+
+class Revoke(Message, frozen=True, tag=21):
+    """Takes a duty away from an account."""
+
+    account: Bytes32
+    duty: U8
+
+
+class Bar(Message, frozen=True, tag=22):
+    """Bars an account from trading, or lets it trade again; its resting orders are void."""
+
+    account: Bytes32
+    barred: bool
+    reason: Reason
+
+
+class VoidOrders(Message, frozen=True, tag=23):
+    """Voids what rests in the book of a slot whose gate is open."""
+
+    slot: U63
+    reason: Reason
+
+
+class ReleaseContract(Message, frozen=True, tag=24):
+    """Ends a contract that does not move by itself any more."""
+
+    number: U63
+    reason: Reason
+
+
+Intervention: TypeAlias = Bar | VoidOrders | ReleaseContract
+"""The operators' quorum steps in: takes an operator's approval, too (P1 §4 Table 2)."""
+Change: TypeAlias = (
+    Add
+    | Remove
+    | Rekey
+    | Readmit
+    | Move
+    | SetNumber
+    | SetEngine
+    | SetMarket
+    | Grant
+    | Revoke
+    | Bar
+    | VoidOrders
+    | ReleaseContract
+)
 
 
 class Configure(Message, frozen=True, tag=7):

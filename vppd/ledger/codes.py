@@ -95,10 +95,45 @@ class ErrorCode(IntEnum):
     NOT_OWN_BUS = 76
 
     # Plans and resources: 80 to 89
+    UNKNOWN_RESOURCE = 80
+    BAD_RESOURCE = 81
+    TOO_MANY_RESOURCES = 82
+    RESOURCE_PLANNED = 83
+    BAD_PLAN = 84
+    BEYOND_POWER = 85
+    BELOW_EMPTY = 86
+    ABOVE_FULL = 87
+    NOT_AN_OPERATOR = 88
+    BEYOND_PLAN = 89
 
     # Sharing: 90 to 94
 
     # Registration, permissions and demand response: 95 to 119
+    NOT_PERMITTED = 95
+    KEY_IN_USE = 96
+    BAD_MEMBER_NAME = 97
+    UNKNOWN_MEMBER = 98
+    SUSPENDED = 99
+    BARRED = 100
+    STILL_NEEDED = 101
+    UNKNOWN_METER = 102
+    SLOT_HAS_BEGUN = 103
+    METER_RETIRED = 104
+    NOT_ACQUIRED = 105
+    BAD_PARAMETER = 106
+    NO_REASON = 107
+    NO_OPEN_ORDERS = 108
+    NOT_STUCK = 109
+    NOT_A_PROJECT = 110
+    NOT_RELEASED = 111
+    NOT_IN_PROJECT = 112
+    NOT_AGREED = 113
+    TOO_MANY_MEMBERS = 114
+    EVENT_RUNNING = 115
+    EVENTS_OVERLAP = 116
+    NOT_CALLED = 117
+    TOO_LATE = 118
+    OUT_OF_BOUNDS = 119
 
 
 MEANING: dict[ErrorCode, tuple[str, tuple[str, ...]]] = {
@@ -236,7 +271,82 @@ MEANING: dict[ErrorCode, tuple[str, tuple[str, ...]]] = {
     ErrorCode.UNKNOWN_BUS: ("The grid has no such bus.", ("bus",)),
     ErrorCode.NOT_OWN_BUS: ("An order comes from the bus where its member sits.", ("own_bus",)),
     # Plans and resources
+    ErrorCode.UNKNOWN_RESOURCE: ("The sender has no resource of that number.", ()),
+    ErrorCode.BAD_RESOURCE: (
+        "Kind, power, capacity, level or efficiency make no resource, or not one of that kind.",
+        (),
+    ),
+    ErrorCode.TOO_MANY_RESOURCES: ("A member's resources have numbers from 1 on.", ("most",)),
+    ErrorCode.RESOURCE_PLANNED: (
+        "The resource has a plan for a slot whose gate has not closed.",
+        ("slot",),
+    ),
+    ErrorCode.BAD_PLAN: (
+        "A plan has as many imports as exports, one of the two is 0 in each slot, and it is about "
+        "at most 384 slots.",
+        (),
+    ),
+    ErrorCode.BEYOND_POWER: ("The resource has not so much power.", ("slot", "most_wh")),
+    ErrorCode.BELOW_EMPTY: (
+        "The store would be below empty; so much can be taken out in that slot.",
+        ("slot", "most_wh"),
+    ),
+    ErrorCode.ABOVE_FULL: (
+        "The store would be above full; so much can be put in in that slot.",
+        ("slot", "most_wh"),
+    ),
+    ErrorCode.NOT_AN_OPERATOR: ("Only an operator of the era in force forecasts.", ()),
+    ErrorCode.BEYOND_PLAN: (
+        "Plans are required, and the member's orders are not within its plan.",
+        ("slot", "planned_import_wh", "planned_export_wh"),
+    ),
     # Sharing
     # Registration, permissions and demand response
+    ErrorCode.NOT_PERMITTED: (
+        "The sender lacks the duty this takes: 1 commercial, 2 technical, 3 registrar, "
+        "4 aggregator.",
+        ("duty",),
+    ),
+    ErrorCode.KEY_IN_USE: ("The key is an account's or a meter's already.", ()),
+    ErrorCode.BAD_MEMBER_NAME: ("It is no name, or another member or validator has it.", ()),
+    ErrorCode.UNKNOWN_MEMBER: ("There is no such account, or it has been closed.", ()),
+    ErrorCode.SUSPENDED: ("The account is suspended or closed.", ("standing",)),
+    ErrorCode.BARRED: ("The operators' quorum has barred the account from trading.", ()),
+    ErrorCode.STILL_NEEDED: (
+        "The account cannot be closed: it has 1 money or debts, 2 slots that are not closed, "
+        "3 a meter in use, 4 a contract, 5 a project, 6 members under it, 7 a seat as validator.",
+        ("what",),
+    ),
+    ErrorCode.UNKNOWN_METER: ("There is no such meter.", ()),
+    ErrorCode.SLOT_HAS_BEGUN: ("It can begin with a later slot only.", ("earliest_slot",)),
+    ErrorCode.METER_RETIRED: ("The meter measures no later slot.", ("last_slot",)),
+    ErrorCode.NOT_ACQUIRED: (
+        "Readings of this slot are not taken from this meter.",
+        ("first_slot", "next_slot"),
+    ),
+    ErrorCode.BAD_PARAMETER: ("A parameter's name or value cannot be, or there are too many.", ()),
+    ErrorCode.NO_REASON: ("An intervention or a binding order says why.", ()),
+    ErrorCode.NO_OPEN_ORDERS: ("There is nothing in this slot's book to void.", ()),
+    ErrorCode.NOT_STUCK: ("The contract will move by itself, at this block time.", ("due_ms",)),
+    ErrorCode.NOT_A_PROJECT: ("The contract named is no project.", ()),
+    ErrorCode.NOT_RELEASED: ("The project is a draft still, or has been released already.", ()),
+    ErrorCode.NOT_IN_PROJECT: (
+        "The account is not in the project, not of its aggregator, or is in it already.",
+        (),
+    ),
+    ErrorCode.NOT_AGREED: ("The account has not agreed to the project's terms.", ("version",)),
+    ErrorCode.TOO_MANY_MEMBERS: ("A project has, and an event calls, only so many.", ("most",)),
+    ErrorCode.EVENT_RUNNING: ("An event of the project is not over.", ("event",)),
+    ErrorCode.EVENTS_OVERLAP: (
+        "A member is called in these slots by an event of at least this priority.",
+        ("event",),
+    ),
+    ErrorCode.NOT_CALLED: ("The event does not call this account.", ()),
+    ErrorCode.TOO_LATE: ("The event has begun, or is over, or the order is binding.", ()),
+    ErrorCode.OUT_OF_BOUNDS: (
+        "A number of the terms is out of bounds: 1 slots, 2 power, 3 price, 4 days, 5 signal, "
+        "6 priority, 7 capacity, 8 notice.",
+        ("which",),
+    ),
 }
 """For each code a sentence, and what the receipt's ``detail`` holds after the failed operation."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -83,6 +83,9 @@ class Context:
         """Of slots that orders were for, in the block being executed."""
         self.events: list[Event] = []
         """Of the receipt being made."""
+        self.redo: list[Callable[[], None]] = []
+        """What follows from the state without being in it, and is to be made again if the
+        transaction being executed holds."""
         self.notes: list[Due] = []
         """What will be due if the transaction or trigger being executed holds."""
         self.fired: set[int] = set()
@@ -149,6 +152,12 @@ class Context:
         for due in self.notes:
             self.agenda.note(due)
         self.notes.clear()
+
+    def redo_all(self) -> None:
+        """What was executed holds: what follows from the state is made again."""
+        for redo in self.redo:
+            redo()
+        self.redo.clear()
 
     def need_slot(self, slot: Slot, phase: Phase) -> SlotRecord:
         """The record of ``slot``, which by block time is in ``phase``; made if there is none."""

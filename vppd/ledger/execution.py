@@ -37,6 +37,8 @@ from vppd.ledger.opening import opening_state
 from vppd.ledger.operations import operate
 from vppd.ledger.order_ops import CancelOrder, SignTrades
 from vppd.ledger.orders_view import orders_view
+from vppd.ledger.plan_ops import Forecast, Plan, RegisterResource, RetireResource
+from vppd.ledger.plans_view import plan_view, resources_view
 from vppd.ledger.producers import next_election
 from vppd.ledger.proofs import Statement
 from vppd.ledger.receipts import Receipt, encode_receipt, receipts_root
@@ -85,6 +87,7 @@ SNAPSHOTS = 2
 """States kept for joiners: who began with one has until the next but one to finish."""
 _OF_A_MARKET: tuple[type, ...] = (
     Transfer, PlaceOrder, Reading, OpenContract, CallContract, CancelOrder, SignTrades,
+    RegisterResource, RetireResource, Plan, Forecast,
 )  # fmt: skip
 _STEPS: dict[int, Callable[[Context, Due], None]] = {
     Topic.SLOT: advance_slot,
@@ -342,7 +345,8 @@ class Ledger:
     def _operations(self, sender: PublicKey, ops: Sequence[Op], *, is_meter: bool) -> Receipt:
         """All of them, or none."""
         ctx = self._ctx
-        ctx.events, ctx.arrivals, ctx.withdrawals, ctx.notes = [], [], [], []
+        ctx.events, ctx.arrivals, ctx.withdrawals = [], [], []
+        ctx.notes, ctx.redo = [], []
         mark = ctx.state.mark()
         for index, op in enumerate(ops):
             try:
@@ -352,6 +356,7 @@ class Ledger:
                 ctx.state.undo(mark)
                 ctx.notes.clear()
                 return _failure(Status.FAILED, failed.code, index, *failed.detail)
+        ctx.redo_all()
         match_arrivals(ctx)
         ctx.note_all()
         return Receipt(Status.OK, ErrorCode.NONE, (), tuple(ctx.events))
@@ -549,6 +554,14 @@ class Ledger:
     def paths_view(self, slot: Slot) -> dict[str, Any]:
         """Which way a slot's trades go through the grid."""
         return paths_view(self._ctx.state, self, slot)
+
+    def plan_view(self, slot: Slot) -> dict[str, Any]:
+        """Plans and forecasts of a slot."""
+        return plan_view(self, self._ctx.state, slot)
+
+    def resources_view(self) -> list[dict[str, Any]]:
+        """What members say they have."""
+        return resources_view(self, self._ctx.state)
 
     def shares_view(self, slot: Slot | None) -> dict[str, Any]:
         """How a cooperative slot was shared; ``None``: the latest that is."""

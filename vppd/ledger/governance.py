@@ -29,15 +29,21 @@ from vppd.consensus.terms import validators_of
 from vppd.era import Era, EraMember
 from vppd.ledger.changes import (
     Add,
+    Bar,
     Change,
     Configure,
+    Grant,
+    Intervention,
     Move,
     Readmit,
     Rekey,
+    ReleaseContract,
     Remove,
+    Revoke,
     SetEngine,
     SetMarket,
     SetNumber,
+    VoidOrders,
 )
 from vppd.ledger.codes import ErrorCode
 from vppd.ledger.context import Context, Failed
@@ -45,6 +51,9 @@ from vppd.ledger.eras import DELAY, fits, follow, latest_era, schedule
 from vppd.ledger.events import AccountOpened, Approved, RulesScheduled
 from vppd.ledger.producers import forget_elections, move_candidate
 from vppd.ledger.proofs import Ready, signed_part
+from vppd.ledger.registration.duties import require
+from vppd.ledger.registration.interventions import carry_out, check_act
+from vppd.ledger.registration.records import Duty
 from vppd.ledger.state import (
     ACCOUNT,
     BALLOT,
@@ -63,6 +72,7 @@ from vppd.types import ZERO_DIGEST, Digest, PublicKey, Slot
 
 MOST_BALLOTS = 4
 """Proposals one member approves at a time; a further one takes the place of its oldest."""
+AUTHORITY_MISSING, OPERATOR_MISSING = 1, 2
 MOST_SLOT: Slot = 2**40
 """Rules are scheduled for slots before this one: their times fit 64 bits, whatever their length."""
 
@@ -87,6 +97,7 @@ def configure(ctx: Context, sender: PublicKey, op: Configure) -> None:
     if proposal in ballot.proposals:
         raise Failed(ErrorCode.ALREADY_APPROVED)
     outcome = Outcome(ctx, latest, op.changes)  # refuses what cannot be
+    _check_duties(ctx, sender, op, proposal)
     kept = (*ballot.proposals, proposal)[-MOST_BALLOTS:]
     state.put(BALLOT, Ballot(kept), sender)
     if state.get(PROPOSAL, proposal) is None:
@@ -101,15 +112,37 @@ def configure(ctx: Context, sender: PublicKey, op: Configure) -> None:
 
 
 def standing_of(ctx: Context, proposal: Digest) -> tuple[int, int, int]:
-    """Approvals by members in force, how many it takes, and 1 if an authority's is missing."""
+    """Approvals by members in force, how many it takes, and whose else are missing.
+
+    The last is the sum of 1, an authority's, and 2, an operator's: an intervention takes one.
+    """
     governance = ctx.genesis.governance
     approving = {key for key, b in ctx.state.scan(BALLOT) if proposal in b.proposals}
     n = len(ctx.era.members)
     threshold = governance.threshold
     needed = validators_of(ctx.era).quorum.f + 1 if threshold is None else min(threshold, n)
     count = sum(member.key in approving for member in ctx.era.members)
-    missing = governance.authority and approving.isdisjoint(governance.authority)
-    return count, needed, 1 if missing else 0
+    missing = 0
+    if governance.authority and approving.isdisjoint(governance.authority):
+        missing |= AUTHORITY_MISSING
+    record = ctx.state.get(PROPOSAL, proposal)
+    operators = {member.key for member in ctx.era.members if member.operator}
+    if record is not None and approving.isdisjoint(operators):
+        intervenes = any(isinstance(c, Intervention) for c in record.configure.changes)
+        missing |= OPERATOR_MISSING if intervenes else 0
+    return count, needed, missing
+
+
+def _check_duties(ctx: Context, sender: PublicKey, op: Configure, proposal: Digest) -> None:
+    """Where genesis gives somebody the commercial duty, only they propose rules of the market.
+
+    Raises:
+        Failed: NOT_PERMITTED.
+    """
+    named = any(entry.duty == Duty.COMMERCIAL.name.lower() for entry in ctx.genesis.duties)
+    new = named and ctx.state.get(PROPOSAL, proposal) is None
+    if new and any(isinstance(change, SetMarket) for change in op.changes):
+        require(ctx, sender, Duty.COMMERCIAL)
 
 
 def most_changes(era: Era) -> int:
@@ -162,6 +195,7 @@ class Outcome:
         self._rekeyed: list[tuple[PublicKey, PublicKey]] = []
         self._market: dict[Slot, MarketUpdate] = {}
         self._calendar = ctx.decided_rules()
+        self._acts: list[Grant | Revoke | Intervention] = []
         self._era = follow(era, ctx.height)
         for index, change in enumerate(changes):
             self._apply(index, change)
@@ -177,7 +211,7 @@ class Outcome:
         self._check(changes)
         self.changes_era = self._era != follow(era, ctx.height) or self._candidates != self._before
         """Whether there will be a new era, and not only other rules of the market."""
-        if not self.changes_era and not self._market:
+        if not (self.changes_era or self._market or self._acts):
             raise Failed(ErrorCode.NOTHING_CHANGES)
 
     def take_effect(self, ctx: Context) -> None:
@@ -186,6 +220,8 @@ class Outcome:
         for first, update in self._market.items():
             state.put(MARKET_UPDATE, update, first)
             ctx.events.append(RulesScheduled(first, update.settings))
+        for act in self._acts:
+            carry_out(ctx, act)
         if not self.changes_era:
             return
         for key in sorted(self._before.keys() - self._candidates.keys()):
@@ -233,6 +269,9 @@ class Outcome:
                 self._era = replace(self._era, engine=name)
             case SetMarket():
                 self._set_market(index, change)
+            case Grant() | Revoke() | Bar() | VoidOrders() | ReleaseContract():
+                check_act(self._ctx, change)
+                self._acts.append(change)
 
     def _add(self, index: int, change: Add) -> None:
         key = change.key

@@ -13,6 +13,8 @@ from vppd.ledger.context import Context
 from vppd.ledger.events import SlotAdvanced
 from vppd.ledger.grid import check_trades, forget_paths
 from vppd.ledger.orders import forget_notes
+from vppd.ledger.plans import close_plans, forget_plans
+from vppd.ledger.response.history import note_energy
 from vppd.ledger.settling import close, settle
 from vppd.ledger.sharing import share, share_again, take_position
 from vppd.ledger.slots import Phase
@@ -46,6 +48,7 @@ def _gate_closed(ctx: Context, slot: Slot) -> None:
     last_rounds(ctx, slot)
     check_trades(ctx, slot)
     sign_contracts(ctx, slot)
+    close_plans(ctx, slot)
     take_position(ctx, slot)
 
 
@@ -60,7 +63,9 @@ def _settled(ctx: Context, slot: Slot) -> None:
 
 def _closed(ctx: Context, slot: Slot) -> None:
     share_again(ctx, slot)
+    note_energy(ctx, slot)
     close(ctx, slot)
     forget_paths(ctx, slot)
     forget_consent(ctx, slot)
     forget_notes(ctx, slot)
+    forget_plans(ctx, slot)

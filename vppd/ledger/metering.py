@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from vppd.ledger.codes import ErrorCode
 from vppd.ledger.context import Context, Failed
 from vppd.ledger.events import ReadingAccepted
+from vppd.ledger.registration.acquisition import check_acquired, is_paused, is_retired
 from vppd.ledger.slots import Phase, due_ms, phase_at
 from vppd.ledger.state import METER, REGISTER, Register
 from vppd.ledger.transaction import Reading
@@ -52,6 +53,7 @@ def take_reading(ctx: Context, key: PublicKey, op: Reading) -> PublicKey:
         raise Failed(ErrorCode.READING_FROM_FUTURE, due_ms(market, op.slot, Phase.METERED))
     if phase is Phase.CLOSED:
         raise Failed(ErrorCode.SLOT_CLOSED, due_ms(market, op.slot, Phase.CLOSED))
+    check_acquired(ctx, key, op.slot)
     if op.slot < meter.slot:
         raise Failed(ErrorCode.BEFORE_FIRST_SLOT, meter.slot)
     earlier = _Mark(meter.slot - 1, meter.import_wh, meter.export_wh)
@@ -99,12 +101,12 @@ def has_reading(ctx: Context, account: PublicKey, slot: Slot) -> bool:
 def metered(ctx: Context, account: PublicKey, slot: Slot) -> Energy | None:
     """The account's energy in ``slot``, summed over its meters; ``None`` unless all of it is known.
 
-    Meters whose first slot is a later one do not count yet.
+    Meters whose first slot is a later one do not count yet, retired ones no more.
     """
     energies = [
         _metered_by(ctx, key, slot)
         for key in ctx.meters.get(account, ())
-        if ctx.state.need(METER, key).slot <= slot
+        if ctx.state.need(METER, key).slot <= slot and not is_retired(ctx, key, slot)
     ]
     known = [energy for energy in energies if energy is not None]
     if not known or len(known) < len(energies):
@@ -113,6 +115,8 @@ def metered(ctx: Context, account: PublicKey, slot: Slot) -> Energy | None:
 
 
 def _metered_by(ctx: Context, key: PublicKey, slot: Slot) -> Energy | None:
+    if is_paused(ctx, key, slot):
+        return None
     meter = ctx.state.need(METER, key)
     start = meter if meter.slot == slot else ctx.state.get(REGISTER, key, slot - 1)
     end = ctx.state.get(REGISTER, key, slot)

@@ -7,7 +7,18 @@ from vppd.config.genesis import Genesis
 from vppd.config.grid import defects
 from vppd.errors import ConfigError
 from vppd.ledger.producers import list_candidates
-from vppd.ledger.state import ACCOUNT, GRID_ACCOUNT, METER, Account, GridAccount, Meter, State
+from vppd.ledger.registration.records import Duty, DutyRecord, Member
+from vppd.ledger.state import (
+    ACCOUNT,
+    DUTY,
+    GRID_ACCOUNT,
+    MEMBER,
+    METER,
+    Account,
+    GridAccount,
+    Meter,
+    State,
+)
 from vppd.market.calendar import check_market
 from vppd.types import Micro
 
@@ -31,6 +42,12 @@ def opening_state(genesis: Genesis) -> State:
         record = Meter(0, keys[meter.account], meter.first_slot, meter.import_wh, meter.export_wh)
         state.put(METER, record, meter.key)
     state.put(GRID_ACCOUNT, GridAccount(0))
+    for entry in genesis.accounts:
+        if entry.aggregator:
+            member = Member(entry.name, keys[entry.aggregator], 0, 0)
+            state.put(MEMBER, member, entry.key)
+    for given in genesis.duties:
+        state.put(DUTY, DutyRecord(0), Duty[given.duty.upper()], keys[given.account])
     if genesis.consensus.engine == DPOS:
         list_candidates(genesis, state)
     return state

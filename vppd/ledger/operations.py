@@ -16,8 +16,26 @@ from vppd.ledger.governance import configure
 from vppd.ledger.metering import take_reading
 from vppd.ledger.order_ops import CancelOrder, SignTrades
 from vppd.ledger.orders import cancel_order
+from vppd.ledger.plan_ops import Forecast, Plan, RegisterResource, RetireResource
+from vppd.ledger.plans import forecast, plan
 from vppd.ledger.producers import vote
 from vppd.ledger.proofs import Accuse, Ready, Skip
+from vppd.ledger.registration.members import (
+    check_standing,
+    is_closed,
+    register_member,
+    set_standing,
+)
+from vppd.ledger.registration.meters import register_meter, set_acquisition
+from vppd.ledger.registration.ops import (
+    RegisterMember,
+    RegisterMeter,
+    SetAcquisition,
+    SetParameters,
+    SetStanding,
+)
+from vppd.ledger.registration.parameters import set_parameters
+from vppd.ledger.resources import register_resource, retire_resource
 from vppd.ledger.settling import correct
 from vppd.ledger.state import ACCOUNT
 from vppd.ledger.trading import place_order
@@ -44,12 +62,13 @@ def operate(ctx: Context, sender: PublicKey, op: Op, *, is_meter: bool) -> None:
     kind = type(op)
     if is_meter != (kind is Reading):
         raise Failed(ErrorCode.NOT_AN_ACCOUNT if is_meter else ErrorCode.NOT_A_METER)
+    check_standing(ctx, sender, op)
     RULES_OF[kind](ctx, sender, op)
 
 
 def _transfer(ctx: Context, sender: PublicKey, op: Transfer) -> None:
     account = ctx.state.need(ACCOUNT, sender)
-    if ctx.state.get(ACCOUNT, op.to) is None:
+    if ctx.state.get(ACCOUNT, op.to) is None or is_closed(ctx, op.to):
         raise Failed(ErrorCode.UNKNOWN_RECIPIENT)
     if op.amount == 0:
         raise Failed(ErrorCode.AMOUNT_OUT_OF_RANGE)
@@ -91,5 +110,14 @@ RULES_OF: Final[dict[type, Rule]] = {
     SignTrades: sign_trades,
     # Credit, fees, settlement and meters
     # Plans and resources
+    RegisterResource: register_resource,
+    RetireResource: retire_resource,
+    Plan: plan,
+    Forecast: forecast,
     # Registration, permissions and demand response
+    RegisterMember: register_member,
+    RegisterMeter: register_meter,
+    SetStanding: set_standing,
+    SetParameters: set_parameters,
+    SetAcquisition: set_acquisition,
 }

@@ -6,13 +6,12 @@ where a trade came from; its round is 0.
 
 from __future__ import annotations
 
-from msgspec.structs import replace
-
 from vppd.ledger.codes import ErrorCode
 from vppd.ledger.context import Context, Failed
-from vppd.ledger.events import OrderCancelled, OrderMade
+from vppd.ledger.events import OrderMade
 from vppd.ledger.order_ops import CancelOrder
 from vppd.ledger.order_records import OrderNote
+from vppd.ledger.registration.duties import need_active
 from vppd.ledger.slots import Phase, due_ms
 from vppd.ledger.state import (
     ACCOUNT,
@@ -23,7 +22,7 @@ from vppd.ledger.state import (
     SlotRecord,
     TradeRecord,
 )
-from vppd.ledger.trading import check_open, record_trade, release, uncount
+from vppd.ledger.trading import check_open, record_trade, withdraw_order
 from vppd.market.auction import Side
 from vppd.market.money import amount_micro
 from vppd.types import Micro, MicroPerKwh, PublicKey, Slot, Wh
@@ -33,10 +32,7 @@ BY_CONTRACT = 0
 
 
 def cancel_order(ctx: Context, sender: PublicKey, op: CancelOrder) -> None:
-    """What rests of an order leaves the book; money it does not need goes back.
-
-    An order that has traded in part keeps those trades and exactly the escrow they cost. Its energy
-    no longer counts towards the most a member may order for the slot; that it was an order does.
+    """What rests of an order of one's own leaves the book.
 
     Raises:
         Failed: the slot is not open, there is no such order, it is another's, or nothing rests.
@@ -48,16 +44,9 @@ def cancel_order(ctx: Context, sender: PublicKey, op: CancelOrder) -> None:
         raise Failed(ErrorCode.UNKNOWN_ORDER, 0 if slot is None else slot.orders)
     if order.account != sender:
         raise Failed(ErrorCode.NOT_YOURS)
-    rest = order.remaining_wh
-    if rest == 0:
+    if order.remaining_wh == 0:
         raise Failed(ErrorCode.ORDER_FILLED)
-    release(ctx, sender, order.escrow - order.cost)
-    ctx.state.put(ORDER, replace(order, remaining_wh=0, escrow=order.cost), op.slot, op.seq)
-    note = ctx.state.get(ORDER_NOTE, op.slot, op.seq) or OrderNote(0, None)
-    ctx.state.put(ORDER_NOTE, replace(note, cancelled_wh=rest), op.slot, op.seq)
-    uncount(ctx, sender, op.slot, order.side, rest)
-    ctx.events.append(OrderCancelled(op.slot, op.seq, rest))
-    ctx.withdrawals.append((op.slot, op.seq))
+    withdraw_order(ctx, op.slot, op.seq, order)
 
 
 def check_before_delivery(ctx: Context, slot: Slot) -> Phase:
@@ -120,7 +109,13 @@ def trade_between(
     quantity_wh: Wh,
     price: MicroPerKwh,
 ) -> None:
-    """A firm trade outside the auction, whose amount the caller has set aside for the buyer."""
+    """A firm trade outside the auction, whose amount the caller has set aside for the buyer.
+
+    Raises:
+        Failed: one of the two may not trade now.
+    """
+    for account in (seller, buyer):
+        need_active(ctx, account)
     amount = amount_micro(quantity_wh, price)
     offer = make_order(ctx, slot, contract, seller, Side.OFFER, quantity_wh, price)
     bid = make_order(ctx, slot, contract, buyer, Side.BID, quantity_wh, price, amount)

@@ -16,6 +16,15 @@ from vppd.codec import I64, U8, U32, U63, Bytes32, Decoder, Malformed, Message, 
 from vppd.era import Era, Name
 from vppd.ledger.changes import Configure
 from vppd.ledger.order_records import Consent, OrderNote, StandbyPrice
+from vppd.ledger.plan_records import EnergyRecord, ForecastRecord, PlanRecord, ResourceRecord
+from vppd.ledger.registration.records import (
+    Acquisition,
+    DayEnergy,
+    DutyRecord,
+    Member,
+    Membership,
+    Parameters,
+)
 
 R = TypeVar("R", bound=Message)
 P = TypeVar("P", int, bytes)
@@ -352,10 +361,30 @@ PATHS: Table[PathsRecord, int] = Table(32, "Q", PathsRecord)
 """By slot."""
 ROUTE: Table[RouteRecord, int] = Table(33, "Q Q", RouteRecord)
 """By slot and number of the trade."""
+RESOURCE: Table[ResourceRecord, int] = Table(35, "32s I", ResourceRecord)
+"""By account and number."""
+PLAN: Table[PlanRecord, bytes] = Table(36, "Q 32s", PlanRecord)
+"""By slot and account."""
+RESOURCE_PLAN: Table[EnergyRecord, int] = Table(37, "32s I Q", EnergyRecord)
+"""By account, number and slot."""
+FORECAST: Table[ForecastRecord, bytes] = Table(38, "Q 32s", ForecastRecord)
+"""By slot and operator."""
 POOL: Table[PoolRecord, int] = Table(39, "Q", PoolRecord)
 """By slot."""
 SHARE: Table[ShareRecord, bytes] = Table(40, "Q 32s", ShareRecord)
 """By slot and account."""
+MEMBER: Table[Member, bytes] = Table(42, "32s", Member)
+"""By account."""
+DUTY: Table[DutyRecord, bytes] = Table(43, "B 32s", DutyRecord)
+"""By duty and account."""
+PARAMETERS: Table[Parameters, bytes] = Table(44, "32s", Parameters)
+"""By account or meter."""
+ACQUISITION: Table[Acquisition, bytes] = Table(45, "32s", Acquisition)
+"""By meter."""
+MEMBERSHIP: Table[Membership, bytes] = Table(46, "Q 32s", Membership)
+"""By project and account."""
+DAY_ENERGY: Table[DayEnergy, int] = Table(47, "32s Q", DayEnergy)
+"""By account and slot of the day."""
 
 TABLES: dict[int, Table[Any, Any]] = {
     table.number: table
@@ -365,7 +394,9 @@ TABLES: dict[int, Table[Any, Any]] = {
         CONTRACT, MARKET_UPDATE, COUNTER,
         ORDER_NOTE, CONSENT, STANDBY,
         PATHS, ROUTE,
+        RESOURCE, PLAN, RESOURCE_PLAN, FORECAST,
         POOL, SHARE,
+        MEMBER, DUTY, PARAMETERS, ACQUISITION, MEMBERSHIP, DAY_ENERGY,
     )
 }  # fmt: skip
 

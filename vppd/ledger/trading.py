@@ -10,12 +10,15 @@ from msgspec.structs import replace
 
 from vppd.ledger.codes import ErrorCode
 from vppd.ledger.context import Context, Failed
-from vppd.ledger.events import OrderAccepted, Purse, Reason, Traded
+from vppd.ledger.events import OrderAccepted, OrderCancelled, Purse, Reason, Traded
+from vppd.ledger.order_records import OrderNote
+from vppd.ledger.plans import check_ordered
 from vppd.ledger.seat import check_seat
 from vppd.ledger.slots import Phase, due_ms
 from vppd.ledger.state import (
     ACCOUNT,
     ORDER,
+    ORDER_NOTE,
     ORDERED,
     SLOT,
     TRADE,
@@ -45,6 +48,7 @@ def place_order(ctx: Context, sender: PublicKey, op: PlaceOrder) -> None:
     check_terms(ctx, op.slot, op.side, op.quantity_wh, op.price, op.reserve_price)
     check_seat(ctx, sender, op.bus)
     count_order(ctx, sender, op.slot, op.side, op.quantity_wh)
+    check_ordered(ctx, sender, op.slot)
     account = ctx.state.need(ACCOUNT, sender)
     escrow = 0
     if op.side == Side.BID:
@@ -171,6 +175,35 @@ def sign_contracts(ctx: Context, slot: Slot) -> None:
         if unused != 0:
             release(ctx, order.account, unused)
             ctx.state.put(ORDER, replace(order, escrow=order.cost), slot, seq)
+
+
+def withdraw_resting(ctx: Context, slot: Slot, account: PublicKey | None = None) -> None:
+    """What rests in an open slot's book leaves it, for one account or for all; escrow goes back.
+
+    Trades that were made stay firm, and what is withdrawn may be ordered again.
+    """
+    record = ctx.state.get(SLOT, slot)
+    if record is None or record.phase != Phase.OPEN:
+        return
+    for seq, order in ctx.state.scan(ORDER, slot):
+        if order.remaining_wh and account in (None, order.account):
+            withdraw_order(ctx, slot, seq, order)
+
+
+def withdraw_order(ctx: Context, slot: Slot, seq: int, order: OrderRecord) -> None:
+    """What rests of an order of an open slot leaves the book; money it does not need goes back.
+
+    An order that has traded in part keeps those trades and exactly the escrow they cost. Its energy
+    no longer counts towards the most a member may order for the slot; that it was an order does.
+    """
+    rest = order.remaining_wh
+    release(ctx, order.account, order.escrow - order.cost)
+    ctx.state.put(ORDER, replace(order, remaining_wh=0, escrow=order.cost), slot, seq)
+    note = ctx.state.get(ORDER_NOTE, slot, seq) or OrderNote(0, None)
+    ctx.state.put(ORDER_NOTE, replace(note, cancelled_wh=rest), slot, seq)
+    uncount(ctx, order.account, slot, order.side, rest)
+    ctx.events.append(OrderCancelled(slot, seq, rest))
+    ctx.withdrawals.append((slot, seq))
 
 
 def restore_book(state: State, rules: Rules, slot: Slot) -> Book[PublicKey]:

@@ -21,7 +21,15 @@ from vppd.errors import PeerFault
 from vppd.ledger.changes import Configure
 from vppd.ledger.contracts.ops import CallContract, OpenContract
 from vppd.ledger.order_ops import CancelOrder, SignTrades
+from vppd.ledger.plan_ops import Forecast, Plan, RegisterResource, RetireResource
 from vppd.ledger.proofs import Accuse, Ready, Skip, Statement, signed_part
+from vppd.ledger.registration.ops import (
+    RegisterMember,
+    RegisterMeter,
+    SetAcquisition,
+    SetParameters,
+    SetStanding,
+)
 from vppd.types import Digest, Height, PublicKey, Signature
 
 _sha256 = hashlib.sha256
@@ -95,6 +103,15 @@ Op: TypeAlias = (
     | CallContract
     | CancelOrder
     | SignTrades
+    | RegisterResource
+    | RetireResource
+    | Plan
+    | Forecast
+    | RegisterMember
+    | RegisterMeter
+    | SetStanding
+    | SetParameters
+    | SetAcquisition
 )
 """What a transaction does."""
 NOBODY: PublicKey = bytes(32)

@@ -10,7 +10,7 @@ from vppd.crypto import key_text
 from vppd.ledger.context import Context
 from vppd.ledger.election import scores, votes
 from vppd.ledger.eras import latest_era
-from vppd.ledger.governance import standing_of
+from vppd.ledger.governance import AUTHORITY_MISSING, OPERATOR_MISSING, standing_of
 from vppd.ledger.plain import fields
 from vppd.ledger.producers import next_election, standings
 from vppd.ledger.state import (
@@ -89,7 +89,8 @@ def _proposals(ctx: Context) -> list[dict[str, Any]]:
                 ],
                 "approvals": approvals,
                 "needed": needed,
-                "authority_missing": bool(missing),
+                "authority_missing": bool(missing & AUTHORITY_MISSING),
+                "operator_missing": bool(missing & OPERATOR_MISSING),
             }
         )
     return rows

@@ -34,6 +34,8 @@ from vppd.types import PeerNumber, PublicKey, Role, Slot
 H = TypeVar("H", HeightTimes, Timing)
 LAST_SLOT: Slot = 2**63 - 1
 """The largest number an order can name."""
+MOST_SLOTS = 384
+"""In one view of prices: four days of quarter hours."""
 
 
 class UnknownView(Exception):
@@ -75,8 +77,11 @@ class Views:
             "account": self.account,
             "accounts": lambda _: [self._account(key) for key in self._ledger.account_keys()],
             "market": lambda _: self.market(),
+            "prices": self.prices,
             "validators": lambda _: self._ledger.validators_view(),
             "ready": lambda _: self.ready(),
+            "plan": lambda slot: self._ledger.plan_view(_slot(slot)),
+            "resources": lambda _: self._ledger.resources_view(),
             "contracts": lambda _: self._ledger.contracts_view(),
             "slots": lambda _: self._ledger.slots_view(),
             "orders": lambda member: self._ledger.orders_view(self._key(member)),
@@ -245,6 +250,7 @@ class Views:
             "slot_ms": market.slot_ms,
             "retail_price_micro": tariff.retail_price,
             "feed_in_price_micro": tariff.feed_in_price,
+            "plans": market.stages.plans,
             "settings": settings_view(now_in_force),
             "changes": [
                 {"first_slot": first, "rules": settings_view(rules)}
@@ -252,6 +258,32 @@ class Views:
                 if rules.slot_start(first) > unix_ms
             ],
         }
+
+    def prices(self, text: str) -> list[dict[str, Any]]:
+        """Gates and grid prices of some slots, ``FIRST/COUNT``, at most :data:`MOST_SLOTS`."""
+        first, _, count = text.partition("/")
+        start = _slot(first)
+        slots = range(start, min(start + min(_slot(count), MOST_SLOTS), LAST_SLOT))
+        calendar = self._ledger.calendar
+        rows = []
+        for slot in slots:
+            market = calendar.at(slot)
+            tariff = tariff_for(market, slot)
+            minute = market.market_offset_minutes + slot * market.market_slot_minutes
+            rows.append(
+                {
+                    "slot": slot,
+                    "opens_ms": market.slot_start(slot) - market.open_lead_ms,
+                    "gate_closure_ms": market.slot_start(slot) - market.gate_lead_ms,
+                    "start_ms": market.slot_start(slot),
+                    "end_ms": market.slot_start(slot) + market.slot_ms,
+                    "market_minute": minute % 1_440,
+                    "market_slot_minutes": market.market_slot_minutes,
+                    "retail_price_micro": tariff.retail_price,
+                    "feed_in_price_micro": tariff.feed_in_price,
+                }
+            )
+        return rows
 
     def settlement(self, text: str) -> dict[str, Any]:
         """A member's settlement of a slot; ``SLOT/MEMBER``."""

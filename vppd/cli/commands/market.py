@@ -30,6 +30,42 @@ MARKET = (
         ("vppd market trades", "vppd market trades --slot 30 -o json"),
     ),
     Entry(
+        "market plan",
+        "vppd.cli.plans:plan",
+        "Print what is planned and forecast for a slot; with energies, plan it.",
+        (
+            "vppd market plan --slot 30",
+            "vppd market plan --export 1500,1600,900 --wait",
+            "vppd market plan --resource 1 --import 700,0 --export 0,650 --slot 30",
+        ),
+    ),
+    Entry(
+        "market forecast",
+        "vppd.cli.plans:forecast",
+        "Publish an operator's forecast of the plant's load and generation.",
+        (
+            "vppd market forecast --load 12000,11500 --generation 9000,9800 --home plant/op-0",
+            "vppd market forecast --load 12000 --slot 30 --wait --home plant/op-0",
+        ),
+    ),
+    Entry(
+        "market resource",
+        "vppd.cli.plans:resource",
+        "Say what a member owns, so that its plans are held against the limits.",
+        (
+            "vppd market resource 1 battery --capacity-wh 8000 --max-import-w 3000 "
+            "--max-export-w 3000 --level-wh 4000",
+            "vppd market resource 2 pv --max-export-w 5000 --wait",
+            "vppd market resource 1 --retire",
+        ),
+    ),
+    Entry(
+        "market resources",
+        "vppd.cli.plans:resources",
+        "Print what members say they own.",
+        ("vppd market resources", "vppd market resources --home plant/op-0 -o json"),
+    ),
+    Entry(
         "market shares",
         "vppd.cli.market:shares",
         "Print how a slot was shared in which the plant bid as a whole.",

@@ -34,6 +34,7 @@ NODE = (
         (
             "vppd testnet -n 5 --out plant",
             "vppd testnet -n 7 --operators 2 --hosts 192.168.10.2,192.168.10.3 --out plant",
+            "vppd testnet --scenario p3 --out p3",
         ),
     ),
     Entry(

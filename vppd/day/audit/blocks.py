@@ -19,20 +19,31 @@ from vppd.day.audit.sharing import Sharing
 from vppd.day.audit.signatures import Signatures
 from vppd.day.audit.slots import Slots
 from vppd.day.audit.trades import Trades
+from vppd.ledger.changes import Configure
 from vppd.ledger.codes import Status
 from vppd.ledger.contracts.ops import OpenContract
 from vppd.ledger.events import (
     AccountOpened,
+    AcquisitionSet,
+    Answered,
     Approved,
     ContractMoved,
     ContractSaid,
     Convicted,
+    DutyChanged,
+    EffectMeasured,
     EraScheduled,
     Event,
+    Forecasted,
+    Intervened,
+    MemberRegistered,
+    MeterRegistered,
     OrderAccepted,
     OrderCancelled,
     OrderMade,
+    ParametersSet,
     PathsHashed,
+    Planned,
     Pooled,
     PositionTaken,
     Posted,
@@ -41,10 +52,13 @@ from vppd.ledger.events import (
     ReadingAccepted,
     ReadyNoted,
     Reason,
+    ResourceRegistered,
+    ResourceRetired,
     RulesScheduled,
     Settled,
     Shared,
     SlotAdvanced,
+    StandingChanged,
     TradeCut,
     Traded,
     TradeRouted,
@@ -55,7 +69,9 @@ from vppd.ledger.events import (
 )
 from vppd.ledger.kinds.terms import read_terms
 from vppd.ledger.order_ops import CancelOrder, SignTrades
+from vppd.ledger.plan_ops import MOST_AT_ONCE, Forecast, Plan
 from vppd.ledger.receipts import decode_receipt
+from vppd.ledger.registration.ops import SetStanding
 from vppd.ledger.transaction import (
     Op,
     PlaceOrder,
@@ -213,9 +229,10 @@ class _Audit:
                 self._trades.make(event)
             case OrderCancelled():
                 wish = _next(wishes.cancels)
-                if wish is None or (wish.slot, wish.seq) != (event.slot, event.seq):
+                asked = wish is not None and (wish.slot, wish.seq) == (event.slot, event.seq)
+                if not asked and not wishes.governs:
                     self._findings.add(f"an order of slot {event.slot} is cancelled, nobody asked")
-                self._trades.cancel(event, wishes.sender)
+                self._trades.cancel(event, None if wishes.governs else wishes.sender)
             case TradeSigned():
                 if _next(wishes.signs) != (event.slot, event.trade):
                     self._findings.add(f"a trade of slot {event.slot} is signed, nobody asked")
@@ -246,8 +263,18 @@ class _Audit:
                 self._sharing.hear(event)
             case RulesScheduled():
                 self._findings.add("rules of the market change: this audit reads by genesis alone")
+            case MeterRegistered():
+                self._meters.registered(event)
+            case StandingChanged(standing=0) | MemberRegistered() | DutyChanged() | ParametersSet():
+                pass  # who may do what; the account was opened before
+            case StandingChanged() | Intervened() | AcquisitionSet():
+                self._findings.add(f"{type(event).__name__}: this audit does not follow that")
+            case Answered() | EffectMeasured():
+                pass  # a contract's own rules
             case ContractMoved() | ContractSaid() | UrgentServed():
                 pass  # a contract's own rules; its money is in the postings
+            case ResourceRegistered() | ResourceRetired() | Planned() | Forecasted():
+                pass  # what members mean to do; what they did is in orders and readings
             case EraScheduled() | Approved() | ReadyNoted() | Convicted() | Punished() | Voted():
                 pass  # who agrees on blocks, not what is in them
             case _:  # pragma: no cover
@@ -264,17 +291,25 @@ class _Wishes:
         self.orders = [op for op in ops if isinstance(op, PlaceOrder)]
         self.readings = [op for op in ops if isinstance(op, Reading)]
         self.cancels = [op for op in ops if isinstance(op, CancelOrder)]
+        self.governs = any(isinstance(op, Configure | SetStanding) for op in ops)
+        """Whoever may do that takes others' orders out of the books."""
         self.signs = [(op.slot, n) for op in ops if isinstance(op, SignTrades) for n in op.trades]
         self._opened = [op for op in ops if isinstance(op, OpenContract)]
+        self.planned = [
+            slot
+            for op in ops
+            if isinstance(op, Plan | Forecast)
+            for slot in range(op.first_slot, op.first_slot + MOST_AT_ONCE)
+        ]
 
     def slots(self) -> set[Slot]:
-        """Those with an order, a reading, or a contract that trades in them."""
-        mentioned = {op.slot for op in self.orders} | {op.slot for op in self.readings}
+        """Those with an order or a reading, or a contract, a plan or a forecast about them."""
+        slots = {op.slot for op in self.orders} | {op.slot for op in self.readings}
         for op in self._opened:
             with suppress(Malformed):  # then it was refused
                 terms = read_terms(op.kind, op.terms)
-                mentioned |= set() if terms is None else {terms.slot}
-        return mentioned
+                slots |= set() if terms is None else {terms.slot}
+        return slots | set(self.planned)
 
 
 def _next(wishes: list[_Op]) -> _Op | None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from vppd.config.genesis import Genesis, MeterEntry
 from vppd.day.audit.findings import Findings
 from vppd.day.audit.rules import Calendar, Phase
-from vppd.ledger.events import ReadingAccepted
+from vppd.ledger.events import MeterRegistered, ReadingAccepted
 from vppd.ledger.transaction import Reading
 from vppd.types import PublicKey, Slot, TimeMs, Wh
 
@@ -48,6 +48,19 @@ class Meters:
         for key, meter in self._meters.items():
             self._owner[key] = keys[meter.entry.account]
             self._of[self._owner[key]].append(meter)
+
+    def registered(self, event: MeterRegistered) -> None:
+        """A meter that came later."""
+        entry = MeterEntry(
+            key=event.meter,
+            account="",
+            import_wh=event.import_wh,
+            export_wh=event.export_wh,
+            first_slot=event.first_slot,
+        )
+        self._meters[event.meter] = meter = _Meter(entry)
+        self._owner[event.meter] = event.account
+        self._of.setdefault(event.account, []).append(meter)
 
     def accept(
         self, event: ReadingAccepted, sender: PublicKey, reading: Reading, time_ms: TimeMs

@@ -166,14 +166,14 @@ class Trades:
         if self._slots.phase(slot) is Phase.OPEN:
             self._arrived[slot] = None
 
-    def cancel(self, event: OrderCancelled, sender: PublicKey) -> None:
-        """What rested of an order has left the book."""
+    def cancel(self, event: OrderCancelled, sender: PublicKey | None) -> None:
+        """What rested of an order has left the book; ``None``: not by its owner's word."""
         slot, findings = event.slot, self._findings
         order = self._book(slot).orders.get(event.seq)
         if order is None:
             findings.add(f"order {event.seq} of slot {slot} is cancelled, nobody placed it")
             return
-        if order.account != sender:
+        if sender is not None and order.account != sender:
             findings.add(f"order {event.seq} of slot {slot} is cancelled by another than its owner")
         if self._slots.phase(slot) is not Phase.OPEN:
             findings.add(f"order {event.seq} of slot {slot} is cancelled, the slot is not open")

@@ -210,6 +210,16 @@ def next_due_ms(ctx: Context) -> TimeMs | None:
     return None
 
 
+def release_contract(ctx: Context, number: int) -> None:
+    """The operators' quorum ends a contract that does not move by itself any more.
+
+    Raises:
+        Failed: its kind cannot let go of what it holds.
+    """
+    record = ctx.state.need(CONTRACT, number)
+    _move(ctx, number, ctx.kinds[record.kind], record, _Call(Cause.RELEASED, None))
+
+
 def waiting_contracts(ctx: Context) -> Iterator[Waiting]:
     """Contracts in the state, by number."""
     for number, record in ctx.state.scan(CONTRACT):
@@ -273,6 +283,9 @@ def _moved(kind: Kind, desk: ContractsDesk, record: ContractRecord, move: _Call)
             then = kind.open(desk, move.data)
         case Cause.CALLED:
             then = kind.call(desk, now, move.method, move.data)
+        case Cause.RELEASED:
+            kind.release(desk, now)
+            then = Standing(now.phase, b"", ended=True)
         case _:
             then = kind.fire(desk, now)
             if then.due_ms is not None and then.due_ms <= (record.due_ms or 0):

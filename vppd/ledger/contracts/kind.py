@@ -117,6 +117,10 @@ class Kind(ABC):
     def fire(self, desk: Desk, now: Standing) -> Standing:
         """Its trigger's time has come; there is no trigger any more but the one it returns."""
 
+    def release(self, desk: Desk, now: Standing) -> None:  # noqa: ARG002  # for others to use
+        """The operators' quorum ends the contract: what it holds goes to who opened it."""
+        desk.pay(desk.owner, desk.held)
+
     def view(self, now: Standing) -> dict[str, Any]:
         """What ``data`` says, for people: JSON, units in the names."""
         return {"data": now.data.hex()}

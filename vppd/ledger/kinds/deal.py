@@ -18,6 +18,7 @@ from vppd.ledger.contracts.kind import Desk, Failed, Kind, KindName, Standing, r
 from vppd.ledger.kinds import terms
 from vppd.ledger.kinds.terms import DealTerms, read_deal, read_take
 from vppd.ledger.orders import trade_between
+from vppd.ledger.plans import check_ordered
 from vppd.ledger.slots import Phase, due_ms
 from vppd.ledger.state import ACCOUNT
 from vppd.ledger.trading import check_open, check_terms, count_order, reserve, set_aside, uncount
@@ -51,6 +52,7 @@ class Deal(Kind):
         if deal.to is not None and ctx.state.get(ACCOUNT, deal.to) is None:
             raise Failed(ErrorCode.UNKNOWN_RECIPIENT)
         count_order(ctx, desk.owner, deal.slot, deal.side, deal.quantity_wh)
+        check_ordered(ctx, desk.owner, deal.slot)
         ctx.need_slot(deal.slot, Phase.OPEN)
         if deal.side == Side.BID:
             desk.deposit(_covers(deal))
@@ -89,6 +91,10 @@ class Deal(Kind):
         """The gate closes: nobody can take it any more."""
         return self._end(desk, now, read(read_deal, now.data))
 
+    def release(self, desk: Desk, now: Standing) -> None:
+        """As it would have ended by itself."""
+        self.fire(desk, now)
+
     def view(self, now: Standing) -> dict[str, Any]:
         """What is offered to whom, and what of it is left."""
         deal = read(read_deal, now.data)
@@ -109,6 +115,7 @@ class Deal(Kind):
         ctx, amount = desk.context, amount_micro(part, left.price)
         takes = Side.BID if left.side == Side.OFFER else Side.OFFER
         count_order(ctx, taker, left.slot, takes, part)
+        check_ordered(ctx, taker, left.slot)
         if takes is Side.BID:
             reserve(ctx, taker, amount)
             seller, buyer = desk.owner, taker

@@ -19,6 +19,7 @@ from vppd.ledger.kinds import terms
 from vppd.ledger.kinds.terms import StandbyTerms, read_standby
 from vppd.ledger.order_records import StandbyPrice
 from vppd.ledger.orders import check_before_delivery
+from vppd.ledger.registration.duties import is_active
 from vppd.ledger.slots import Phase, due_ms
 from vppd.ledger.state import CONTRACT, STANDBY
 from vppd.ledger.trading import check_terms, count_order, uncount
@@ -67,6 +68,10 @@ class Standby(Kind):
         uncount(ctx, desk.owner, offer.slot, Side.OFFER, offer.quantity_wh)
         return Standing(now.phase, b"", ended=True)
 
+    def release(self, desk: Desk, now: Standing) -> None:
+        """As it would have ended by itself."""
+        self.fire(desk, now)
+
     def view(self, now: Standing) -> dict[str, Any]:
         """What stands ready."""
         offer = read(read_standby, now.data)
@@ -77,6 +82,8 @@ def ready(
     ctx: Context, slot: Slot, limit: MicroPerKwh, but: PublicKey
 ) -> list[tuple[int, PublicKey, StandbyTerms]]:
     """Standby offers of a slot at up to a price: cheapest first, then the one opened first.
+
+    Who may not trade now is passed over.
 
     Args:
         ctx: the state.
@@ -91,7 +98,7 @@ def ready(
     offers = []
     for price, number in prices:
         record = ctx.state.need(CONTRACT, number)
-        if price <= limit and record.owner != but:
+        if price <= limit and record.owner != but and is_active(ctx, record.owner):
             offers.append((number, record.owner, read_standby(record.data)))
     return offers
 

@@ -19,6 +19,7 @@ from vppd.ledger.kinds import terms
 from vppd.ledger.kinds.terms import ThreePartyRecord, read_three_party, read_three_party_record
 from vppd.ledger.order_records import ALL_PARTIES, Parties
 from vppd.ledger.orders import trade_between
+from vppd.ledger.plans import check_ordered
 from vppd.ledger.slots import Phase, due_ms
 from vppd.ledger.state import ACCOUNT
 from vppd.ledger.trading import check_open, check_terms, count_order, set_aside, uncount
@@ -112,6 +113,10 @@ class ThreeParty(Kind):
                 uncount(desk.context, account, asked.slot, side, asked.quantity_wh)
         return Standing(now.phase, b"", ended=True)
 
+    def release(self, desk: Desk, now: Standing) -> None:
+        """As it would have ended by itself."""
+        self.fire(desk, now)
+
     def view(self, now: Standing) -> dict[str, Any]:
         """The fields of Table 2."""
         record = read(read_three_party_record, now.data)
@@ -165,8 +170,10 @@ class ThreeParty(Kind):
             raise Failed(ErrorCode.ALREADY_SIGNED)
         if mine is Parties.SELLER:
             count_order(ctx, asked.supplier, asked.slot, Side.OFFER, asked.quantity_wh)
+            check_ordered(ctx, asked.supplier, asked.slot)
         elif mine is Parties.BUYER:
             count_order(ctx, asked.user, asked.slot, Side.BID, asked.quantity_wh)
+            check_ordered(ctx, asked.user, asked.slot)
             desk.deposit(amount_micro(asked.quantity_wh, asked.price))
         return called | mine, record
 

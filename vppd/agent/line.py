@@ -97,11 +97,11 @@ class Wallet:
         self._chain_id = chain_id
         self._lock = asyncio.Lock()
 
-    async def send(self, op: Op, deadline_ms: TimeMs | None = None) -> Receipt | None:
-        """Get one operation executed.
+    async def send(self, *ops: Op, deadline_ms: TimeMs | None = None) -> Receipt | None:
+        """Get operations executed, all of them or none.
 
         Args:
-            op: what to do.
+            ops: what to do, in order.
             deadline_ms: when it is pointless to go on trying (Unix ms).
 
         Returns:
@@ -113,7 +113,7 @@ class Wallet:
                 try:
                     client = await self._line.client()
                     if raw is None:
-                        raw = await self._sign(client, op)
+                        raw = await self._sign(client, ops)
                     receipt = await self._get_done(client, raw)
                     if receipt is not None:
                         return receipt
@@ -126,10 +126,10 @@ class Wallet:
                 await asyncio.sleep(RETRY_S)
             return None
 
-    async def _sign(self, client: Client, op: Op) -> bytes:
+    async def _sign(self, client: Client, ops: tuple[Op, ...]) -> bytes:
         account = await client.view("account", key_text(self._key.public_key))
         expiry = account["height"] + LIFETIME_BLOCKS
-        return make_transaction(self._key, self._chain_id, account["nonce"], expiry, (op,))
+        return make_transaction(self._key, self._chain_id, account["nonce"], expiry, ops)
 
     async def _get_done(self, client: Client, raw: bytes) -> Receipt | None:
         """Its receipt if it is committed already, or is now; the same bytes every time.

@@ -1,0 +1,331 @@
+"""Registration on chain: who may, which names and keys, suspended and closed accounts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.ledger.chain import ANN, ANN_METER, BOB, BOB_METER, CAT, bid, events, offer, start_of
+from tests.ledger.council import NODES
+from tests.ledger.town import (
+    AGG,
+    DAN,
+    DER,
+    EVE,
+    NEW,
+    NEW_METER,
+    OP,
+    OPENING,
+    PER_DAY,
+    Town,
+    build,
+    join,
+    key,
+    release,
+    town,
+)
+from vppd.config.duties import DutyEntry
+from vppd.config.genesis import STARTING_CREDIT, Governance
+from vppd.ledger.changes import Grant
+from vppd.ledger.codes import ErrorCode
+from vppd.ledger.events import (
+    AccountOpened,
+    MemberRegistered,
+    MeterRegistered,
+    Posted,
+    Reason,
+    StandingChanged,
+)
+from vppd.ledger.registration.ops import RegisterMember
+from vppd.ledger.registration.records import Duty, Standing
+from vppd.ledger.state import MEMBER
+from vppd.ledger.transaction import Transfer
+
+T = start_of(0)
+
+
+@pytest.fixture
+def chain() -> Town:
+    return Town()
+
+
+def registered(chain: Town, **changes: Any) -> RegisterMember:
+    op = chain.register(**changes)
+    chain.ok(chain.at(0), OP, op)
+    return op
+
+
+# ---------------------------------------------------------------- accounts
+
+
+def test_an_operator_registers_a_member_that_can_then_act(chain: Town) -> None:
+    receipt = chain.ok(T, OP, chain.register(aggregator=key(AGG)))
+    assert events(receipt, AccountOpened) == [AccountOpened(key(NEW), STARTING_CREDIT)]
+    assert events(receipt, MemberRegistered) == [
+        MemberRegistered(key(NEW), "newcomer", 7, key(AGG), key(OP))
+    ]
+    account = chain.ledger.account(key(NEW))
+    assert account is not None
+    assert (account.balance, account.bus, account.nonce) == (0, 7, 0)
+    chain.ok(T + 1, ANN, Transfer(key(NEW), 500))
+    chain.ok(T + 2, NEW, Transfer(key(ANN), 200))
+    assert chain.balance(NEW) == 300
+
+
+def test_where_there_is_an_authority_it_registers_and_operators_do_not() -> None:
+    chain = Town(town(Governance(authority=(key(CAT),))))
+    assert chain.fails(T, OP, chain.register()) == (ErrorCode.NOT_PERMITTED, (Duty.REGISTRAR,))
+    chain.ok(T + 1, CAT, chain.register())
+
+
+def test_who_genesis_names_registers_and_operators_do_not() -> None:
+    chain = Town(town(duties=(DutyEntry(duty="registrar", account="bob"),)))
+    assert chain.fails(T, OP, chain.register()) == (ErrorCode.NOT_PERMITTED, (Duty.REGISTRAR,))
+    chain.ok(T + 1, BOB, chain.register())
+
+
+def test_an_aggregator_registers_members_under_itself_and_nowhere_else() -> None:
+    chain = Town(town(duties=(DutyEntry(duty="aggregator", account="agg"),)))
+    refused = (ErrorCode.NOT_PERMITTED, (Duty.REGISTRAR,))
+    assert chain.fails(T, AGG, chain.register()) == refused
+    assert chain.fails(T + 1, AGG, chain.register(aggregator=key(BOB))) == refused
+    assert chain.fails(T + 2, BOB, chain.register(aggregator=key(BOB))) == refused
+    chain.ok(T + 3, AGG, chain.register(aggregator=key(AGG)))
+    chain.ok(T + 4, AGG, chain.meter(account=key(NEW)))
+    assert chain.fails(T + 5, AGG, chain.meter(key=key(STRANGE), account=key(BOB))) == refused
+
+
+STRANGE = NODES[9]
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"key": key(BOB)}, ErrorCode.KEY_IN_USE),
+        ({"key": key(BOB_METER)}, ErrorCode.KEY_IN_USE),
+        ({"key": key(NODES[2])}, ErrorCode.KEY_IN_USE),
+        ({"name": "bob"}, ErrorCode.BAD_MEMBER_NAME),
+        ({"name": "node-2"}, ErrorCode.BAD_MEMBER_NAME),
+        ({"name": "a b"}, ErrorCode.BAD_MEMBER_NAME),
+        ({"name": ""}, ErrorCode.BAD_MEMBER_NAME),
+        ({"aggregator": key(STRANGE)}, ErrorCode.UNKNOWN_MEMBER),
+    ],
+)
+def test_who_cannot_be_registered(chain: Town, changes: dict[str, Any], code: ErrorCode) -> None:
+    assert chain.fails(T, OP, chain.register(**changes)) == (code, ())
+
+
+def test_a_name_is_given_once(chain: Town) -> None:
+    registered(chain)
+    again = chain.register(key=key(STRANGE))
+    assert chain.fails(T + 5, OP, again) == (ErrorCode.BAD_MEMBER_NAME, ())
+
+
+def test_a_validator_without_account_is_not_registered_under_another_name() -> None:
+    made = town()
+    chain = Town(town(accounts=tuple(a for a in made.accounts if a.name != "node-3")))
+    refused = chain.fails(T, OP, chain.register(key=key(NODES[3])))
+    assert refused == (ErrorCode.KEY_IN_USE, ())
+
+
+def test_a_member_registers_nobody(chain: Town) -> None:
+    assert chain.fails(T, BOB, chain.register()) == (ErrorCode.NOT_PERMITTED, (Duty.REGISTRAR,))
+    assert chain.fails(T + 1, DER, chain.register()) == (ErrorCode.NOT_PERMITTED, (3,))
+
+
+def test_a_failed_registration_leaves_nothing_and_its_key_is_free(chain: Town) -> None:
+    chain.fails(T, OP, chain.register(), Transfer(key(STRANGE), 1))
+    assert chain.ledger.account(key(NEW)) is None
+    registered(chain)
+
+
+# ---------------------------------------------------------------- meters
+
+
+def test_a_registered_meter_reports_and_is_settled(chain: Town) -> None:
+    op = chain.meter(first_slot=2)
+    receipt = chain.ok(T, OP, op)
+    assert events(receipt, MeterRegistered) == [
+        MeterRegistered(key(NEW_METER), key(CAT), 2, 100, 50, key(OP))
+    ]
+    assert chain.ledger.meters_of(key(CAT)) == (key(NEW_METER),)
+    assert chain.reloaded().meters_of(key(CAT)) == (key(NEW_METER),)
+    early = chain.fails(start_of(2), NEW_METER, _reading(1, 100, 50))
+    assert early == (ErrorCode.BEFORE_FIRST_SLOT, (2,))
+    chain.ok(start_of(3), NEW_METER, _reading(2, 130, 50))
+    chain.settle(2)
+    assert chain.balance(CAT) == OPENING - 30 * 500
+
+
+def _reading(slot: int, import_wh: int, export_wh: int) -> Any:
+    from vppd.ledger.transaction import Reading
+
+    return Reading(slot, import_wh, export_wh)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "detail"),
+    [
+        ({"key": key(BOB)}, ErrorCode.KEY_IN_USE, ()),
+        ({"key": key(BOB_METER)}, ErrorCode.KEY_IN_USE, ()),
+        ({"account": key(STRANGE)}, ErrorCode.UNKNOWN_MEMBER, ()),
+        ({"account": key(BOB_METER)}, ErrorCode.UNKNOWN_MEMBER, ()),
+        ({"first_slot": 0}, ErrorCode.SLOT_HAS_BEGUN, (1,)),
+        ({"first_slot": 2**50}, ErrorCode.SLOT_HAS_BEGUN, (1,)),
+        ({"import_wh": 2**63 - 1}, ErrorCode.ENERGY_OUT_OF_RANGE, (2**62,)),
+    ],
+)
+def test_which_meter_cannot_be_registered(
+    chain: Town, changes: dict[str, Any], code: ErrorCode, detail: tuple[int, ...]
+) -> None:
+    assert chain.fails(T, OP, chain.meter(**changes)) == (code, detail)
+
+
+def test_a_failed_registration_gives_nobody_a_meter(chain: Town) -> None:
+    chain.fails(T, OP, chain.meter(), Transfer(key(STRANGE), 1))
+    assert chain.ledger.meters_of(key(CAT)) == ()
+    chain.ok(T + 1, BOB, Transfer(key(CAT), 1))
+    assert chain.ledger.meters_of(key(CAT)) == ()
+
+
+# ---------------------------------------------------------------- suspended
+
+
+def test_a_suspended_account_sends_nothing_until_it_may_again(chain: Town) -> None:
+    receipt = chain.ok(T, OP, chain.standing(BOB, Standing.SUSPENDED, "key lost"))
+    assert events(receipt, StandingChanged) == [
+        StandingChanged(key(BOB), Standing.SUSPENDED, key(OP), "key lost")
+    ]
+    refused = (ErrorCode.SUSPENDED, (Standing.SUSPENDED,))
+    assert chain.fails(T + 1, BOB, Transfer(key(ANN), 1)) == refused
+    assert chain.fails(T + 2, BOB, offer(2, 10, 400_000)) == refused
+    chain.ok(T + 3, ANN, Transfer(key(BOB), 1))  # it can be paid
+    chain.ok(start_of(1), BOB_METER, _reading(0, 5, 0))  # and metered
+    chain.ok(start_of(1) + 1, OP, chain.standing(BOB, 0))
+    chain.ok(start_of(1) + 2, BOB, Transfer(key(ANN), 1))
+
+
+def test_a_suspended_validator_keeps_its_vote(chain: Town) -> None:
+    chain.ok(T, OP, chain.standing(DER, Standing.SUSPENDED))
+    proposal = chain.propose(Grant(key(BOB), Duty.TECHNICAL))
+    chain.ok(T + 1, DER, proposal)
+    assert chain.fails(T + 2, DER, Transfer(key(ANN), 1))[0] is ErrorCode.SUSPENDED
+
+
+def test_what_rests_for_a_suspended_account_is_void_and_its_trades_are_firm(chain: Town) -> None:
+    chain.ok(T, ANN, offer(2, 100, 400_000))
+    chain.ok(T + 1, BOB, bid(2, 300, 450_000))
+    held = chain.escrow(BOB)
+    receipt = chain.ok(T + 2, OP, chain.standing(BOB, Standing.SUSPENDED))
+    released = [p.delta for p in events(receipt, Posted) if p.reason == Reason.RELEASE]
+    assert released == [-92_500, 92_500], "300 Wh at 0.45 less 100 Wh at 0.425"
+    assert chain.escrow(BOB) == held - 92_500
+    assert chain.ledger.book_view(2) == []
+    assert chain.reloaded().book_view(2) == []
+    chain.ok(T + 3, CAT, offer(2, 50, 300_000))
+    assert [t["buyer"] for t in chain.ledger.trades_view(2)] == ["bob"], "nobody to meet any more"
+    chain.settle(2)
+    assert chain.escrow(BOB) == 0
+
+
+@pytest.mark.parametrize(
+    ("standing", "code"),
+    [(Standing.BARRED, ErrorCode.OUT_OF_BOUNDS), (7, ErrorCode.OUT_OF_BOUNDS),
+     (0, ErrorCode.NOTHING_CHANGES)],
+)  # fmt: skip
+def test_which_standing_a_registrar_cannot_give(
+    chain: Town, standing: int, code: ErrorCode
+) -> None:
+    assert chain.fails(T, OP, chain.standing(BOB, standing))[0] is code
+
+
+def test_a_suspension_says_why_and_is_somebodys(chain: Town) -> None:
+    assert chain.fails(T, OP, chain.standing(BOB, 1, ""))[0] is ErrorCode.NO_REASON
+    assert chain.fails(T + 1, OP, chain.standing(STRANGE, 1))[0] is ErrorCode.UNKNOWN_MEMBER
+    assert chain.fails(T + 2, BOB, chain.standing(ANN, 1))[0] is ErrorCode.NOT_PERMITTED
+
+
+# ---------------------------------------------------------------- closed
+
+
+def test_a_closed_account_stays_closed_to_what_its_key_signed(chain: Town) -> None:
+    registered(chain)
+    chain.ok(T + 5, OP, chain.standing(NEW, Standing.CLOSED, "moved away"))
+    assert chain.fails(T + 6, NEW, Transfer(key(ANN), 1))[0] is ErrorCode.SUSPENDED
+    assert chain.fails(T + 7, ANN, Transfer(key(NEW), 1))[0] is ErrorCode.UNKNOWN_RECIPIENT
+    assert chain.fails(T + 8, OP, chain.register())[0] is ErrorCode.KEY_IN_USE
+    meter = chain.meter(account=key(NEW))
+    assert chain.fails(T + 9, OP, meter)[0] is ErrorCode.UNKNOWN_MEMBER
+    chain.ok(T + 10, OP, chain.standing(NEW, 0))
+    chain.ok(T + 11, ANN, Transfer(key(NEW), 1))
+
+
+def test_an_account_with_money_is_not_closed(chain: Town) -> None:
+    assert chain.fails(T, OP, chain.standing(CAT, 4)) == (ErrorCode.STILL_NEEDED, (1,))
+
+
+def test_an_account_with_orders_in_a_live_slot_is_not_closed(chain: Town) -> None:
+    chain.ok(T, EVE, offer(2, 10, 400_000))
+    assert chain.fails(T + 1, OP, chain.standing(EVE, 4)) == (ErrorCode.STILL_NEEDED, (2,))
+    chain.settle(2)
+    chain.ok(chain.at(9), OP, chain.standing(EVE, 4))
+
+
+def test_an_account_with_a_meter_is_not_closed_until_its_last_slot_is(chain: Town) -> None:
+    chain.ok(T, OP, chain.meter(account=key(EVE), first_slot=1))
+    refused = (ErrorCode.STILL_NEEDED, (3,))
+    assert chain.fails(T + 1, OP, chain.standing(EVE, 4)) == refused
+    chain.ok(T + 2, OP, chain.control(NEW_METER, 2, mode=2))
+    assert chain.fails(start_of(3), OP, chain.standing(EVE, 4)) == refused
+    chain.ok(chain.at(9), OP, chain.standing(EVE, 4))
+
+
+def test_an_account_with_a_contract_project_or_members_is_not_closed() -> None:
+    chain = Town(
+        town(
+            duties=(
+                DutyEntry(duty="aggregator", account="eve"),
+                DutyEntry(duty="commercial", account="eve"),
+            )
+        )
+    )
+    chain.ok(T, EVE, build())
+    assert chain.fails(T + 1, OP, chain.standing(EVE, 4)) == (ErrorCode.STILL_NEEDED, (4,))
+    chain.ok(T + 2, EVE, release())
+    registered(chain, aggregator=key(EVE))
+    chain.ok(T + 5, NEW, join())
+    assert chain.fails(T + 6, OP, chain.standing(NEW, 4)) == (ErrorCode.STILL_NEEDED, (5,))
+
+
+def test_an_aggregator_with_members_or_a_validator_is_not_closed(chain: Town) -> None:
+    registered(chain, aggregator=key(EVE))
+    assert chain.fails(T + 5, OP, chain.standing(EVE, 4)) == (ErrorCode.STILL_NEEDED, (6,))
+    chain.ok(T + 6, OP, chain.standing(NEW, 4))
+    chain.ok(T + 7, OP, chain.standing(EVE, 4))
+    chain.ok(T + 8, DER, Transfer(key(ANN), OPENING))
+    assert chain.fails(T + 9, OP, chain.standing(DER, 4)) == (ErrorCode.STILL_NEEDED, (7,))
+
+
+# ---------------------------------------------------------------- founders
+
+
+def test_a_founder_has_a_record_only_where_genesis_says_more(chain: Town) -> None:
+    tables = [k[1:] for k, _ in chain.ledger.entries() if k[0] == MEMBER.number]
+    assert sorted(tables) == sorted([key(ANN), key(DAN)])
+    assert PER_DAY == 4
+    plain = Town(town(accounts=tuple(_alone(a) for a in town().accounts)))
+    assert not [k for k, _ in plain.ledger.entries() if k[0] >= MEMBER.number]
+
+
+def _alone(account: Any) -> Any:
+    from msgspec.structs import replace
+
+    return replace(account, aggregator="")
+
+
+def test_a_suspended_founder_keeps_its_name(chain: Town) -> None:
+    chain.ok(T, OP, chain.standing(BOB, 1))
+    record = MEMBER.decode(dict(chain.ledger.entries())[MEMBER.key(key(BOB))])
+    assert (record.name, record.standing, record.height) == ("bob", 1, chain.ledger.height)
+    assert chain.fails(T + 1, ANN_METER, chain.register())[0] is ErrorCode.NOT_AN_ACCOUNT
