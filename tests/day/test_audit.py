@@ -277,8 +277,8 @@ FORBIDDEN = (
     "vppd.market",
     "vppd.merkle",
     *(f"vppd.ledger.{name}" for name in (
-        "buckets", "context", "execution", "metering", "opening", "settling", "sharing", "slots",
-        "state", "trading", "views",
+        "buckets", "consent", "context", "execution", "metering", "opening", "orders", "settling",
+        "sharing", "slots", "state", "trading", "views",
     )),
 )  # fmt: skip
 
@@ -310,8 +310,7 @@ def test_the_records_it_reads_with_lead_nowhere_else() -> None:
     package = Path(vppd.__file__).parent
     records = (
         "receipts", "transaction", "changes", "proofs", "events", "member_events", "codes",
-        "contracts/ops",
-        "plan_ops", "registration/ops",
+        "contracts/ops", "order_ops", "kinds/terms", "plan_ops", "registration/ops",
     )  # fmt: skip
     names = {name for file in records for name in imported_by(package / f"ledger/{file}.py")}
     allowed = tuple("vppd.ledger." + file.replace("/", ".") for file in records)

@@ -125,6 +125,7 @@ def test_trades() -> None:
             "price_micro": 420_000,
             "amount_micro": 336_000,
             "round": 1,
+            "signed": None,
         }
     ]
     assert Chain().ledger.trades_view(3) == []

@@ -20,6 +20,7 @@ Engine = NewType("Engine", str)
 PathSetting = Literal["auto", "collect", "broadcast"]
 """Where first-round votes go in engine ``bncm``; ``auto``: the leader picks by measured cost."""
 MarketRules = Literal["production", "paper003", "literal003", "two-stage", "uniform", "cooperative"]
+ConsentMode = Literal["signature", "explicit"]
 LedgerKind = Literal["market", "null"]
 Ranking = Literal["composite", "largest-producer"]
 """By what producers are elected in engine ``dpos``: votes weighed by score, or energy alone."""
@@ -159,6 +160,9 @@ class MarketRulesSection(msgspec.Struct, frozen=True, kw_only=True):
     fees: FeeRules = FeeRules()
     credit: CreditRules = CreditRules()
     review: ReviewRules = ReviewRules()
+    consent: ConsentMode = "signature"
+    """Whose word a trade of the auction needs besides the signatures on its orders; ``explicit``:
+    seller, buyer and an operator each call between gate closure and delivery (P0, Table 2)."""
     stages: StageRules = NO_STAGES
     sharing: SharingRules = SharingRules()
     """Of what a plant gains that bids as a whole; in force under rules ``cooperative``."""

@@ -18,7 +18,7 @@ from vppd.config.billing_file import (
     read_clock,
     read_fees,
 )
-from vppd.config.genesis import Count, MarketRules, MarketRulesSection, Millis, Tariff
+from vppd.config.genesis import ConsentMode, Count, MarketRules, MarketRulesSection, Millis, Tariff
 from vppd.config.reading import Reading
 from vppd.config.sharing import SharingTable, sharing_lines, sharing_rules
 from vppd.config.stages import NO_STAGES, StageRules
@@ -64,6 +64,7 @@ class MarketTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     credit: CreditRules = CreditRules()
     review: ReviewRules = ReviewRules()
     clock: tuple[ClockTable, ...] = ()
+    consent: ConsentMode = _MARKET.consent
     tariff: tuple[TariffTable, ...]
     stages: StageRules = NO_STAGES
     sharing: SharingTable = SharingTable()
@@ -127,6 +128,7 @@ class MarketReader:
             max_quantity_wh=table.max_quantity_wh,
             max_orders=table.max_orders,
             max_price=max_price,
+            consent=table.consent,
             tariffs=tuple(self._tariffs(table.tariff, max_price)),
             clock=read_clock(table.clock, self._say),
             fees=read_fees(table.fees, self._say),
@@ -195,6 +197,8 @@ def market_lines(market: MarketRulesSection) -> Iterator[str]:
     ):
         yield f"{key} = {getattr(market, key)}"
     yield f'max_price = "{format_decimal(market.max_price)}"'
+    if market.consent != _MARKET.consent:
+        yield f'consent = "{market.consent}"'
     yield from fee_lines(market.fees)
     yield from credit_lines(market.credit, market.review)
     yield from clock_lines(market.clock)

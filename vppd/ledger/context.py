@@ -95,6 +95,9 @@ class Context:
         self.arrivals: list[tuple[Slot, Order[PublicKey]]] = []
         """Orders of the transaction being executed; they meet the book when all of it holds, so
         that a book never has to forget anything."""
+        self.withdrawals: list[tuple[Slot, int]] = []
+        """Orders that the transaction being executed cancels; they leave the book before its own
+        orders arrive."""
         self.books: dict[Slot, Book[PublicKey]] = {}
         """Of open slots; what rests in them is in the state too."""
         self.agenda = Agenda()

@@ -47,7 +47,8 @@ class Reason(IntEnum):
     RESERVE = 2
     """Balance → escrow: a bid was placed."""
     RELEASE = 3
-    """Escrow → balance at gate closure: what the bid's trades do not need."""
+    """Escrow → balance: what the bid's trades do not need, at gate closure or when it is cancelled;
+    what a trade needed that is void."""
     TRADE = 4
     """Buyer's escrow → seller's balance at settlement."""
     IMBALANCE = 5
@@ -134,6 +135,7 @@ class Traded(Message, frozen=True, tag=4):
     amount: U63
     """What the buyer will pay the seller, in micro-currency."""
     round: U8
+    """1 or 2 of the auction; 0: a contract made it."""
 
 
 class ReadingAccepted(Message, frozen=True, tag=5):
@@ -257,6 +259,55 @@ class RulesScheduled(Message, frozen=True, tag=16):
 
 
 # Orders, deals and urgent orders: tags 18 to 22
+
+
+class OrderCancelled(Message, frozen=True, tag=18):
+    """What rested of an order has left the book."""
+
+    slot: U63
+    seq: U63
+    quantity_wh: U63
+    """That rested."""
+
+
+class OrderMade(Message, frozen=True, tag=19):
+    """A contract made an order: it trades outside the auction, its rest may go into the book."""
+
+    slot: U63
+    seq: U63
+    contract: U63
+    account: Bytes32
+    side: U8
+    quantity_wh: U63
+    price: U63
+    escrow: U63
+    """Set aside for it, micro-currency."""
+
+
+class UrgentServed(Message, frozen=True, tag=20):
+    """An urgent order has met the standby offers."""
+
+    slot: U63
+    contract: U63
+    matched_wh: U63
+    unmet_wh: U63
+    """Goes into the book as a bid if the gate is open; else nobody in the plant gives it."""
+
+
+class TradeSigned(Message, frozen=True, tag=21):
+    """A party consents to a trade of the auction."""
+
+    slot: U63
+    trade: U63
+    parties: U8
+    """Who has so far (:class:`~vppd.ledger.order_records.Parties`)."""
+
+
+class TradeVoided(Message, frozen=True, tag=22):
+    """Not all three parties had consented as delivery began: the trade is undone."""
+
+    slot: U63
+    trade: U63
 
 
 # Credit, fees, settlement and meters: tags 23 to 29
@@ -517,6 +568,11 @@ Event: TypeAlias = (
     | DayReviewed
     | BalanceStated
     | MeterReplaced
+    | OrderCancelled
+    | OrderMade
+    | UrgentServed
+    | TradeSigned
+    | TradeVoided
     | TradeCut
     | TradeRouted
     | PathsHashed

@@ -23,7 +23,7 @@ from vppd.ledger.agenda import Due, Topic
 from vppd.ledger.buckets import Buckets, StateProof
 from vppd.ledger.codes import ErrorCode, Status
 from vppd.ledger.context import Context, Failed
-from vppd.ledger.contracts.engine import contract_due, fire_contract
+from vppd.ledger.contracts.engine import contract_due, fire_contract, next_due_ms
 from vppd.ledger.contracts.ops import CallContract, OpenContract
 from vppd.ledger.contracts.registry import kinds_of
 from vppd.ledger.epochs import conclude
@@ -35,6 +35,8 @@ from vppd.ledger.keeping import KEPT, Run, encoded
 from vppd.ledger.lifecycle import advance_slot
 from vppd.ledger.opening import opening_state
 from vppd.ledger.operations import operate
+from vppd.ledger.order_ops import CancelOrder, SignTrades
+from vppd.ledger.orders_view import orders_view
 from vppd.ledger.plan_ops import Forecast, Plan, RegisterResource, RetireResource
 from vppd.ledger.plans_view import plan_view, resources_view
 from vppd.ledger.producers import next_election
@@ -89,7 +91,7 @@ T = TypeVar("T")
 SNAPSHOTS = 2
 """States kept for joiners: who began with one has until the next but one to finish."""
 _OF_A_MARKET: tuple[type, ...] = (
-    Transfer, PlaceOrder, Reading, OpenContract, CallContract,
+    Transfer, PlaceOrder, Reading, OpenContract, CallContract, CancelOrder, SignTrades,
     RegisterResource, RetireResource, Plan, Forecast,
 )  # fmt: skip
 _STEPS: dict[int, Callable[[Context, Due], None]] = {
@@ -351,7 +353,8 @@ class Ledger:
     def _operations(self, sender: PublicKey, ops: Sequence[Op], *, is_meter: bool) -> Receipt:
         """All of them, or none."""
         ctx = self._ctx
-        ctx.events, ctx.arrivals, ctx.notes, ctx.redo = [], [], [], []
+        ctx.events, ctx.arrivals, ctx.withdrawals = [], [], []
+        ctx.notes, ctx.redo = [], []
         mark = ctx.state.mark()
         for index, op in enumerate(ops):
             try:
@@ -423,8 +426,8 @@ class Ledger:
 
     @property
     def next_due_ms(self) -> TimeMs | None:
-        """Block time of the next transition of any slot."""
-        return self._ctx.agenda.next_due_ms()
+        """Block time of the next transition of any slot, or trigger of any contract."""
+        return next_due_ms(self._ctx)
 
     @property
     def calendar(self) -> MarketCalendar:
@@ -558,9 +561,13 @@ class Ledger:
         """Resting orders of a slot."""
         return views.book_view(self, slot)
 
+    def orders_view(self, key: PublicKey) -> list[dict[str, Any]]:
+        """Orders of a member and what became of them."""
+        return orders_view(self._ctx, self, key)
+
     def trades_view(self, slot: Slot) -> list[dict[str, Any]]:
         """Trades of a slot."""
-        return views.trades_view(self, slot)
+        return views.trades_view(self._ctx, self, slot)
 
     def contracts_view(self) -> list[dict[str, Any]]:
         """Contracts and slots: where each stands and when it will move by itself."""

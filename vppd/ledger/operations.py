@@ -7,6 +7,7 @@ from typing import Any, Final, TypeAlias
 
 from vppd.ledger.changes import Configure
 from vppd.ledger.codes import ErrorCode
+from vppd.ledger.consent import sign_trades
 from vppd.ledger.context import Context, Failed
 from vppd.ledger.contracts.engine import call_contract, open_contract
 from vppd.ledger.contracts.ops import CallContract, OpenContract
@@ -15,6 +16,8 @@ from vppd.ledger.fees import correct_fees
 from vppd.ledger.governance import configure
 from vppd.ledger.metering import take_reading
 from vppd.ledger.meters import replace_meter
+from vppd.ledger.order_ops import CancelOrder, SignTrades
+from vppd.ledger.orders import cancel_order
 from vppd.ledger.plan_ops import Forecast, Plan, RegisterResource, RetireResource
 from vppd.ledger.plans import forecast, plan
 from vppd.ledger.producers import vote
@@ -117,6 +120,8 @@ RULES_OF: Final[dict[type, Rule]] = {
     OpenContract: open_contract,
     CallContract: call_contract,
     # Orders, deals and urgent orders
+    CancelOrder: cancel_order,
+    SignTrades: sign_trades,
     # Credit, fees, settlement and meters
     ReplaceMeter: replace_meter,
     # Plans and resources

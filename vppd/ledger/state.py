@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 from vppd.codec import I64, U8, U32, U63, Bytes32, Decoder, Malformed, Message, encode
 from vppd.era import Era, Name
 from vppd.ledger.changes import Configure
+from vppd.ledger.order_records import Consent, OrderNote, StandbyPrice
 from vppd.ledger.plan_records import EnergyRecord, ForecastRecord, PlanRecord, ResourceRecord
 from vppd.ledger.registration.records import (
     Acquisition,
@@ -96,6 +97,7 @@ class TradeRecord(Message, frozen=True):
     offer_price: U63
     bid_price: U63
     round: U8
+    """1 or 2 of the auction; 0: a contract made it."""
 
 
 class Register(Message, frozen=True):
@@ -439,6 +441,12 @@ SCORE: Table[ScoreRecord, bytes] = Table(30, "Q 32s", ScoreRecord)
 """By day, plus 1, and account."""
 ODOMETER: Table[OdometerRecord, bytes] = Table(31, "32s", OdometerRecord)
 """By meter; of those that roll over, have replaced another, or were replaced."""
+ORDER_NOTE: Table[OrderNote, int] = Table(23, "Q Q", OrderNote)
+"""By slot and number of the order."""
+CONSENT: Table[Consent, int] = Table(24, "Q Q", Consent)
+"""By slot and number of the trade."""
+STANDBY: Table[StandbyPrice, int] = Table(25, "Q Q", StandbyPrice)
+"""By slot and number of the contract."""
 PATHS: Table[PathsRecord, int] = Table(32, "Q", PathsRecord)
 """By slot."""
 ROUTE: Table[RouteRecord, int] = Table(33, "Q Q", RouteRecord)
@@ -475,6 +483,7 @@ TABLES: dict[int, Table[Any, Any]] = {
         ERA, PROPOSAL, BALLOT, CONVICTION, CANDIDATE, READINESS, PUNISHMENT, VOTES, DELIVERY,
         CONTRACT, MARKET_UPDATE, COUNTER,
         FEE, FUND_ACCOUNT, STANDING, DAY, SCORE, ODOMETER,
+        ORDER_NOTE, CONSENT, STANDBY,
         PATHS, ROUTE,
         RESOURCE, PLAN, RESOURCE_PLAN, FORECAST,
         POOL, SHARE,

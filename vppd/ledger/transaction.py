@@ -20,6 +20,7 @@ from vppd.crypto import DOMAIN, Signer, Verify, sha256
 from vppd.errors import PeerFault
 from vppd.ledger.changes import Configure
 from vppd.ledger.contracts.ops import CallContract, OpenContract
+from vppd.ledger.order_ops import CancelOrder, SignTrades
 from vppd.ledger.plan_ops import Forecast, Plan, RegisterResource, RetireResource
 from vppd.ledger.proofs import Accuse, Ready, Skip, Statement, signed_part
 from vppd.ledger.registration.ops import (
@@ -118,6 +119,8 @@ Op: TypeAlias = (
     | OpenContract
     | CallContract
     | ReplaceMeter
+    | CancelOrder
+    | SignTrades
     | RegisterResource
     | RetireResource
     | Plan

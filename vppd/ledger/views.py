@@ -8,6 +8,7 @@ from vppd.crypto import key_text
 from vppd.ledger.contracts.engine import standing_of, waiting_contracts
 from vppd.ledger.events import SettlementFlag
 from vppd.ledger.meters import Face, face_of
+from vppd.ledger.orders_view import signed_by
 from vppd.ledger.sharing import slot_seed
 from vppd.ledger.slots import Phase, due_ms, next_step
 from vppd.ledger.state import ODOMETER, POOL, SHARE
@@ -160,8 +161,11 @@ def book_view(ledger: Ledger, slot: Slot) -> list[dict[str, Any]]:
     ]
 
 
-def trades_view(ledger: Ledger, slot: Slot) -> list[dict[str, Any]]:
-    """Trades of a slot in the order made, until it closes."""
+def trades_view(ctx: Context, ledger: Ledger, slot: Slot) -> list[dict[str, Any]]:
+    """Trades of a slot in the order made, until it closes.
+
+    ``signed``: which parties have consented, where the slot's rules ask for it; else null.
+    """
     return [
         {
             "slot": slot,
@@ -174,6 +178,7 @@ def trades_view(ledger: Ledger, slot: Slot) -> list[dict[str, Any]]:
             "price_micro": trade.price,
             "amount_micro": trade.amount,
             "round": trade.round,
+            "signed": signed_by(ctx, slot, seq, trade),
         }
         for seq, trade in ledger.trades(slot)
     ]

@@ -194,6 +194,8 @@ def check_market(market: MarketRulesSection) -> None:
         raise ValueError(
             f"gate_lead_ms {market.gate_lead_ms} is not below open_lead_ms {market.open_lead_ms}"
         )
+    if market.consent == "explicit" and market.gate_lead_ms == 0:
+        raise ValueError("explicit consent needs a gate_lead_ms above 0 to be given in")
     dearest = max(tariff.retail_price for tariff in market.tariffs)
     if dearest > market.max_price:
         raise ValueError(f"a retail price of {dearest} is above max_price {market.max_price}")

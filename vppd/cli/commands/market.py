@@ -93,6 +93,90 @@ MARKET = (
         ),
     ),
     # Orders, deals and urgent orders
+    Entry(
+        "market orders",
+        "vppd.cli.orders:orders",
+        "Print a member's orders and what became of them.",
+        ("vppd market orders", "vppd market orders der-1 --state resting -o json"),
+    ),
+    Entry(
+        "market cancel",
+        "vppd.cli.orders:cancel",
+        "Take what rests of an order out of the book.",
+        ("vppd market cancel 30 2", "vppd market cancel 30 2 --wait -o json"),
+    ),
+    Entry(
+        "market replace",
+        "vppd.cli.orders:replace",
+        "Cancel an order and place another of its side, both or neither.",
+        (
+            "vppd market replace 30 2 1200 0.50",
+            "vppd market replace 30 2 1200 0.50 --reserve 0.53 --wait",
+        ),
+    ),
+    Entry(
+        "market urgent",
+        "vppd.cli.orders:urgent",
+        "Bid for energy that is needed now: who stands by is asked first.",
+        ("vppd market urgent 7000 0.80", "vppd market urgent 7000 0.80 --slot 30 --wait"),
+    ),
+    Entry(
+        "market standby",
+        "vppd.cli.orders:standby",
+        "Stand ready to give energy up to whoever needs it urgently.",
+        ("vppd market standby 3000 0.60", "vppd market standby 3000 0.60 --slot 30 --wait"),
+    ),
+    Entry(
+        "market sign",
+        "vppd.cli.orders:sign",
+        "Consent to trades of the auction, where the rules ask for it.",
+        ("vppd market sign 30", "vppd market sign 30 0 4 --home plant/op-0 --wait"),
+    ),
+    Entry(
+        "deal offer",
+        "vppd.cli.deals:offer",
+        "Offer energy at a fixed price, to one member or to all.",
+        ("vppd deal offer 5000 0.45", "vppd deal offer 5000 0.45 --to der-3 --slot 30 --wait"),
+    ),
+    Entry(
+        "deal bid",
+        "vppd.cli.deals:bid",
+        "Bid for energy at a fixed price, to one member or to all.",
+        ("vppd deal bid 5000 0.45", "vppd deal bid 5000 0.45 --to der-3 --slot 30 --wait"),
+    ),
+    Entry(
+        "deal list",
+        "vppd.cli.deals:list_deals",
+        "Print what can be taken, drawn from or signed.",
+        ("vppd deal list", "vppd deal list --home plant/der-1 -o json"),
+    ),
+    Entry(
+        "deal take",
+        "vppd.cli.deals:take",
+        "Take a deal, or a part of a listing.",
+        ("vppd deal take 12", "vppd deal take 12 --wh 800 --wait"),
+    ),
+    Entry(
+        "deal withdraw",
+        "vppd.cli.deals:withdraw",
+        "Withdraw a deal or a standby offer of one's own.",
+        ("vppd deal withdraw 12", "vppd deal withdraw 12 --wait -o json"),
+    ),
+    Entry(
+        "deal three-party",
+        "vppd.cli.deals:three_party",
+        "Commit a contract that supplier, user and an operator have to call.",
+        (
+            "vppd deal three-party der-1 der-3 5000 0.45",
+            "vppd deal three-party der-1 der-3 5000 0.45 --class pv --remark roof --wait",
+        ),
+    ),
+    Entry(
+        "deal sign",
+        "vppd.cli.deals:sign",
+        "Sign a three-party contract; the third signature makes the trade.",
+        ("vppd deal sign 12", "vppd deal sign 12 --home plant/op-0 --wait"),
+    ),
     # Credit, fees and bills
     # Grid
     # Plans, resources and agents

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TypeVar, assert_never
 
 from vppd.codec import Malformed
@@ -17,9 +18,12 @@ from vppd.day.audit.report import AuditReport, ExportedBlock, MemberAudit
 from vppd.day.audit.rules import Calendar
 from vppd.day.audit.settlements import Settlements
 from vppd.day.audit.sharing import Sharing
+from vppd.day.audit.signatures import Signatures
 from vppd.day.audit.slots import Slots
 from vppd.day.audit.trades import Trades
+from vppd.ledger.changes import Configure
 from vppd.ledger.codes import Status
+from vppd.ledger.contracts.ops import OpenContract
 from vppd.ledger.events import (
     AccountOpened,
     Approved,
@@ -35,6 +39,8 @@ from vppd.ledger.events import (
     Forecasted,
     MeterReplaced,
     OrderAccepted,
+    OrderCancelled,
+    OrderMade,
     PathsHashed,
     Planned,
     Pooled,
@@ -54,8 +60,12 @@ from vppd.ledger.events import (
     TradeCut,
     Traded,
     TradeRouted,
+    TradeSigned,
+    TradeVoided,
+    UrgentServed,
     Voted,
 )
+from vppd.ledger.kinds.terms import read_terms
 from vppd.ledger.member_events import (
     AcquisitionSet,
     Answered,
@@ -67,8 +77,10 @@ from vppd.ledger.member_events import (
     ParametersSet,
     StandingChanged,
 )
+from vppd.ledger.order_ops import CancelOrder, SignTrades
 from vppd.ledger.plan_ops import MOST_AT_ONCE, Forecast, Plan
 from vppd.ledger.receipts import decode_receipt
+from vppd.ledger.registration.ops import SetStanding
 from vppd.ledger.transaction import (
     Op,
     PlaceOrder,
@@ -80,7 +92,7 @@ from vppd.ledger.transaction import (
 )
 from vppd.types import Slot, TimeMs
 
-_Op = TypeVar("_Op", PlaceOrder, Reading)
+_Op = TypeVar("_Op", PlaceOrder, Reading, CancelOrder, tuple[Slot, int])
 
 
 def audit_blocks(genesis: Genesis, blocks: Iterable[ExportedBlock]) -> AuditReport:
@@ -111,6 +123,7 @@ class _Audit:
         self._trades = Trades(
             genesis, calendar, self._slots, self._purses, self._ratings.credit, findings
         )
+        self._signatures = Signatures(genesis, self._slots, self._trades, findings)
         self._meters = Meters(genesis, calendar, findings)
         self._settlements = Settlements(
             calendar, self._slots, self._trades, self._meters, self._purses, findings
@@ -205,7 +218,10 @@ class _Audit:
             self._event(event, wishes, time_ms, by_time=by_time)
         if wishes.orders or wishes.readings or wishes.meters:
             self._findings.add("the transaction holds orders or readings that nothing has come of")
+        if wishes.cancels or wishes.signs:
+            self._findings.add("the transaction cancels or signs what nothing has come of")
         self._trades.end_receipt(by_time=by_time)
+        self._signatures.end_receipt(by_time=by_time)
         self._settlements.end_receipt(by_time=by_time)
         self._fees.end_receipt()
         self._sharing.end_receipt(by_time=by_time)
@@ -225,6 +241,21 @@ class _Audit:
                 else:
                     self._slots.need(order.slot, "an order")
                     self._trades.accept(event, wishes.sender, order, time_ms)
+            case OrderMade():
+                self._slots.need(event.slot, "a contract's order")
+                self._trades.make(event)
+            case OrderCancelled():
+                wish = _next(wishes.cancels)
+                asked = wish is not None and (wish.slot, wish.seq) == (event.slot, event.seq)
+                if not asked and not wishes.governs:
+                    self._findings.add(f"an order of slot {event.slot} is cancelled, nobody asked")
+                self._trades.cancel(event, None if wishes.governs else wishes.sender)
+            case TradeSigned():
+                if _next(wishes.signs) != (event.slot, event.trade):
+                    self._findings.add(f"a trade of slot {event.slot} is signed, nobody asked")
+                self._signatures.sign(event, wishes.sender)
+            case TradeVoided():
+                self._trades.void(event, by_time=by_time)
             case Traded():
                 self._trades.trade(event, by_time=by_time)
             case TradeCut():
@@ -273,7 +304,7 @@ class _Audit:
                 self._findings.add(f"{type(event).__name__}: this audit does not follow that")
             case Answered() | EffectMeasured():
                 pass  # a contract's own rules
-            case ContractMoved() | ContractSaid():
+            case ContractMoved() | ContractSaid() | UrgentServed():
                 pass  # a contract's own rules; its money is in the postings
             case ResourceRegistered() | ResourceRetired() | Planned() | Forecasted():
                 pass  # what members mean to do; what they did is in orders and readings
@@ -293,6 +324,11 @@ class _Wishes:
         self.orders = [op for op in ops if isinstance(op, PlaceOrder)]
         self.readings = [op for op in ops if isinstance(op, Reading)]
         self.meters = [op for op in ops if isinstance(op, ReplaceMeter)]
+        self.cancels = [op for op in ops if isinstance(op, CancelOrder)]
+        self.governs = any(isinstance(op, Configure | SetStanding) for op in ops)
+        """Whoever may do that takes others' orders out of the books."""
+        self.signs = [(op.slot, n) for op in ops if isinstance(op, SignTrades) for n in op.trades]
+        self._opened = [op for op in ops if isinstance(op, OpenContract)]
         self.planned = [
             slot
             for op in ops
@@ -301,8 +337,12 @@ class _Wishes:
         ]
 
     def slots(self) -> set[Slot]:
-        """Those with an order or a reading, and those a plan or a forecast may be about."""
+        """Those with an order or a reading, or a contract, a plan or a forecast about them."""
         slots = {op.slot for op in self.orders} | {op.slot for op in self.readings}
+        for op in self._opened:
+            with suppress(Malformed):  # then it was refused
+                terms = read_terms(op.kind, op.terms)
+                slots |= set() if terms is None else {terms.slot}
         return slots | set(self.planned)
 
 
