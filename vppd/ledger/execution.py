@@ -8,7 +8,7 @@ sender's nonce. Nothing in a decided block can make execution fail.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from msgspec.structs import replace
 
@@ -18,7 +18,6 @@ from vppd.crypto import Verify, sha256, verify
 from vppd.era import Era, EraMember
 from vppd.errors import LocalFault
 from vppd.header import Header
-from vppd.ledger import views
 from vppd.ledger.agenda import Due, Topic
 from vppd.ledger.buckets import Buckets, StateProof
 from vppd.ledger.codes import ErrorCode, Status
@@ -26,19 +25,17 @@ from vppd.ledger.context import Context, Failed
 from vppd.ledger.contracts.engine import contract_due, fire_contract, next_due_ms
 from vppd.ledger.contracts.ops import CallContract, OpenContract
 from vppd.ledger.contracts.registry import kinds_of
+from vppd.ledger.documents import Documents
 from vppd.ledger.epochs import conclude
 from vppd.ledger.eras import DELAY, in_force, known_eras, latest_era
 from vppd.ledger.events import EraScheduled, Event
 from vppd.ledger.fees import fund_balance, reward_packer
-from vppd.ledger.grid_view import paths_view
 from vppd.ledger.keeping import KEPT, Run, encoded
 from vppd.ledger.lifecycle import advance_slot
 from vppd.ledger.opening import opening_state
 from vppd.ledger.operations import operate
 from vppd.ledger.order_ops import CancelOrder, SignTrades
-from vppd.ledger.orders_view import orders_view
 from vppd.ledger.plan_ops import Forecast, Plan, RegisterResource, RetireResource
-from vppd.ledger.plans_view import plan_view, resources_view
 from vppd.ledger.producers import next_election
 from vppd.ledger.proofs import Statement
 from vppd.ledger.receipts import Receipt, encode_receipt, failure, receipts_root
@@ -80,7 +77,6 @@ from vppd.ledger.transaction import (
     decode_transaction,
     statement_in,
 )
-from vppd.ledger.validators_view import validators_view
 from vppd.market.auction import Book
 from vppd.market.calendar import MarketCalendar
 from vppd.merkle import EMPTY_ROOT
@@ -123,7 +119,7 @@ class Execution(NamedTuple):
     """The era this block scheduled."""
 
 
-class Ledger:
+class Ledger(Documents):
     """One chain's state after some height; :meth:`from_genesis` and :meth:`load` make one."""
 
     __slots__ = (
@@ -544,54 +540,6 @@ class Ledger:
     def look(self, render: Callable[[Context, Ledger], T]) -> T:
         """A document of the state as the next block finds it; ``render`` changes nothing."""
         return render(self._next_block(), self)
-
-    def validators_view(self) -> dict[str, Any]:
-        """Members, candidates and proposals, as the next block finds them."""
-        return validators_view(self._next_block())
-
-    def account_view(self, key: PublicKey) -> dict[str, Any]:
-        """A member or meter as a JSON document (docs/clients.md)."""
-        return views.account_view(self, key)
-
-    def slots_view(self) -> list[dict[str, Any]]:
-        """Slots and their phases."""
-        return views.slots_view(self)
-
-    def book_view(self, slot: Slot) -> list[dict[str, Any]]:
-        """Resting orders of a slot."""
-        return views.book_view(self, slot)
-
-    def orders_view(self, key: PublicKey) -> list[dict[str, Any]]:
-        """Orders of a member and what became of them."""
-        return orders_view(self._ctx, self, key)
-
-    def trades_view(self, slot: Slot) -> list[dict[str, Any]]:
-        """Trades of a slot."""
-        return views.trades_view(self._ctx, self, slot)
-
-    def contracts_view(self) -> list[dict[str, Any]]:
-        """Contracts and slots: where each stands and when it will move by itself."""
-        return views.contracts_view(self._ctx, self)
-
-    def paths_view(self, slot: Slot) -> dict[str, Any]:
-        """Which way a slot's trades go through the grid."""
-        return paths_view(self._ctx.state, self, slot)
-
-    def plan_view(self, slot: Slot) -> dict[str, Any]:
-        """Plans and forecasts of a slot."""
-        return plan_view(self, self._ctx.state, slot)
-
-    def resources_view(self) -> list[dict[str, Any]]:
-        """What members say they have."""
-        return resources_view(self, self._ctx.state)
-
-    def shares_view(self, slot: Slot | None) -> dict[str, Any]:
-        """How a cooperative slot was shared; ``None``: the latest that is."""
-        return views.shares_view(self._ctx, self, slot)
-
-    def settlement_view(self, slot: Slot, key: PublicKey) -> dict[str, Any]:
-        """A member's settlement of a slot."""
-        return views.settlement_view(self, slot, key)
 
 
 def _open(raw: bytes) -> Transaction | bytes:
