@@ -82,6 +82,7 @@ from vppd.ledger.changes import (
 )
 from vppd.ledger.contracts.ops import CallContract, OpenContract
 from vppd.ledger.events import EraScheduled, SlotAdvanced
+from vppd.ledger.order_ops import CancelOrder, SignTrades
 from vppd.ledger.plan_ops import Forecast, Plan, RegisterResource, RetireResource
 from vppd.ledger.proofs import Accuse, Ready, Skip, signed_part
 from vppd.ledger.receipts import Receipt, encode_receipt
@@ -97,6 +98,7 @@ from vppd.ledger.transaction import (
     Opaque,
     PlaceOrder,
     Reading,
+    ReplaceMeter,
     Transfer,
     Vote,
     make_statement,
@@ -286,6 +288,9 @@ OPS: tuple[Op, ...] = (
     Opaque(b"\x01\x02\x03"),
     OpenContract("pledge", b"\x01"),
     CallContract(0, 1, b"\x02"),
+    ReplaceMeter(BOB.public_key, bytes(range(32)), 30, 815_000, 0, 12, 0, 1_000_000_000),
+    CancelOrder(30, 2),
+    SignTrades(30, (0, 4)),
     RegisterResource(1, 5, 3_000, 3_000, 8_000, 4_000, 950_000, 950_000),
     RetireResource(1),
     Plan(1, 30, (0, 700), (500, 0)),

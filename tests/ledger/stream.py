@@ -18,6 +18,7 @@ from tests.ledger.chain import (
 )
 from vppd.config.genesis import MarketRules
 from vppd.crypto import SigningKey
+from vppd.ledger.order_ops import CancelOrder
 from vppd.ledger.transaction import Op, PlaceOrder, Reading, Transfer
 
 KEYS = (ANN, BOB, CAT, ANN_METER, BOB_METER, STRANGER)
@@ -73,6 +74,8 @@ class Stream:
             wobble = rng.choice([0, 0, 0, -50, 50])
             slot = max(0, current - rng.choice([0, 1, 1, 1, 2, 3, 4]))
             return Reading(slot, max(0, registers[0] + wobble), registers[1])
+        if rng.random() < 0.1:
+            return CancelOrder(max(0, current + rng.choice([0, 1, 1, 2])), rng.randrange(4))
         if rng.random() < 0.75:
             side = rng.randrange(2)
             low, high = sorted(rng.randrange(250_000, 550_000) for _ in range(2))

@@ -30,6 +30,7 @@ from vppd.ledger.events import Forecasted, Planned, ResourceRegistered, Resource
 from vppd.ledger.execution import Ledger
 from vppd.ledger.plan_ops import Forecast, Plan, RegisterResource, RetireResource
 from vppd.ledger.plan_records import ForecastRecord, PlanRecord, ResourceFlow, ResourceRecord
+from vppd.ledger.plans import close_plans
 from vppd.ledger.resources import ResourceKind
 from vppd.ledger.state import FORECAST, PLAN, RESOURCE, RESOURCE_PLAN, Table
 from vppd.types import PPM, Role
@@ -379,3 +380,60 @@ def test_a_null_ledger_takes_none_of_it() -> None:
     for op in (battery(), RetireResource(1), plan(9, 1), Forecast(9, (1,), (1,))):
         receipt = chain.do(OPEN_10, ANN, op)
         assert receipt.code == ErrorCode.WRONG_LEDGER
+
+
+# ------------------------------------------------------------------ for people
+
+
+def test_what_is_planned_is_shown_before_and_after_the_gate(operated: Chain) -> None:
+    assert operated.ledger.plan_view(9) == {
+        "slot": 9, "phase": None, "plans": [], "forecasts": []
+    }  # fmt: skip
+    operated.ok(OPEN_10, ANN, battery(), plan(9, 700, resource=1), Forecast(9, (5,), (6,)))
+    operated.ok(OPEN_10, BOB, plan(9, -40))
+    operated.ok(OPEN_10, CAT, plan(9, 0))
+    ann = {"resource": 1, "import_wh": 700, "export_wh": 0}
+    shown = operated.ledger.plan_view(9)
+    plans = {row.pop("account"): row for row in shown["plans"]}
+    assert plans == {
+        "ann": {
+            "version": 0, "side": None, "import_wh": None, "export_wh": None, "resources": [ann]
+        },
+        "bob": {"version": 1, "side": "seller", "import_wh": 0, "export_wh": 40, "resources": []},
+        "cat": {"version": 1, "side": None, "import_wh": 0, "export_wh": 0, "resources": []},
+    }  # fmt: skip
+    assert shown["phase"] == "open"
+    assert shown["forecasts"] == [
+        {"operator": "ann", "version": 1, "load_wh": 5, "generation_wh": 6}
+    ]
+    operated.ok(OPEN_10, CAT, plan(9, 3))
+    operated.block(start_of(9) - 2_000)
+    shown = operated.ledger.plan_view(9)
+    assert shown["phase"] == "gate_closed"
+    by_name = {row["account"]: row for row in shown["plans"]}
+    assert by_name["ann"]["resources"] == [ann]
+    assert by_name["cat"]["side"] == "buyer"
+    assert operated.ledger.resources_view() == [
+        {
+            "account": "ann",
+            "resource": 1,
+            "kind": "battery",
+            "max_import_w": 8_000,
+            "max_export_w": 8_000,
+            "capacity_wh": 5_000,
+            "level_wh": 2_700,
+            "import_efficiency_ppm": PPM,
+            "export_efficiency_ppm": PPM,
+        }
+    ]
+
+
+def test_levels_met_out_of_order_stay_levels() -> None:
+    """Rules can move a later slot's gate before an earlier one's; nothing may break then."""
+    chain = Chain()
+    chain.ok(OPEN_10, ANN, battery(level_wh=0), plan(8, 1_000, -1_000, resource=1))
+    state, ctx = chain.ledger._ctx.state, chain.ledger._ctx
+    close_plans(ctx, 9)
+    assert state.need(RESOURCE, ANN.public_key, 1).level_wh == 0
+    close_plans(ctx, 8)
+    assert state.need(RESOURCE, ANN.public_key, 1).level_wh == 1_000

@@ -63,7 +63,7 @@ def test_the_agenda_fires_in_order_of_due_time_slot_and_phase() -> None:
     assert fired == sorted(fired)
     assert [due.due_ms for due in fired] == [due_ms(same, d.number, Phase(d.step)) for d in fired]
     assert Counter(due.number for due in fired) == {1: 5, 2: 5, 3: 5}
-    assert agenda.next_due_ms() is None
+    assert agenda.peek() is None
 
 
 def test_a_slot_enters_the_state_with_its_first_order() -> None:

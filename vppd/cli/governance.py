@@ -20,8 +20,9 @@ from vppd.crypto import parse_key
 from vppd.errors import Exit, UserError
 from vppd.ledger.changes import Change, Configure, SetEngine, SetNumber
 from vppd.ledger.codes import Status
-from vppd.ledger.events import Approved, DutyChanged, Intervened, RulesScheduled
+from vppd.ledger.events import Approved, RulesScheduled
 from vppd.ledger.governance import AUTHORITY_MISSING, OPERATOR_MISSING
+from vppd.ledger.member_events import DutyChanged, Intervened
 from vppd.ledger.receipts import decode_receipt
 from vppd.ledger.transaction import Op, make_transaction
 from vppd.net.frames import NEWEST_WIRE

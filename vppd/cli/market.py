@@ -63,12 +63,12 @@ def _order_command(side: Side) -> Callable[..., None]:
     ) -> None:
         genesis = genesis_of(home)
         signer = load_key(key or node_config(home).key_file)
-        limit = _price(price, "price")
-        worst = limit if reserve is None else _price(reserve, "reserve price")
+        limit = parse_price(price, "price")
+        worst = limit if reserve is None else parse_price(reserve, "reserve price")
 
         async def work(client: Client) -> tuple[Digest, TxState | None]:
             account = await account_of(client, signer.public_key)
-            target = await _open_slot(client) if slot is None else slot
+            target = await open_slot(client) if slot is None else slot
             place = account["bus"] if bus is None else bus
             op = PlaceOrder(target, side, quantity_wh, limit, worst, place)
             expiry = account["height"] + LIFETIME_BLOCKS
@@ -97,7 +97,7 @@ def book(
     if output is Output.JSON:
         print_json(rows)
     elif rows:
-        print_rows([_priced(row) for row in rows], output)
+        print_rows([priced(row) for row in rows], output)
     else:
         print("no resting orders in this slot")
 
@@ -110,7 +110,7 @@ def trades(
     if output is Output.JSON:
         print_json(rows)
     elif rows:
-        print_rows([_priced(row) for row in rows], output)
+        print_rows([_trade(priced(row)) for row in rows], output)
     else:
         print("no trades in this slot")
 
@@ -128,7 +128,7 @@ def shares(
     if output is Output.JSON:
         print_json(view)
         return
-    rows = [_priced(row) for row in view.pop("shares")]
+    rows = [priced(row) for row in view.pop("shares")]
     exact = view["samples"] == 0
     for row in rows if exact else ():
         del row["error_bound"]
@@ -141,7 +141,12 @@ def shares(
     print_rows(rows, output)
 
 
-def _price(text: str, what: str) -> MicroPerKwh:
+def parse_price(text: str, what: str) -> MicroPerKwh:
+    """A price per kWh, as people write it.
+
+    Raises:
+        UserError: E356.
+    """
     try:
         return parse_decimal(text)
     except ValueError as err:
@@ -154,20 +159,26 @@ def _price(text: str, what: str) -> MicroPerKwh:
         ) from err
 
 
-async def _open_slot(client: Client) -> int:
+async def open_slot(client: Client) -> int:
+    """The next slot that still takes orders."""
     slot: int = (await client.view("market"))["open_slot"]
     return slot
 
 
 def _view(name: str, slot: int | None, home: Path) -> Any:
     async def work(client: Client) -> Any:
-        target = await _open_slot(client) if slot is None else slot
+        target = await open_slot(client) if slot is None else slot
         return await client.view(name, str(target))
 
     return with_client(home, work)
 
 
-def _priced(row: dict[str, Any]) -> dict[str, Any]:
+def _trade(row: dict[str, Any]) -> dict[str, Any]:
+    signed = row.pop("signed")
+    return row if signed is None else row | {"signed": ", ".join(signed) or "nobody"}
+
+
+def priced(row: dict[str, Any]) -> dict[str, Any]:
     """Prices per kWh and amounts as decimals, for people."""
     return {
         name.removesuffix("_micro"): format_micro(value, 6) if name.endswith("_micro") else value

@@ -33,6 +33,7 @@ GROUPS = {
     "grid": "The grid that trades go through.",
     "key": "Secret keys of nodes and meters.",
     "market": "Orders, trades and clearing.",
+    "deal": "Deals outside the auction: with one member, with all, or with a maintainer.",
     "agent": "A member's agent, which forecasts, plans and quotes.",
     "member": "Who belongs to the plant.",
     "project": "Projects for demand response.",

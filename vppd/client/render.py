@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 
+from vppd.codec import Malformed
 from vppd.crypto import key_text
 from vppd.ledger.codes import MEANING, ErrorCode, Status
-from vppd.ledger.events import Posted, Purse, Reason, Settled, SettlementFlag, SlotAdvanced
+from vppd.ledger.contracts.ops import OpenContract
+from vppd.ledger.events import (
+    Cause,
+    ContractMoved,
+    OrderMade,
+    Posted,
+    Purse,
+    Reason,
+    Settled,
+    SettlementFlag,
+    SlotAdvanced,
+    TradeSigned,
+)
+from vppd.ledger.kinds.terms import DealTerms, read_terms
+from vppd.ledger.order_records import Parties
 from vppd.ledger.plain import fields
 from vppd.ledger.receipts import decode_receipt
 from vppd.ledger.slots import Phase
@@ -71,7 +87,22 @@ REMEDY: dict[ErrorCode, str] = {
     ErrorCode.SLOT_NOT_FUTURE: "a later slot: --from",
     ErrorCode.NOT_A_PARTY: "sign with the key of a party",
     ErrorCode.BAD_TERMS: "the encoding that the kind's page gives",
+    # Orders, deals and urgent orders
+    ErrorCode.UNKNOWN_ORDER: "vppd market orders lists a member's orders by slot and number",
+    ErrorCode.NOT_YOURS: "sign with the key of the member that placed it",
+    ErrorCode.ORDER_FILLED: "nothing: there is nothing left to cancel",
+    ErrorCode.DELIVERY_BEGUN: "a later slot",
+    ErrorCode.SAME_PARTY: "name another member; one's own deal is withdrawn, not taken",
+    ErrorCode.ONLY_WHOLE: "take exactly what is left",
+    ErrorCode.MORE_THAN_LEFT: "at most what is left; somebody else may have been faster",
+    ErrorCode.UNKNOWN_TRADE: "vppd market trades lists the slot's trades by number",
+    ErrorCode.ALREADY_SIGNED: "nothing: the others have to sign it now",
+    ErrorCode.NOT_TO_BE_SIGNED: "nothing, or wait until the gate has closed",
     # Grid
+    ErrorCode.QUOTA_OF_GRADE: "less, or fewer; vppd market credit NAME shows what made the grade",
+    ErrorCode.UNKNOWN_METER: "vppd meter list shows those on chain",
+    ErrorCode.METER_READ_LATER: "name a slot after the old meter's last reading",
+    ErrorCode.REGISTER_BEYOND: "whole Wh, as the meter shows them; has a decimal point been lost?",
     ErrorCode.UNKNOWN_BUS: "vppd grid check genesis.toml lists the buses",
     ErrorCode.NOT_OWN_BUS: "name the account's own bus, or none: vppd market bid and ask find it",
     ErrorCode.UNKNOWN_RESOURCE: "a number that vppd market resources lists",
@@ -153,11 +184,22 @@ def _event(event: msgspec.Struct) -> dict[str, Any]:
         shown["phase"] = Phase(event.phase).name.lower()
     elif isinstance(event, Settled):
         shown["flags"] = [flag.name for flag in SettlementFlag(event.flags)]
+    elif isinstance(event, OrderMade):
+        shown["side"] = Side(event.side).name.lower()
+    elif isinstance(event, ContractMoved):
+        shown["cause"] = Cause(event.cause).name.lower()
+    elif isinstance(event, TradeSigned):
+        parties = Parties(event.parties)
+        shown["parties"] = [str(party.name).lower() for party in Parties if party in parties]
     return {"event": type(event).__name__, **shown}
 
 
 def _fields(record: msgspec.Struct) -> dict[str, Any]:
     values = fields(record)
-    if isinstance(record, PlaceOrder):
+    if isinstance(record, PlaceOrder | DealTerms):
         values["side"] = Side(record.side).name.lower()
+    elif isinstance(record, OpenContract):
+        with suppress(Malformed):  # then the chain refuses it
+            terms = read_terms(record.kind, record.terms)
+            values["terms"] = values["terms"] if terms is None else _fields(terms)
     return values

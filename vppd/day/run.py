@@ -16,6 +16,7 @@ import msgspec
 from vppd.agent.line import Line, Wallet, unix_ms
 from vppd.cli.testnet import Member, Testnet, table_1_tariffs, write_testnet
 from vppd.client.client import Client
+from vppd.config.billing import CreditRules, ReviewRules
 from vppd.config.genesis import (
     ConsensusRules,
     Engine,
@@ -26,18 +27,23 @@ from vppd.config.genesis import (
 )
 from vppd.config.grid import Grid
 from vppd.config.keys import load_key
+from vppd.config.stages import StageRules
 from vppd.consensus.profile import founding_validators
 from vppd.day.nodes import NodeProcess, all_answer
-from vppd.day.profiles import Column
-from vppd.day.strategy import DerPlan
+from vppd.day.profiles import Column, Kind
+from vppd.day.strategy import DerPlan, chance, forecast
 from vppd.errors import UserError
+from vppd.ledger.plan_ops import Forecast, Plan
 from vppd.ledger.transaction import PlaceOrder, Reading
+from vppd.market.auction import Side
 from vppd.market.tariff import tariff_for
-from vppd.types import Height, Slot, TimeMs
+from vppd.types import Height, Slot, TimeMs, Wh
 
 SETTLE_PATIENCE_S = 30.0
 START_PATIENCE_S = 30.0
 HEAD_START_MS = 3_000
+WHOLE_MEMBER = 0
+"""In a plan: not one of a member's resources."""
 HEAD_START_PER_NODE_MS = 900
 """Chain time before slot 0, so that every process is up before the first gate closes."""
 
@@ -109,6 +115,9 @@ def market_of_the_day(options: DayOptions, origin_ms: TimeMs) -> MarketRulesSect
         metering_ms=slot_ms,
         dispute_slots=24,
         tariffs=options.tariffs,
+        stages=StageRules(plans="required"),
+        credit=CreditRules(rule="level"),
+        review=ReviewRules(daily=True),
     )
 
 
@@ -175,13 +184,57 @@ class Der:
                 op = PlaceOrder(
                     slot, order.side, order.quantity_wh, order.price, order.reserve_price, self._bus
                 )
-                await self._wallet.send(op, deadline_ms=start - market.gate_lead_ms)
+                taken, given = order.quantity_wh, 0
+                if order.side is Side.OFFER:
+                    taken, given = given, taken
+                plan = Plan(WHOLE_MEMBER, slot, (taken,), (given,))
+                await self._wallet.send(plan, op, deadline_ms=start - market.gate_lead_ms)
 
     async def _report(self, slots: int) -> None:
         market = self._market
         for slot in range(slots):
             await sleep_until(market.slot_start(slot + 1))
             await self._meter.send(Reading(slot, *self._plan.registers(slot)))
+
+
+class Forecaster:
+    """The operator's forecast of the whole plant, before each slot (P0, §2: VPPTM).
+
+    Args:
+        member: the operator.
+        columns: of the DERs; it knows their day before as they do.
+        options: seed and slots.
+        testnet: the plant.
+    """
+
+    def __init__(
+        self, member: Member, columns: Sequence[Column], options: DayOptions, testnet: Testnet
+    ) -> None:
+        self._columns = columns
+        self._options = options
+        self._market = testnet.genesis.market
+        self._line = Line(member.home / "vppd.sock")
+        key = load_key(member.home / "node.key")
+        self._wallet = Wallet(self._line, key, testnet.genesis.digest)
+
+    async def live(self) -> None:
+        """Say before each slot's gate closes what the plant will use and generate in it."""
+        market = self._market
+        try:
+            for slot in range(self._options.slots):
+                start = market.slot_start(slot)
+                await sleep_until(start - market.open_lead_ms)
+                load, generation = (self._expected(kind, slot) for kind in (Kind.LOAD, Kind.PV))
+                await self._wallet.send(
+                    Forecast(slot, (load,), (generation,)), deadline_ms=start - market.gate_lead_ms
+                )
+        finally:
+            await self._line.close()
+
+    def _expected(self, kind: Kind, slot: Slot) -> Wh:
+        """Persistence: the same hour of the day before, of all DERs of a kind."""
+        total = sum(column.wh[slot] for column in self._columns if column.kind is kind)
+        return forecast((total,), 0, chance(self._options.seed, "operator", kind, slot))
 
 
 async def sleep_until(when_ms: TimeMs) -> None:
@@ -256,6 +309,8 @@ async def _play(
     watcher.standing("waiting for the first slot")
     async with asyncio.TaskGroup() as group:
         group.create_task(_watch(options, testnet, nodes, watcher))
+        operator = Forecaster(testnet.nodes[0], options.columns, options, testnet)
+        group.create_task(operator.live())
         for der in ders:
             group.create_task(der.live(options.slots))
     watcher.standing("settling the last slot")

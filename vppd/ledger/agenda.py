@@ -20,6 +20,8 @@ class Topic(IntEnum):
     """A slot enters its next phase."""
     CONTRACT = 1
     """A contract's trigger."""
+    DAY = 2
+    """A day is reviewed, or forgotten."""
 
 
 class Due(NamedTuple):
@@ -45,9 +47,9 @@ class Agenda:
         """It will be due."""
         heappush(self._due, due)
 
-    def next_due_ms(self) -> TimeMs | None:
-        """Block time of the earliest step to come; ``None`` without any."""
-        return self._due[0].due_ms if self._due else None
+    def peek(self) -> Due | None:
+        """The earliest step to come; ``None`` without any."""
+        return self._due[0] if self._due else None
 
     def take(self, time_ms: TimeMs) -> Due | None:
         """The next step due at ``time_ms``; ``None``: there is none, or none left."""

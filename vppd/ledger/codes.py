@@ -77,8 +77,22 @@ class ErrorCode(IntEnum):
     BAD_TERMS = 54
 
     # Orders, deals and urgent orders: 55 to 64
+    UNKNOWN_ORDER = 55
+    NOT_YOURS = 56
+    ORDER_FILLED = 57
+    DELIVERY_BEGUN = 58
+    SAME_PARTY = 59
+    ONLY_WHOLE = 60
+    MORE_THAN_LEFT = 61
+    UNKNOWN_TRADE = 62
+    ALREADY_SIGNED = 63
+    NOT_TO_BE_SIGNED = 64
 
     # Credit, fees, settlement and meters: 65 to 74
+    QUOTA_OF_GRADE = 65
+    UNKNOWN_METER = 66
+    METER_READ_LATER = 69
+    REGISTER_BEYOND = 70
 
     # Grid: 75 to 79
     UNKNOWN_BUS = 75
@@ -106,7 +120,6 @@ class ErrorCode(IntEnum):
     SUSPENDED = 99
     BARRED = 100
     STILL_NEEDED = 101
-    UNKNOWN_METER = 102
     SLOT_HAS_BEGUN = 103
     METER_RETIRED = 104
     NOT_ACQUIRED = 105
@@ -239,7 +252,34 @@ MEANING: dict[ErrorCode, tuple[str, tuple[str, ...]]] = {
     ErrorCode.NOT_A_PARTY: ("The sender has no say in this contract.", ()),
     ErrorCode.BAD_TERMS: ("The contract's terms or the call's arguments cannot be read.", ()),
     # Orders, deals and urgent orders
+    ErrorCode.UNKNOWN_ORDER: ("There is no such order in this slot.", ("orders",)),
+    ErrorCode.NOT_YOURS: ("The order is another member's.", ()),
+    ErrorCode.ORDER_FILLED: ("Nothing of the order rests: it is filled or cancelled.", ()),
+    ErrorCode.DELIVERY_BEGUN: ("The energy of this slot flows already.", ("began_ms",)),
+    ErrorCode.SAME_PARTY: ("Nobody trades with itself by a contract.", ()),
+    ErrorCode.ONLY_WHOLE: ("A deal with one named member is taken whole.", ("left_wh",)),
+    ErrorCode.MORE_THAN_LEFT: (
+        "A part of a deal is above zero and at most the rest.",
+        ("left_wh",),
+    ),
+    ErrorCode.UNKNOWN_TRADE: ("There is no such trade in this slot.", ("trade",)),
+    ErrorCode.ALREADY_SIGNED: ("The sender has signed this before.", ()),
+    ErrorCode.NOT_TO_BE_SIGNED: (
+        "Trades of the auction are signed from gate closure until delivery starts, where the "
+        "slot's rules ask for consent.",
+        ("from_ms", "until_ms"),
+    ),
     # Credit, fees, settlement and meters
+    ErrorCode.QUOTA_OF_GRADE: (
+        "A member of this grade has only a part of market.max_orders and market.max_quantity_wh.",
+        ("grade", "max_orders", "max_wh"),
+    ),
+    ErrorCode.UNKNOWN_METER: ("There is no such meter, or not any more.", ()),
+    ErrorCode.METER_READ_LATER: (
+        "The meter has readings of the slot in which it is said to be replaced, or later.",
+        ("last_slot",),
+    ),
+    ErrorCode.REGISTER_BEYOND: ("A register shows more than it has digits for.", ("most_wh",)),
     # Grid
     ErrorCode.UNKNOWN_BUS: ("The grid has no such bus.", ("bus",)),
     ErrorCode.NOT_OWN_BUS: ("An order comes from the bus where its member sits.", ("own_bus",)),
@@ -290,7 +330,6 @@ MEANING: dict[ErrorCode, tuple[str, tuple[str, ...]]] = {
         "3 a meter in use, 4 a contract, 5 a project, 6 members under it, 7 a seat as validator.",
         ("what",),
     ),
-    ErrorCode.UNKNOWN_METER: ("There is no such meter.", ()),
     ErrorCode.SLOT_HAS_BEGUN: ("It can begin with a later slot only.", ("earliest_slot",)),
     ErrorCode.METER_RETIRED: ("The meter measures no later slot.", ("last_slot",)),
     ErrorCode.NOT_ACQUIRED: (

@@ -95,6 +95,9 @@ class Context:
         self.arrivals: list[tuple[Slot, Order[PublicKey]]] = []
         """Orders of the transaction being executed; they meet the book when all of it holds, so
         that a book never has to forget anything."""
+        self.withdrawals: list[tuple[Slot, int]] = []
+        """Orders that the transaction being executed cancels; they leave the book before its own
+        orders arrive."""
         self.books: dict[Slot, Book[PublicKey]] = {}
         """Of open slots; what rests in them is in the state too."""
         self.agenda = Agenda()
@@ -102,7 +105,12 @@ class Context:
         """The grid that trades go through; None: nobody asks."""
         self.meters: dict[PublicKey, tuple[PublicKey, ...]] = {}
         """An account's meters, in key order."""
-        for key, meter in state.scan(METER):
+        self.reckon_meters()
+
+    def reckon_meters(self) -> None:
+        """Whose meters are which, from the state."""
+        self.meters.clear()
+        for key, meter in self.state.scan(METER):
             self.meters[meter.account] = (*self.meters.get(meter.account, ()), key)
 
     def begin(self, height: Height, time_ms: TimeMs) -> None:

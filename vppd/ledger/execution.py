@@ -8,7 +8,7 @@ sender's nonce. Nothing in a decided block can make execution fail.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from msgspec.structs import replace
 
@@ -18,33 +18,35 @@ from vppd.crypto import Verify, sha256, verify
 from vppd.era import Era, EraMember
 from vppd.errors import LocalFault
 from vppd.header import Header
-from vppd.ledger import views
 from vppd.ledger.agenda import Due, Topic
 from vppd.ledger.buckets import Buckets, StateProof
 from vppd.ledger.codes import ErrorCode, Status
 from vppd.ledger.context import Context, Failed
-from vppd.ledger.contracts.engine import contract_due, fire_contract
+from vppd.ledger.contracts.engine import contract_due, fire_contract, next_due_ms
 from vppd.ledger.contracts.ops import CallContract, OpenContract
 from vppd.ledger.contracts.registry import kinds_of
+from vppd.ledger.documents import Documents
 from vppd.ledger.epochs import conclude
 from vppd.ledger.eras import DELAY, in_force, known_eras, latest_era
 from vppd.ledger.events import EraScheduled, Event
-from vppd.ledger.grid_view import paths_view
+from vppd.ledger.fees import fund_balance, reward_packer
 from vppd.ledger.keeping import KEPT, Run, encoded
 from vppd.ledger.lifecycle import advance_slot
 from vppd.ledger.opening import opening_state
 from vppd.ledger.operations import operate
+from vppd.ledger.order_ops import CancelOrder, SignTrades
 from vppd.ledger.plan_ops import Forecast, Plan, RegisterResource, RetireResource
-from vppd.ledger.plans_view import plan_view, resources_view
 from vppd.ledger.producers import next_election
 from vppd.ledger.proofs import Statement
 from vppd.ledger.receipts import Receipt, encode_receipt, failure, receipts_root
+from vppd.ledger.review import day_due, day_step
 from vppd.ledger.slots import Phase
 from vppd.ledger.snapshot import Snapshot
 from vppd.ledger.state import (
     ACCOUNT,
     CANDIDATE,
     CONTRACT,
+    DAY,
     GRID_ACCOUNT,
     MEMBER,
     METER,
@@ -75,7 +77,6 @@ from vppd.ledger.transaction import (
     decode_transaction,
     statement_in,
 )
-from vppd.ledger.validators_view import validators_view
 from vppd.market.auction import Book
 from vppd.market.calendar import MarketCalendar
 from vppd.merkle import EMPTY_ROOT
@@ -86,12 +87,13 @@ T = TypeVar("T")
 SNAPSHOTS = 2
 """States kept for joiners: who began with one has until the next but one to finish."""
 _OF_A_MARKET: tuple[type, ...] = (
-    Transfer, PlaceOrder, Reading, OpenContract, CallContract,
+    Transfer, PlaceOrder, Reading, OpenContract, CallContract, CancelOrder, SignTrades,
     RegisterResource, RetireResource, Plan, Forecast,
 )  # fmt: skip
 _STEPS: dict[int, Callable[[Context, Due], None]] = {
     Topic.SLOT: advance_slot,
     Topic.CONTRACT: fire_contract,
+    Topic.DAY: day_step,
 }
 """What takes a step whose time has come."""
 
@@ -117,7 +119,7 @@ class Execution(NamedTuple):
     """The era this block scheduled."""
 
 
-class Ledger:
+class Ledger(Documents):
     """One chain's state after some height; :meth:`from_genesis` and :meth:`load` make one."""
 
     __slots__ = (
@@ -155,6 +157,8 @@ class Ledger:
             ctx.note(slot, phase)
             if phase is Phase.OPEN:
                 ctx.books[slot] = restore_book(state, ctx.auction_of(slot), slot)
+        for key, day in state.scan(DAY):
+            ctx.notes.append(day_due(ctx, key, day))
         for number, contract in state.scan(CONTRACT):
             trigger = contract_due(number, contract)
             if trigger is not None:
@@ -224,7 +228,7 @@ class Ledger:
         """Execute the decided block after this one.
 
         Args:
-            header: its header; only height and time matter here.
+            header: its header; only height, time and proposer matter here.
             txs: raw, in order.
             opened: the same, decoded, where somebody has done that before.
 
@@ -237,7 +241,7 @@ class Ledger:
         ctx.begin(header.height, header.time_ms)
         ctx.era = self.era_at(header.height)
         self._statements = 0
-        own = self._triggers()
+        own = self._triggers(header.proposer)
         if opened is None:
             whole: tuple[Transaction | bytes, ...] = tuple(map(_open, txs))
             tx_ids = tuple(sha256(tx) if isinstance(tx, bytes) else tx.id for tx in whole)
@@ -265,10 +269,11 @@ class Ledger:
             self._scheduled(),
         )
 
-    def _triggers(self) -> tuple[Event, ...]:
+    def _triggers(self, proposer: PublicKey) -> tuple[Event, ...]:
         """Every step whose time has come, each once, before the block's transactions."""
         ctx = self._ctx
         ctx.events = []
+        reward_packer(ctx, proposer)
         while (due := ctx.agenda.take(ctx.time_ms)) is not None:
             _STEPS[due.topic](ctx, due)
         for due in ctx.deferred:
@@ -344,7 +349,8 @@ class Ledger:
     def _operations(self, sender: PublicKey, ops: Sequence[Op], *, is_meter: bool) -> Receipt:
         """All of them, or none."""
         ctx = self._ctx
-        ctx.events, ctx.arrivals, ctx.notes, ctx.redo = [], [], [], []
+        ctx.events, ctx.arrivals, ctx.withdrawals = [], [], []
+        ctx.notes, ctx.redo = [], []
         mark = ctx.state.mark()
         for index, op in enumerate(ops):
             try:
@@ -369,6 +375,11 @@ class Ledger:
     def chain_id(self) -> Digest:
         """SHA-256 of the genesis file."""
         return self.genesis.digest
+
+    @property
+    def state(self) -> State:
+        """All records; not to be changed."""
+        return self._ctx.state
 
     @property
     def state_root(self) -> Digest:
@@ -411,8 +422,8 @@ class Ledger:
 
     @property
     def next_due_ms(self) -> TimeMs | None:
-        """Block time of the next transition of any slot."""
-        return self._ctx.agenda.next_due_ms()
+        """Block time of the next transition of any slot, or trigger of any contract."""
+        return next_due_ms(self._ctx)
 
     @property
     def calendar(self) -> MarketCalendar:
@@ -433,11 +444,11 @@ class Ledger:
         return self._buckets.prove(key)
 
     def total_micro(self) -> Micro:
-        """All money: balances, escrows, contracts and the grid account. It never changes."""
+        """All money: balances, escrows, contracts, grid and fund. It never changes."""
         state = self._ctx.state
         members = sum(a.balance + a.escrow for _, a in state.scan(ACCOUNT))
         contracts = sum(contract.held for _, contract in state.scan(CONTRACT))
-        return members + contracts + state.need(GRID_ACCOUNT).balance
+        return members + contracts + state.need(GRID_ACCOUNT).balance + fund_balance(self._ctx)
 
     def judge_statement(self, tx: Transaction, *, proved: bool = False) -> Effect:
         """What a statement would change in the next block.
@@ -529,50 +540,6 @@ class Ledger:
     def look(self, render: Callable[[Context, Ledger], T]) -> T:
         """A document of the state as the next block finds it; ``render`` changes nothing."""
         return render(self._next_block(), self)
-
-    def validators_view(self) -> dict[str, Any]:
-        """Members, candidates and proposals, as the next block finds them."""
-        return validators_view(self._next_block())
-
-    def account_view(self, key: PublicKey) -> dict[str, Any]:
-        """A member or meter as a JSON document (docs/clients.md)."""
-        return views.account_view(self, key)
-
-    def slots_view(self) -> list[dict[str, Any]]:
-        """Slots and their phases."""
-        return views.slots_view(self)
-
-    def book_view(self, slot: Slot) -> list[dict[str, Any]]:
-        """Resting orders of a slot."""
-        return views.book_view(self, slot)
-
-    def trades_view(self, slot: Slot) -> list[dict[str, Any]]:
-        """Trades of a slot."""
-        return views.trades_view(self, slot)
-
-    def contracts_view(self) -> list[dict[str, Any]]:
-        """Contracts and slots: where each stands and when it will move by itself."""
-        return views.contracts_view(self._ctx, self)
-
-    def paths_view(self, slot: Slot) -> dict[str, Any]:
-        """Which way a slot's trades go through the grid."""
-        return paths_view(self._ctx.state, self, slot)
-
-    def plan_view(self, slot: Slot) -> dict[str, Any]:
-        """Plans and forecasts of a slot."""
-        return plan_view(self, self._ctx.state, slot)
-
-    def resources_view(self) -> list[dict[str, Any]]:
-        """What members say they have."""
-        return resources_view(self, self._ctx.state)
-
-    def shares_view(self, slot: Slot | None) -> dict[str, Any]:
-        """How a cooperative slot was shared; ``None``: the latest that is."""
-        return views.shares_view(self._ctx, self, slot)
-
-    def settlement_view(self, slot: Slot, key: PublicKey) -> dict[str, Any]:
-        """A member's settlement of a slot."""
-        return views.settlement_view(self, slot, key)
 
 
 def _open(raw: bytes) -> Transaction | bytes:

@@ -12,13 +12,23 @@ from msgspec.structs import replace
 
 from vppd.ledger.context import Context
 from vppd.ledger.events import PathsHashed, TradeCut, TradeRouted
-from vppd.ledger.state import ORDER, PATHS, ROUTE, TRADE, PathsRecord, RouteRecord, TradeRecord
+from vppd.ledger.slots import Phase
+from vppd.ledger.state import (
+    ORDER,
+    ORDER_NOTE,
+    PATHS,
+    ROUTE,
+    TRADE,
+    PathsRecord,
+    RouteRecord,
+    TradeRecord,
+)
 from vppd.ledger.trading import book_order, record_of, record_trade
 from vppd.market.auction import Trade, reference_price
 from vppd.market.grid.flow import Feeder
 from vppd.market.grid.rematch import Placed, screen
 from vppd.market.grid.routing import MOST_LOSS_MWH, Paths, Route, path_hash, queue_of
-from vppd.market.grid.security import Check
+from vppd.market.grid.security import Check, Deal
 from vppd.market.money import amount_micro
 from vppd.market.tariff import tariff_for
 from vppd.types import MicroPerKwh, Slot, Wh
@@ -29,6 +39,8 @@ INCOMPLETE = 2
 """Flag: checking it all was more work than is allowed, so some was cut unseen."""
 _ROUNDS = (1, 2)
 """Of the auction."""
+_FLOWS_AFTERWARDS = 24
+"""Flows solved for one urgent order after gate closure."""
 
 
 def check_trades(ctx: Context, slot: Slot) -> None:
@@ -51,6 +63,29 @@ def check_trades(ctx: Context, slot: Slot) -> None:
     loss, lowest, highest, fullest = _extremes(feeder, check)
     ctx.state.put(PATHS, PathsRecord(digest, loss, lowest, highest, fullest, flags), slot)
     ctx.events.append(PathsHashed(slot, digest, len(routes), loss, lowest, highest, fullest, flags))
+
+
+def room_left(ctx: Context, slot: Slot) -> Check | None:
+    """What the grid still carries once the gate is closed; ``None``: no grid is asked.
+
+    It holds the trades that stand. The work of asking it is small: who asks may do so often.
+    """
+    if ctx.feeder is None or ctx.phase(slot) is Phase.OPEN:
+        return None
+    buses = len(ctx.feeder.grid.buses)
+    minutes = ctx.market_of(slot).market_slot_minutes
+    check = Check(ctx.feeder, minutes, most_work=_FLOWS_AFTERWARDS * buses)
+    check.admit_all(
+        [
+            Deal(
+                ctx.state.need(ORDER, slot, trade.offer).bus,
+                ctx.state.need(ORDER, slot, trade.bid).bus,
+                trade.quantity_wh,
+            )
+            for _, trade in ctx.state.scan(TRADE, slot)
+        ]
+    )
+    return check
 
 
 def forget_paths(ctx: Context, slot: Slot) -> None:
@@ -78,13 +113,15 @@ def _screen(ctx: Context, slot: Slot, check: Check) -> tuple[int, dict[int, Wh]]
         )
         for _, record in records
     ]
-    # Who agreed with each other outside the auction is not matched with anybody else.
+    # Who agreed with each other outside the auction is not matched with anybody else; nor is who
+    # has cancelled: it has its escrow back.
     outside = [record for _, record in records if record.round not in _ROUNDS]
     bound = {seq for record in outside for seq in (record.offer, record.bid)}
+    bound |= {seq for seq, note in ctx.state.scan(ORDER_NOTE, slot) if note.cancelled_wh}
     outcome = screen(
         check,
         ctx.auction_of(slot),
-        _reference(ctx, slot, [record for _, record in records]),
+        _reference(ctx, slot, [record for _, record in records if record.round in _ROUNDS]),
         trades,
         [
             Placed(order, record.bus, record.remaining_wh, bound=seq in bound)

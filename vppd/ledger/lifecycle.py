@@ -8,11 +8,15 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from vppd.ledger.agenda import Due
+from vppd.ledger.consent import forget_consent, void_unsigned
 from vppd.ledger.context import Context
 from vppd.ledger.events import SlotAdvanced
+from vppd.ledger.fees import close_fees, settle_fees
 from vppd.ledger.grid import check_trades, forget_paths
+from vppd.ledger.orders import forget_notes
 from vppd.ledger.plans import close_plans, forget_plans
 from vppd.ledger.response.history import note_energy
+from vppd.ledger.review import note_slot
 from vppd.ledger.settling import close, settle
 from vppd.ledger.sharing import share, share_again, take_position
 from vppd.ledger.slots import Phase
@@ -32,12 +36,14 @@ def advance_slot(ctx: Context, due: Due) -> None:
     match phase:
         case Phase.GATE_CLOSED:
             _gate_closed(ctx, slot)
+        case Phase.DELIVERING:
+            _delivering(ctx, slot)
         case Phase.SETTLED:
             _settled(ctx, slot)
         case Phase.CLOSED:
             _closed(ctx, slot)
         case _:
-            pass  # delivery begins and ends without anything to book
+            pass  # delivery ends without anything to book
 
 
 def _gate_closed(ctx: Context, slot: Slot) -> None:
@@ -48,8 +54,14 @@ def _gate_closed(ctx: Context, slot: Slot) -> None:
     take_position(ctx, slot)
 
 
+def _delivering(ctx: Context, slot: Slot) -> None:
+    void_unsigned(ctx, slot)
+
+
 def _settled(ctx: Context, slot: Slot) -> None:
     settle(ctx, slot)
+    settle_fees(ctx, slot)
+    note_slot(ctx, slot)
     share(ctx, slot)
 
 
@@ -57,5 +69,8 @@ def _closed(ctx: Context, slot: Slot) -> None:
     share_again(ctx, slot)
     note_energy(ctx, slot)
     close(ctx, slot)
+    close_fees(ctx, slot)
     forget_paths(ctx, slot)
+    forget_consent(ctx, slot)
+    forget_notes(ctx, slot)
     forget_plans(ctx, slot)

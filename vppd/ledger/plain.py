@@ -9,7 +9,10 @@ import msgspec
 from vppd.crypto import key_text
 from vppd.ledger.events import GRID
 
-KEYS = {"account", "to", "seller", "buyer", "meter", "key", "old", "new", "targets"}
+KEYS = {
+    "account", "to", "seller", "buyer", "meter", "key", "old", "new", "targets",
+    "supplier", "user",
+}  # fmt: skip
 """Fields that hold public keys; other bytes are shown in hexadecimal."""
 
 

@@ -10,13 +10,16 @@ from msgspec.structs import replace
 
 from vppd.ledger.codes import ErrorCode
 from vppd.ledger.context import Context, Failed
-from vppd.ledger.events import OrderAccepted, Purse, Reason, Traded
+from vppd.ledger.events import OrderAccepted, OrderCancelled, Purse, Reason, Traded
+from vppd.ledger.grades import check_quota
+from vppd.ledger.order_records import OrderNote
 from vppd.ledger.plans import check_ordered
 from vppd.ledger.seat import check_seat
 from vppd.ledger.slots import Phase, due_ms
 from vppd.ledger.state import (
     ACCOUNT,
     ORDER,
+    ORDER_NOTE,
     ORDERED,
     SLOT,
     TRADE,
@@ -42,22 +45,16 @@ def place_order(ctx: Context, sender: PublicKey, op: PlaceOrder) -> None:
         Failed: the slot is not open, a number is out of range, the bus is not the member's, or a
             bid is not covered.
     """
-    _check_open(ctx, op.slot)
-    _check_numbers(ctx, op)
+    check_open(ctx, op.slot)
+    check_terms(ctx, op.slot, op.side, op.quantity_wh, op.price, op.reserve_price)
     check_seat(ctx, sender, op.bus)
-    _count(ctx, sender, op)
+    count_order(ctx, sender, op.slot, op.side, op.quantity_wh)
     check_ordered(ctx, sender, op.slot)
     account = ctx.state.need(ACCOUNT, sender)
     escrow = 0
     if op.side == Side.BID:
         escrow = bid_escrow(ctx.auction_of(op.slot), op.quantity_wh, op.price, op.reserve_price)
-        missing = escrow - account.balance
-        if account.balance < 0:
-            raise Failed(ErrorCode.IN_DEBT, missing)
-        if missing > 0:
-            raise Failed(ErrorCode.INSUFFICIENT_FUNDS, missing)
-        ctx.post(sender, Purse.BALANCE, -escrow, Reason.RESERVE)
-        ctx.post(sender, Purse.ESCROW, escrow, Reason.RESERVE)
+        reserve(ctx, sender, escrow)
     slot = ctx.need_slot(op.slot, Phase.OPEN)
     seq = slot.orders
     record = OrderRecord(
@@ -78,17 +75,57 @@ def place_order(ctx: Context, sender: PublicKey, op: PlaceOrder) -> None:
     ctx.arrivals.append((op.slot, book_order(seq, record)))
 
 
-def _count(ctx: Context, sender: PublicKey, op: PlaceOrder) -> None:
-    """Bound what one member can make a slot hold; offers cost nothing, so nothing else does."""
-    market = ctx.market_of(op.slot)
-    so_far = ctx.state.get(ORDERED, op.slot, sender) or Ordered(0, 0, 0)
+def reserve(ctx: Context, account: PublicKey, amount: Micro) -> None:
+    """Set ``amount`` of a member's balance aside, if it has so much.
+
+    Raises:
+        Failed: the member is in debt, or has less.
+    """
+    balance = ctx.state.need(ACCOUNT, account).balance
+    missing = amount - balance
+    if balance < 0:
+        raise Failed(ErrorCode.IN_DEBT, missing)
+    if missing > 0:
+        raise Failed(ErrorCode.INSUFFICIENT_FUNDS, missing)
+    set_aside(ctx, account, amount)
+
+
+def set_aside(ctx: Context, account: PublicKey, amount: Micro) -> None:
+    """From a member's balance into its escrow, whatever the balance is."""
+    ctx.post(account, Purse.BALANCE, -amount, Reason.RESERVE)
+    ctx.post(account, Purse.ESCROW, amount, Reason.RESERVE)
+
+
+def release(ctx: Context, account: PublicKey, unused: Micro) -> None:
+    """Give back what was set aside and is not needed; below zero: the balance gives what misses."""
+    ctx.post(account, Purse.ESCROW, -unused, Reason.RELEASE)
+    ctx.post(account, Purse.BALANCE, unused, Reason.RELEASE)
+
+
+def count_order(ctx: Context, account: PublicKey, slot: Slot, side: int, wh: Wh) -> None:
+    """Bound what one member can make a slot hold; offers cost nothing, so nothing else does.
+
+    Raises:
+        Failed: too many orders, or too much energy on one side.
+    """
+    market = ctx.market_of(slot)
+    so_far = ctx.state.get(ORDERED, slot, account) or Ordered(0, 0, 0)
     if so_far.orders >= market.max_orders:
         raise Failed(ErrorCode.TOO_MANY_ORDERS, market.max_orders)
-    offered = so_far.offered_wh + (op.quantity_wh if op.side == Side.OFFER else 0)
-    wanted = so_far.bid_wh + (op.quantity_wh if op.side == Side.BID else 0)
+    offered = so_far.offered_wh + (wh if side == Side.OFFER else 0)
+    wanted = so_far.bid_wh + (wh if side == Side.BID else 0)
     if max(offered, wanted) > market.max_quantity_wh:
         raise Failed(ErrorCode.QUANTITY_OUT_OF_RANGE, market.max_quantity_wh)
-    ctx.state.put(ORDERED, Ordered(so_far.orders + 1, offered, wanted), op.slot, sender)
+    check_quota(ctx, account, slot, so_far.orders + 1, max(offered, wanted))
+    ctx.state.put(ORDERED, Ordered(so_far.orders + 1, offered, wanted), slot, account)
+
+
+def uncount(ctx: Context, account: PublicKey, slot: Slot, side: int, wh: Wh) -> None:
+    """Energy a member does not offer or want any more; that it has ordered stays counted."""
+    so_far = ctx.state.need(ORDERED, slot, account)
+    fewer = (wh, 0) if side == Side.OFFER else (0, wh)
+    after = Ordered(so_far.orders, so_far.offered_wh - fewer[0], so_far.bid_wh - fewer[1])
+    ctx.state.put(ORDERED, after, slot, account)
 
 
 def bid_escrow(
@@ -100,12 +137,23 @@ def bid_escrow(
 
 
 def match_arrivals(ctx: Context) -> None:
-    """The orders of a transaction that holds enter their books, in order (market.md, rule 4)."""
+    """What a transaction that holds does to the books: cancelled orders leave, new ones arrive.
+
+    New orders enter in their order (market.md, rule 4), each with what is left of it: a contract
+    may have traded a part, and the transaction may have cancelled it again.
+    """
+    for slot, seq in ctx.withdrawals:
+        book = ctx.books.get(slot)
+        if book is not None:
+            book.withdraw(seq)
     for slot, order in ctx.arrivals:
+        left = ctx.state.need(ORDER, slot, order.id).remaining_wh
+        if left == 0:
+            continue
         book = ctx.books.get(slot)
         if book is None:
             book = ctx.books[slot] = Book(ctx.auction_of(slot))
-        for trade in book.submit(order):
+        for trade in book.submit(order, left):
             record_trade(ctx, slot, record_of(trade))
 
 
@@ -127,8 +175,7 @@ def sign_contracts(ctx: Context, slot: Slot) -> None:
     for seq, order in ctx.state.scan(ORDER, slot):
         unused = order.escrow - order.cost
         if unused != 0:
-            ctx.post(order.account, Purse.ESCROW, -unused, Reason.RELEASE)
-            ctx.post(order.account, Purse.BALANCE, unused, Reason.RELEASE)
+            release(ctx, order.account, unused)
             ctx.state.put(ORDER, replace(order, escrow=order.cost), slot, seq)
 
 
@@ -140,39 +187,25 @@ def withdraw_resting(ctx: Context, slot: Slot, account: PublicKey | None = None)
     record = ctx.state.get(SLOT, slot)
     if record is None or record.phase != Phase.OPEN:
         return
-    gone: set[int] = set()
     for seq, order in ctx.state.scan(ORDER, slot):
-        if order.remaining_wh == 0 or account not in (None, order.account):
-            continue
-        gone.add(seq)
-        unused = order.escrow - order.cost
-        ctx.post(order.account, Purse.ESCROW, -unused, Reason.RELEASE)
-        ctx.post(order.account, Purse.BALANCE, unused, Reason.RELEASE)
-        ctx.state.put(ORDER, replace(order, remaining_wh=0, escrow=order.cost), slot, seq)
-        so_far = ctx.state.need(ORDERED, slot, order.account)
-        offers = order.side == Side.OFFER
-        less = Ordered(
-            so_far.orders,
-            so_far.offered_wh - (order.remaining_wh if offers else 0),
-            so_far.bid_wh - (0 if offers else order.remaining_wh),
-        )
-        ctx.state.put(ORDERED, less, slot, order.account)
-    if gone:
-        ctx.arrivals = [
-            (at, order) for at, order in ctx.arrivals if at != slot or order.id not in gone
-        ]
-        ctx.redo.append(lambda: _open_again(ctx, slot))
+        if order.remaining_wh and account in (None, order.account):
+            withdraw_order(ctx, slot, seq, order)
 
 
-def _open_again(ctx: Context, slot: Slot) -> None:
-    """The book of a slot from the state, but for what is on its way into it."""
-    arriving = {order.id for at, order in ctx.arrivals if at == slot}
-    resting = (
-        (book_order(seq, record), record.remaining_wh)
-        for seq, record in ctx.state.scan(ORDER, slot)
-        if record.remaining_wh > 0 and seq not in arriving
-    )
-    ctx.books[slot] = Book.restore(ctx.auction_of(slot), resting)
+def withdraw_order(ctx: Context, slot: Slot, seq: int, order: OrderRecord) -> None:
+    """What rests of an order of an open slot leaves the book; money it does not need goes back.
+
+    An order that has traded in part keeps those trades and exactly the escrow they cost. Its energy
+    no longer counts towards the most a member may order for the slot; that it was an order does.
+    """
+    rest = order.remaining_wh
+    release(ctx, order.account, order.escrow - order.cost)
+    ctx.state.put(ORDER, replace(order, remaining_wh=0, escrow=order.cost), slot, seq)
+    note = ctx.state.get(ORDER_NOTE, slot, seq) or OrderNote(0, None)
+    ctx.state.put(ORDER_NOTE, replace(note, cancelled_wh=rest), slot, seq)
+    uncount(ctx, order.account, slot, order.side, rest)
+    ctx.events.append(OrderCancelled(slot, seq, rest))
+    ctx.withdrawals.append((slot, seq))
 
 
 def restore_book(state: State, rules: Rules, slot: Slot) -> Book[PublicKey]:
@@ -260,7 +293,12 @@ def _after(order: OrderRecord, quantity: Wh, amount: Micro) -> OrderRecord:
     )
 
 
-def _check_open(ctx: Context, slot: Slot) -> None:
+def check_open(ctx: Context, slot: Slot) -> None:
+    """Orders are taken.
+
+    Raises:
+        Failed: not yet, or no longer.
+    """
     phase = ctx.phase(slot)
     if phase is None:
         raise Failed(ErrorCode.SLOT_NOT_OPEN, due_ms(ctx.market_of(slot), slot, Phase.OPEN))
@@ -268,12 +306,24 @@ def _check_open(ctx: Context, slot: Slot) -> None:
         raise Failed(ErrorCode.GATE_CLOSED, due_ms(ctx.market_of(slot), slot, Phase.GATE_CLOSED))
 
 
-def _check_numbers(ctx: Context, op: PlaceOrder) -> None:
-    market = ctx.market_of(op.slot)
-    if not 1 <= op.quantity_wh <= market.max_quantity_wh:
+def check_terms(
+    ctx: Context,
+    slot: Slot,
+    side: int,
+    quantity_wh: Wh,
+    price: MicroPerKwh,
+    reserve_price: MicroPerKwh,
+) -> None:
+    """Numbers a slot's rules allow in an order.
+
+    Raises:
+        Failed: one is out of range, or the reserve price is on the wrong side.
+    """
+    market = ctx.market_of(slot)
+    if not 1 <= quantity_wh <= market.max_quantity_wh:
         raise Failed(ErrorCode.QUANTITY_OUT_OF_RANGE, market.max_quantity_wh)
-    if max(op.price, op.reserve_price) > market.max_price:
+    if max(price, reserve_price) > market.max_price:
         raise Failed(ErrorCode.PRICE_OUT_OF_RANGE, market.max_price)
-    concession = op.reserve_price - op.price
-    if concession > 0 if op.side == Side.OFFER else concession < 0:
-        raise Failed(ErrorCode.RESERVE_ON_WRONG_SIDE, op.price)
+    concession = reserve_price - price
+    if concession > 0 if side == Side.OFFER else concession < 0:
+        raise Failed(ErrorCode.RESERVE_ON_WRONG_SIDE, price)

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 from vppd.crypto import key_text
 from vppd.ledger.contracts.engine import standing_of, waiting_contracts
 from vppd.ledger.events import SettlementFlag
+from vppd.ledger.meters import Face, face_of
+from vppd.ledger.orders_view import signed_by
 from vppd.ledger.sharing import slot_seed
 from vppd.ledger.slots import Phase, due_ms, next_step
-from vppd.ledger.state import POOL, SHARE
+from vppd.ledger.state import ODOMETER, POOL, SHARE
 from vppd.market.auction import Side
 from vppd.market.sharing import pool_error_bound
 from vppd.market.tariff import tariff_for
@@ -55,17 +57,17 @@ def account_view(ledger: Ledger, key: PublicKey) -> dict[str, Any]:
     """
     meter = ledger.meter(key)
     if meter is not None:
+        odometer = ledger.state.get(ODOMETER, key)
         return {
             "kind": "meter",
             "account": member_name(ledger, meter.account),
             "known_before_slot": meter.slot,
-            "import_wh": meter.import_wh,
-            "export_wh": meter.export_wh,
+            **face_of(odometer, Face(meter.import_wh, meter.export_wh))._asdict(),
+            "rollover_wh": 0 if odometer is None else odometer.rollover_wh,
             "readings": [
                 {
                     "slot": slot,
-                    "import_wh": register.import_wh,
-                    "export_wh": register.export_wh,
+                    **face_of(odometer, Face(register.import_wh, register.export_wh))._asdict(),
                     "version": register.version,
                 }
                 for slot, register in ledger.registers(key)
@@ -159,8 +161,11 @@ def book_view(ledger: Ledger, slot: Slot) -> list[dict[str, Any]]:
     ]
 
 
-def trades_view(ledger: Ledger, slot: Slot) -> list[dict[str, Any]]:
-    """Trades of a slot in the order made, until it closes."""
+def trades_view(ctx: Context, ledger: Ledger, slot: Slot) -> list[dict[str, Any]]:
+    """Trades of a slot in the order made, until it closes.
+
+    ``signed``: which parties have consented, where the slot's rules ask for it; else null.
+    """
     return [
         {
             "slot": slot,
@@ -173,6 +178,7 @@ def trades_view(ledger: Ledger, slot: Slot) -> list[dict[str, Any]]:
             "price_micro": trade.price,
             "amount_micro": trade.amount,
             "round": trade.round,
+            "signed": signed_by(ctx, slot, seq, trade),
         }
         for seq, trade in ledger.trades(slot)
     ]

@@ -162,17 +162,26 @@ class Book(Generic[A]):
             heappush(book._heaps[order.side], book_key(rules, order, order.price))
         return book
 
-    def submit(self, order: Order[A]) -> list[Trade[A]]:
+    def submit(self, order: Order[A], left: Wh | None = None) -> list[Trade[A]]:
         """Takes an order in; the trades it makes at once, none in a call (rule 4).
 
+        Args:
+            order: new in this book.
+            left: what has not traded outside the book; ``None``: all of it.
+
         Raises:
-            ValueError: its id is in the book, or its quantity is not above zero.
+            ValueError: its id is in the book, or there is nothing left of it.
         """
-        self._admit(order, order.quantity_wh)
+        self._admit(order, order.quantity_wh if left is None else left)
         trades = self._on_arrival(order) if self.rules.mode == "continuous" else []
         if order.id in self._left:
             heappush(self._heaps[order.side], book_key(self.rules, order, order.price))
         return trades
+
+    def withdraw(self, order_id: int) -> Wh:
+        """Takes an order out, if it rests here; what was left of it."""
+        self._orders.pop(order_id, None)
+        return self._left.pop(order_id, 0)
 
     def remaining(self, order_id: int) -> Wh:
         """What is left of an order; 0 if it is filled or was never here."""

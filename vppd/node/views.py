@@ -20,6 +20,7 @@ from vppd.codec import encode
 from vppd.consensus.messages import Type
 from vppd.crypto import KEY_PREFIX, key_text, parse_key
 from vppd.ledger.execution import Ledger
+from vppd.ledger.rating_views import credit_view, day_view
 from vppd.ledger.registration.views import (
     events_view,
     parameters_view,
@@ -95,7 +96,10 @@ class Views:
             "projects": lambda _: self._ledger.look(projects_view),
             "events": lambda _: self._ledger.look(events_view),
             "contracts": lambda _: self._ledger.contracts_view(),
+            "day": lambda day: day_view(self._ledger.calendar, self._ledger.state, _day(day)),
+            "credit": self.credit,
             "slots": lambda _: self._ledger.slots_view(),
+            "orders": lambda member: self._ledger.orders_view(self._key(member)),
             "book": lambda slot: self._ledger.book_view(_slot(slot)),
             "trades": lambda slot: self._ledger.trades_view(_slot(slot)),
             "paths": lambda slot: self._ledger.paths_view(_slot(slot)),
@@ -254,6 +258,7 @@ class Views:
             "rules": market.rules,
             "currency": market.currency,
             "open_slot": slot,
+            "next_slot": max(0, calendar.slot_at(unix_ms) + 1),
             "opens_ms": market.slot_start(slot) - market.open_lead_ms,
             "gate_closure_ms": market.slot_start(slot) - market.gate_lead_ms,
             "start_ms": market.slot_start(slot),
@@ -301,6 +306,11 @@ class Views:
         if not slash:
             raise LookupError(f"{text!r} is not SLOT/MEMBER")
         return self._ledger.settlement_view(_slot(slot), self._key(member))
+
+    def credit(self, text: str) -> dict[str, Any]:
+        """How a member is rated, by name or key."""
+        key = self._key(text)
+        return credit_view(self._ledger.state, key, member_name(self._ledger, key))
 
     def parameters(self, text: str) -> dict[str, Any]:
         """Parameters of an account or a meter, by name or key."""
@@ -363,6 +373,12 @@ def _resident_bytes() -> int | None:
     except OSError:
         return None
     return int(pages) * resource.getpagesize()
+
+
+def _day(text: str) -> int:
+    if not text.removeprefix("-").isdecimal() or len(text) > 15:
+        raise LookupError(f"{text!r} is not a day's number")
+    return int(text)
 
 
 def _slot(text: str) -> Slot:

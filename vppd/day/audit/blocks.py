@@ -3,39 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TypeVar, assert_never
 
 from vppd.codec import Malformed
 from vppd.config.genesis import Genesis
 from vppd.day.audit.chain import Chain, Senders
+from vppd.day.audit.fees import Fees
 from vppd.day.audit.findings import Findings
 from vppd.day.audit.meters import Meters
 from vppd.day.audit.purses import Purses
+from vppd.day.audit.ratings import Ratings
 from vppd.day.audit.report import AuditReport, ExportedBlock, MemberAudit
 from vppd.day.audit.rules import Calendar
 from vppd.day.audit.settlements import Settlements
 from vppd.day.audit.sharing import Sharing
+from vppd.day.audit.signatures import Signatures
 from vppd.day.audit.slots import Slots
 from vppd.day.audit.trades import Trades
+from vppd.ledger.changes import Configure
 from vppd.ledger.codes import Status
+from vppd.ledger.contracts.ops import OpenContract
 from vppd.ledger.events import (
     AccountOpened,
-    AcquisitionSet,
-    Answered,
     Approved,
+    BalanceStated,
     ContractMoved,
     ContractSaid,
     Convicted,
-    DutyChanged,
-    EffectMeasured,
+    CreditChanged,
+    DayReviewed,
     EraScheduled,
     Event,
+    FeesCharged,
     Forecasted,
-    Intervened,
-    MemberRegistered,
-    MeterRegistered,
+    MeterReplaced,
     OrderAccepted,
-    ParametersSet,
+    OrderCancelled,
+    OrderMade,
     PathsHashed,
     Planned,
     Pooled,
@@ -52,25 +57,42 @@ from vppd.ledger.events import (
     Settled,
     Shared,
     SlotAdvanced,
-    StandingChanged,
     TradeCut,
     Traded,
     TradeRouted,
+    TradeSigned,
+    TradeVoided,
+    UrgentServed,
     Voted,
 )
+from vppd.ledger.kinds.terms import read_terms
+from vppd.ledger.member_events import (
+    AcquisitionSet,
+    Answered,
+    DutyChanged,
+    EffectMeasured,
+    Intervened,
+    MemberRegistered,
+    MeterRegistered,
+    ParametersSet,
+    StandingChanged,
+)
+from vppd.ledger.order_ops import CancelOrder, SignTrades
 from vppd.ledger.plan_ops import MOST_AT_ONCE, Forecast, Plan
 from vppd.ledger.receipts import decode_receipt
+from vppd.ledger.registration.ops import SetStanding
 from vppd.ledger.transaction import (
     Op,
     PlaceOrder,
     Reading,
+    ReplaceMeter,
     Transaction,
     Transfer,
     decode_transaction,
 )
 from vppd.types import Slot, TimeMs
 
-_Op = TypeVar("_Op", PlaceOrder, Reading)
+_Op = TypeVar("_Op", PlaceOrder, Reading, CancelOrder, tuple[Slot, int])
 
 
 def audit_blocks(genesis: Genesis, blocks: Iterable[ExportedBlock]) -> AuditReport:
@@ -97,11 +119,16 @@ class _Audit:
         self._senders = Senders(genesis, findings)
         self._purses = Purses(genesis, findings)
         self._slots = Slots(calendar, findings)
-        self._trades = Trades(genesis, calendar, self._slots, self._purses, findings)
+        self._ratings = Ratings(genesis, self._purses, findings)
+        self._trades = Trades(
+            genesis, calendar, self._slots, self._purses, self._ratings.credit, findings
+        )
+        self._signatures = Signatures(genesis, self._slots, self._trades, findings)
         self._meters = Meters(genesis, calendar, findings)
         self._settlements = Settlements(
             calendar, self._slots, self._trades, self._meters, self._purses, findings
         )
+        self._fees = Fees(genesis, self._purses, findings)
         self._sharing = Sharing(
             genesis,
             calendar,
@@ -121,6 +148,8 @@ class _Audit:
             return
         for position, raw in enumerate(block.receipts[: 1 + len(block.txs)]):
             self._findings.enter(header.height, position)
+            if position == 0:
+                self._fees.begin_block(header.proposer)
             tx = None if position == 0 else self._open(block.txs[position - 1])
             try:
                 receipt = decode_receipt(raw)
@@ -187,10 +216,14 @@ class _Audit:
             self._purses.expect(to, Purse.BALANCE, amount, Reason.TRANSFER)
         for event in events:
             self._event(event, wishes, time_ms, by_time=by_time)
-        if wishes.orders or wishes.readings:
+        if wishes.orders or wishes.readings or wishes.meters:
             self._findings.add("the transaction holds orders or readings that nothing has come of")
+        if wishes.cancels or wishes.signs:
+            self._findings.add("the transaction cancels or signs what nothing has come of")
         self._trades.end_receipt(by_time=by_time)
+        self._signatures.end_receipt(by_time=by_time)
         self._settlements.end_receipt(by_time=by_time)
+        self._fees.end_receipt()
         self._sharing.end_receipt(by_time=by_time)
         self._purses.end_receipt()
         if by_time:
@@ -208,6 +241,21 @@ class _Audit:
                 else:
                     self._slots.need(order.slot, "an order")
                     self._trades.accept(event, wishes.sender, order, time_ms)
+            case OrderMade():
+                self._slots.need(event.slot, "a contract's order")
+                self._trades.make(event)
+            case OrderCancelled():
+                wish = _next(wishes.cancels)
+                asked = wish is not None and (wish.slot, wish.seq) == (event.slot, event.seq)
+                if not asked and not wishes.governs:
+                    self._findings.add(f"an order of slot {event.slot} is cancelled, nobody asked")
+                self._trades.cancel(event, None if wishes.governs else wishes.sender)
+            case TradeSigned():
+                if _next(wishes.signs) != (event.slot, event.trade):
+                    self._findings.add(f"a trade of slot {event.slot} is signed, nobody asked")
+                self._signatures.sign(event, wishes.sender)
+            case TradeVoided():
+                self._trades.void(event, by_time=by_time)
             case Traded():
                 self._trades.trade(event, by_time=by_time)
             case TradeCut():
@@ -225,8 +273,24 @@ class _Audit:
                     self._settlements.read(event)
             case Settled():
                 self._settlements.settle(event, by_time=by_time)
-            case AccountOpened(account):
+                self._fees.settle(event)
+            case FeesCharged():
+                self._fees.charge(event)
+            case CreditChanged():
+                self._ratings.rate(event)
+            case DayReviewed():
+                self._ratings.review(event)
+            case BalanceStated():
+                self._ratings.state(event)
+            case MeterReplaced(old, new):
+                self._senders.replaced(old, new)
+                if wishes.meters:
+                    self._meters.replace(event, wishes.meters.pop(0))
+                else:
+                    self._findings.add("a meter is replaced, nobody asked for it")
+            case AccountOpened(account, credit):
                 self._senders.opened(account)
+                self._ratings.opened(account, credit)
                 self._purses.opened(account)
             case PositionTaken() | Pooled() | Shared():
                 self._sharing.hear(event)
@@ -240,7 +304,7 @@ class _Audit:
                 self._findings.add(f"{type(event).__name__}: this audit does not follow that")
             case Answered() | EffectMeasured():
                 pass  # a contract's own rules
-            case ContractMoved() | ContractSaid():
+            case ContractMoved() | ContractSaid() | UrgentServed():
                 pass  # a contract's own rules; its money is in the postings
             case ResourceRegistered() | ResourceRetired() | Planned() | Forecasted():
                 pass  # what members mean to do; what they did is in orders and readings
@@ -259,6 +323,12 @@ class _Wishes:
         self.transfers = [(op.to, op.amount) for op in ops if isinstance(op, Transfer)]
         self.orders = [op for op in ops if isinstance(op, PlaceOrder)]
         self.readings = [op for op in ops if isinstance(op, Reading)]
+        self.meters = [op for op in ops if isinstance(op, ReplaceMeter)]
+        self.cancels = [op for op in ops if isinstance(op, CancelOrder)]
+        self.governs = any(isinstance(op, Configure | SetStanding) for op in ops)
+        """Whoever may do that takes others' orders out of the books."""
+        self.signs = [(op.slot, n) for op in ops if isinstance(op, SignTrades) for n in op.trades]
+        self._opened = [op for op in ops if isinstance(op, OpenContract)]
         self.planned = [
             slot
             for op in ops
@@ -267,8 +337,12 @@ class _Wishes:
         ]
 
     def slots(self) -> set[Slot]:
-        """Those with an order or a reading, and those a plan or a forecast may be about."""
+        """Those with an order or a reading, or a contract, a plan or a forecast about them."""
         slots = {op.slot for op in self.orders} | {op.slot for op in self.readings}
+        for op in self._opened:
+            with suppress(Malformed):  # then it was refused
+                terms = read_terms(op.kind, op.terms)
+                slots |= set() if terms is None else {terms.slot}
         return slots | set(self.planned)
 
 

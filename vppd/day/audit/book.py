@@ -31,6 +31,10 @@ class Placed:
         """Cut from its trades by the security check, less what it has traded after that."""
         self.cost = 0
         """Of a bid: what its trades cost."""
+        self.reserved = 0
+        """Set aside for it, nothing if it is an offer; after a release exactly ``cost``."""
+        self.made = False
+        """By a contract, not by a transaction's order."""
 
 
 class Book:

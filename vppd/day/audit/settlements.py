@@ -145,7 +145,7 @@ class Settlements:
 
     def _check_parties(self, slot: Slot) -> None:
         parties = dict.fromkeys(self._meters.reporters(slot))
-        for contract in self._trades.contracts.get(slot, ()):
+        for contract in self._trades.firm(slot):
             if contract.quantity_wh:
                 parties |= {contract.seller: None, contract.buyer: None}
         for account in parties:

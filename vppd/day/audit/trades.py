@@ -22,15 +22,18 @@ from vppd.day.audit.rules import (
 from vppd.day.audit.slots import Slots
 from vppd.ledger.events import (
     OrderAccepted,
+    OrderCancelled,
+    OrderMade,
     PathsHashed,
     Purse,
     Reason,
     TradeCut,
     Traded,
     TradeRouted,
+    TradeVoided,
 )
 from vppd.ledger.transaction import PlaceOrder
-from vppd.types import Micro, MicroPerKwh, PublicKey, Slot, TimeMs, Wh
+from vppd.types import Micro, MicroPerKwh, Ppm, PublicKey, Slot, TimeMs, Wh
 
 AGAIN: Final = 3
 """The round of what is matched again after the security check."""
@@ -45,17 +48,22 @@ class Contract(NamedTuple):
     amount: Micro
     """Worked out here, whatever the receipt says."""
     round: int
+    """1 or 2 of the auction, 3 after the security check; 0: made by a contract."""
     price: MicroPerKwh
+    bid: int
+    void: bool = False
+    """Undone as delivery began: not all parties had consented."""
 
 
 class Trades:
     """All orders and contracts of the chain.
 
     Args:
-        genesis: the rules, the limits and the members' credit.
+        genesis: the rules and the limits.
         calendar: of the same genesis.
         slots: where each slot stands.
         purses: told what each order and contract has to move.
+        credit: of each member, now.
         findings: takes objections.
     """
 
@@ -65,11 +73,12 @@ class Trades:
         calendar: Calendar,
         slots: Slots,
         purses: Purses,
+        credit: dict[PublicKey, Ppm],
         findings: Findings,
     ) -> None:
         self._market = genesis.market
         self._rules = RULE_SETS[genesis.market.rules]
-        self._credit = {account.key: account.credit for account in genesis.accounts}
+        self._credit = credit
         self._calendar = calendar
         self._slots = slots
         self._purses = purses
@@ -88,12 +97,16 @@ class Trades:
 
     def totals(self) -> tuple[int, Wh]:
         """Number of trades, and the energy in them."""
-        contracts = [c for slot in self.contracts.values() for c in slot if c.quantity_wh]
+        contracts = [c for slot in self.contracts for c in self.firm(slot) if c.quantity_wh]
         return len(contracts), sum(contract.quantity_wh for contract in contracts)
+
+    def firm(self, slot: Slot) -> list[Contract]:
+        """Contracts of a slot that are not void."""
+        return [contract for contract in self.contracts.get(slot, ()) if not contract.void]
 
     def contracted(self, account: PublicKey, slot: Slot) -> tuple[Wh, Wh]:
         """What a member has sold and bought in a slot."""
-        contracts = self.contracts.get(slot, ())
+        contracts = self.firm(slot)
         return (
             sum(c.quantity_wh for c in contracts if c.seller == account),
             sum(c.quantity_wh for c in contracts if c.buyer == account),
@@ -128,13 +141,53 @@ class Trades:
             findings.same(f"the bus of the order of {findings.name(sender)}", terms.bus, own)
         order = Placed(event.seq, sender, self._credit.get(sender, 0), terms)
         if terms.side == BID:
-            reserved = book.reserved(order)
-            self._purses.expect(sender, Purse.BALANCE, -reserved, Reason.RESERVE)
-            self._purses.expect(sender, Purse.ESCROW, reserved, Reason.RESERVE)
+            self._set_aside(order, book.reserved(order))
             if self._purses.balance(sender) < 0:
                 findings.add(f"{findings.name(sender)} bids without the balance for it")
         book.orders[event.seq] = order
         self._arrived[slot] = None
+
+    def make(self, event: OrderMade) -> None:
+        """A contract made an order; why, its kind knows, so only what follows from it is judged."""
+        slot, findings = event.slot, self._findings
+        book = self._book(slot)
+        findings.same(f"the order's number in slot {slot}", event.seq, len(book.orders))
+        if self._slots.phase(slot) not in (Phase.OPEN, Phase.GATE_CLOSED):
+            findings.add(f"a contract makes an order for slot {slot} after delivery has begun")
+        if event.account not in self._credit:
+            findings.add(f"a contract makes an order for {findings.name(event.account)}")
+        terms = PlaceOrder(slot, event.side, event.quantity_wh, event.price, event.price, 0)
+        self._check_terms(terms)
+        order = Placed(event.seq, event.account, self._credit.get(event.account, 0), terms)
+        order.made = True
+        if terms.side == BID:
+            self._set_aside(order, event.escrow)
+        elif event.escrow:
+            findings.add(f"{event.escrow} micro are set aside for an offer")
+        book.orders[event.seq] = order
+        if self._slots.phase(slot) is Phase.OPEN:
+            self._arrived[slot] = None
+
+    def cancel(self, event: OrderCancelled, sender: PublicKey | None) -> None:
+        """What rested of an order has left the book; ``None``: not by its owner's word."""
+        slot, findings = event.slot, self._findings
+        order = self._book(slot).orders.get(event.seq)
+        if order is None:
+            findings.add(f"order {event.seq} of slot {slot} is cancelled, nobody placed it")
+            return
+        if sender is not None and order.account != sender:
+            findings.add(f"order {event.seq} of slot {slot} is cancelled by another than its owner")
+        if self._slots.phase(slot) is not Phase.OPEN:
+            findings.add(f"order {event.seq} of slot {slot} is cancelled, the slot is not open")
+        what = f"the rest of the cancelled order {event.seq} in slot {slot}"
+        findings.same(what, event.quantity_wh, order.left_wh)
+        order.left_wh = 0
+        self._expect_release(order)
+
+    def _set_aside(self, order: Placed, reserved: Micro) -> None:
+        order.reserved = reserved
+        self._purses.expect(order.account, Purse.BALANCE, -reserved, Reason.RESERVE)
+        self._purses.expect(order.account, Purse.ESCROW, reserved, Reason.RESERVE)
 
     def _book(self, slot: Slot) -> Book:
         if slot not in self._books:
@@ -169,11 +222,17 @@ class Trades:
         else:
             if (event.seller, event.buyer) != (offer.account, bid.account):
                 findings.add(f"{what} is not between those who placed its orders")
-            self._check_price(event, what, offer, bid)
+            if event.round not in (0, AGAIN) and offer.made:
+                findings.add(f"{what} is of round {event.round}, but its offer is a contract's")
+            if event.round:
+                self._check_price(event, what, offer, bid)
+            else:
+                self._check_made(event, what, offer, bid)
             if event.round == AGAIN:
                 self._match_again(event, what, offer, bid)
             else:
-                self._check_turn(event, what, offer, bid)
+                if event.round:
+                    self._check_turn(event, what, offer, bid)
                 smaller = min(offer.left_wh, bid.left_wh)
                 findings.same(f"the quantity of {what}", event.quantity_wh, smaller)
                 offer.left_wh -= event.quantity_wh
@@ -181,7 +240,9 @@ class Trades:
             bid.cost += right
         book.note_price(event.price, event.round)
         parties = (event.seller, event.buyer)
-        made.append(Contract(*parties, event.quantity_wh, right, event.round, event.price))
+        made.append(
+            Contract(*parties, event.quantity_wh, right, event.round, event.price, event.bid)
+        )
         if self._grid is not None:
             if event.round != AGAIN:
                 trade = Carried(event.seq, event.seller, event.buyer, event.quantity_wh)
@@ -197,9 +258,10 @@ class Trades:
             if self._grid is not None:
                 rounds.add(AGAIN)
         else:
-            if self._slots.phase(event.slot) is not Phase.OPEN:
+            phases = {Phase.OPEN} if event.round else {Phase.OPEN, Phase.GATE_CLOSED}
+            if self._slots.phase(event.slot) not in phases:
                 findings.add(f"{what} is made while the slot is not open")
-            rounds = {1} if rules.continuous else set()
+            rounds = {0, 1} if rules.continuous else {0}
         if event.round not in rounds:
             findings.add(f"{what} is of round {event.round}, which does not belong here")
 
@@ -212,7 +274,7 @@ class Trades:
                 self._findings.add(f"{what} passes over an order better than order {order.seq}")
         if round_ != 1 and 1 in self._rules.rounds and book.crosses(1):
             self._findings.add(f"{what} is of round {round_}, round 1 is not over")
-        if round_ == 1 and any(contract.round != 1 for contract in self.contracts[event.slot]):
+        if round_ == 1 and any(contract.round == 2 for contract in self.contracts[event.slot]):
             self._findings.add(f"{what} is of round 1, which is over")
 
     def _check_price(self, event: Traded, what: str, offer: Placed, bid: Placed) -> None:
@@ -226,6 +288,31 @@ class Trades:
             return  # known only when the last trade is
         right = trade_price(self._rules, asked, offer.credit, given, bid.credit)
         self._findings.same(f"the price of {what}", event.price, right)
+
+    def _check_made(self, event: Traded, what: str, offer: Placed, bid: Placed) -> None:
+        """Outside the auction: both orders are a contract's, and the offer's price is paid."""
+        if not (offer.made and bid.made):
+            self._findings.add(f"{what} is of no round, but not between orders of contracts")
+        if event.price > bid.terms.price:
+            self._findings.add(f"{what} is made above the price that is bid, {bid.terms.price}")
+        self._findings.same(f"the price of {what}", event.price, offer.terms.price)
+
+    def void(self, event: TradeVoided, *, by_time: bool) -> None:
+        """A trade is undone; ``by_time``: in the block's own receipt."""
+        slot, findings = event.slot, self._findings
+        what = f"trade {event.trade} of slot {slot}"
+        made = self.contracts.get(slot, [])
+        if event.trade >= len(made) or made[event.trade].void:
+            findings.add(f"{what} is void, there is no such trade")
+            return
+        if not by_time or (slot, Phase.DELIVERING) not in self._slots.advanced:
+            findings.add(f"{what} is void, but not as delivery begins")
+        contract = made[event.trade]
+        made[event.trade] = contract._replace(void=True)
+        bid = self._book(slot).orders.get(contract.bid)
+        if bid is not None:
+            bid.cost -= contract.amount
+            self._expect_release(bid)
 
     # ------------------------------------------------------------ the security check
 
@@ -315,17 +402,23 @@ class Trades:
             None if bid is None else book.standing(bid, 2),
         )
         for seq, contract in enumerate(self.contracts[slot]):
+            if contract.round == 0:
+                continue
             self._findings.same(f"the price of trade {seq} of slot {slot}", contract.price, right)
 
     def _expect_releases(self, slot: Slot) -> None:
-        book = self._book(slot)
-        for order in book.orders.values():
-            unused = book.reserved(order) - order.cost
-            if order.terms.side == BID:
-                self._purses.expect(order.account, Purse.ESCROW, -unused, Reason.RELEASE)
-                self._purses.expect(order.account, Purse.BALANCE, unused, Reason.RELEASE)
+        for order in self._book(slot).orders.values():
+            self._expect_release(order)
+
+    def _expect_release(self, order: Placed) -> None:
+        """What its trades do not need goes back; exactly what they cost stays."""
+        unused = order.reserved - order.cost
+        if order.terms.side == BID:
+            order.reserved = order.cost
+            self._purses.expect(order.account, Purse.ESCROW, -unused, Reason.RELEASE)
+            self._purses.expect(order.account, Purse.BALANCE, unused, Reason.RELEASE)
 
     def _expect_payments(self, slot: Slot) -> None:
-        for contract in self.contracts.get(slot, ()):
+        for contract in self.firm(slot):
             self._purses.expect(contract.buyer, Purse.ESCROW, -contract.amount, Reason.TRADE)
             self._purses.expect(contract.seller, Purse.BALANCE, contract.amount, Reason.TRADE)

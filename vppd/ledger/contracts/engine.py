@@ -194,6 +194,22 @@ def fire_contract(ctx: Context, due: Due) -> None:
     ctx.note_all()
 
 
+def next_due_ms(ctx: Context) -> TimeMs | None:
+    """Block time of the earliest step to come; ``None`` without any.
+
+    A trigger that its contract has moved, or that has gone with it, is none: a ledger that was
+    loaded knows nothing of it.
+    """
+    while (due := ctx.agenda.peek()) is not None:
+        if due.topic != Topic.CONTRACT:
+            return due.due_ms
+        record = ctx.state.get(CONTRACT, due.number)
+        if record is not None and record.due_ms == due.due_ms:
+            return due.due_ms
+        ctx.agenda.take(due.due_ms)
+    return None
+
+
 def release_contract(ctx: Context, number: int) -> None:
     """The operators' quorum ends a contract that does not move by itself any more.
 
@@ -248,7 +264,7 @@ def _move(ctx: Context, number: int, kind: Kind, record: ContractRecord, move: _
         )
         ctx.state.put(CONTRACT, after, number)
         due = contract_due(number, after)
-        if due is not None:
+        if due is not None and due.due_ms != record.due_ms:
             ctx.notes.append(due)
     ctx.events.append(
         ContractMoved(number, record.kind, then.phase, move.cause, move.method, then.ended)

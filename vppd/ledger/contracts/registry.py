@@ -5,10 +5,23 @@ from __future__ import annotations
 from vppd.config.contracts import KindName, load_kind
 from vppd.config.genesis import Genesis
 from vppd.ledger.contracts.kind import Kind
+from vppd.ledger.kinds.deal import DEAL
 from vppd.ledger.kinds.event import EVENT_KIND
 from vppd.ledger.kinds.project import PROJECT_KIND
+from vppd.ledger.kinds.standby import STANDBY_KIND
+from vppd.ledger.kinds.three_party import THREE_PARTY
+from vppd.ledger.kinds.urgent import URGENT
 
-OWN: tuple[Kind, ...] = (PROJECT_KIND, EVENT_KIND)
+OWN: tuple[Kind, ...] = (
+    # Orders, deals and urgent orders
+    DEAL,
+    STANDBY_KIND,
+    URGENT,
+    THREE_PARTY,
+    # Demand response
+    PROJECT_KIND,
+    EVENT_KIND,
+)
 """Of this build; every chain has them."""
 
 

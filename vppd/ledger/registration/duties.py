@@ -72,3 +72,17 @@ def is_active(ctx: Context, account: PublicKey) -> bool:
     """Whether nothing keeps an account from acting and trading."""
     member = ctx.state.get(MEMBER, account)
     return member is None or Standing(member.standing) == Standing(0)
+
+
+def need_active(ctx: Context, account: PublicKey) -> None:
+    """That another may trade with an account.
+
+    Raises:
+        Failed: it is suspended, closed or barred.
+    """
+    member = ctx.state.get(MEMBER, account)
+    standing = Standing(0) if member is None else Standing(member.standing)
+    if standing & Standing.BARRED:
+        raise Failed(ErrorCode.BARRED)
+    if standing:
+        raise Failed(ErrorCode.SUSPENDED, standing)
