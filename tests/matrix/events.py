@@ -25,17 +25,9 @@ from tests.matrix.users import AGGREGATORS, NOT_PERMITTED
 from vppd.crypto import SigningKey
 from vppd.ledger.codes import ErrorCode
 from vppd.ledger.contracts.ops import OpenContract
-from vppd.ledger.events import (
-    Answered,
-    ContractMoved,
-    ContractSaid,
-    EffectMeasured,
-    Event,
-    Posted,
-    ReadingAccepted,
-    Reason,
-)
+from vppd.ledger.events import ContractMoved, ContractSaid, Event, Posted, ReadingAccepted, Reason
 from vppd.ledger.kinds.event import TERMS_SAID
+from vppd.ledger.member_events import Answered, EffectMeasured
 from vppd.ledger.registration.views import events_view
 from vppd.ledger.response.calls import read_event
 from vppd.ledger.transaction import Reading

@@ -10,16 +10,8 @@ from tests.matrix.scene import Refusal, Scene, signed_scene
 from tests.matrix.users import AGGREGATORS, NOT_PERMITTED, saying
 from vppd.ledger.changes import Bar, VoidOrders
 from vppd.ledger.codes import ErrorCode
-from vppd.ledger.events import (
-    AcquisitionSet,
-    Answered,
-    Cause,
-    ContractMoved,
-    Convicted,
-    Event,
-    Intervened,
-    StandingChanged,
-)
+from vppd.ledger.events import Cause, ContractMoved, Convicted, Event
+from vppd.ledger.member_events import AcquisitionSet, Answered, Intervened, StandingChanged
 from vppd.ledger.proofs import Accuse
 from vppd.ledger.registration.interventions import Action
 from vppd.ledger.registration.meters import PAUSED

@@ -8,7 +8,8 @@ from tests.matrix.scene import Refusal, Scene, signed_scene
 from tests.matrix.users import AGGREGATORS, NOT_PERMITTED, saying
 from vppd.crypto import SigningKey
 from vppd.ledger.codes import ErrorCode
-from vppd.ledger.events import AcquisitionSet, ParametersSet, Settled, SettlementFlag
+from vppd.ledger.events import Settled, SettlementFlag
+from vppd.ledger.member_events import AcquisitionSet, ParametersSet
 from vppd.ledger.registration.meters import PAUSED, RETIRED, TAKEN
 from vppd.ledger.registration.ops import SetParameters
 from vppd.ledger.registration.views import parameters_view

@@ -26,13 +26,8 @@ from vppd.config.duties import DutyEntry
 from vppd.ledger.buckets import verify_proof
 from vppd.ledger.changes import Grant
 from vppd.ledger.codes import ErrorCode
-from vppd.ledger.events import (
-    DutyChanged,
-    Event,
-    MemberRegistered,
-    MeterRegistered,
-    ReadingAccepted,
-)
+from vppd.ledger.events import Event, ReadingAccepted
+from vppd.ledger.member_events import DutyChanged, MemberRegistered, MeterRegistered
 from vppd.ledger.registration.records import Duty
 from vppd.ledger.registration.views import people_view
 from vppd.ledger.state import ACCOUNT, MEMBER, METER
