@@ -22,6 +22,7 @@ from vppd.cli.tree import COMMANDS, load
 from vppd.consensus.flight import Cause
 from vppd.day.result import DayResult
 from vppd.market.auction import RULES
+from vppd.market.credit_file import RULES as CREDIT_RULES
 from vppd.simulate.runner import Report
 
 ROOT = Path(__file__).parent.parent
@@ -263,6 +264,17 @@ def test_clearing_the_example_gives_the_example() -> None:
         assert f"`{name}`" in JSON_PAGE
 
 
+def test_replaying_the_example_of_deliveries_gives_the_example() -> None:
+    (deliveries,) = fences(JSON_PAGE, "json deliveries")
+    ran = run("market", "credit", "-", "--rules", "default", "-o", "json", stdin=deliveries)
+    assert ran == example("credit")
+    days = {key for days in ran["credit"].values() for day in days for key in day}
+    said = explained("vppd market credit FILE -o json")
+    assert said == ran.keys() | {f"[].{key}" for key in days}
+    for name in CREDIT_RULES:
+        assert f"`{name}`" in JSON_PAGE
+
+
 def test_sharing_the_example_gives_the_example() -> None:
     (game,) = fences(JSON_PAGE, "json game")
     assert run("market", "shapley", "-", "-o", "json", stdin=game) == example("shapley")
@@ -340,6 +352,8 @@ def test_every_key_of_the_views_is_explained() -> None:
         "vppd/ledger/views.py", "settlement_view"
     )
     keys |= dict_keys("vppd/ledger/validators_view.py")
+    keys |= dict_keys("vppd/ledger/rating_views.py")
+    keys |= dict_keys("vppd/ledger/registration/views.py")
     keys |= dict_keys("vppd/node/daemon.py")
     said = set(re.findall(r"`(?:\w+\[\])?\.?(\w+)`", CLIENTS_PAGE))
     assert keys <= said, sorted(keys - said)

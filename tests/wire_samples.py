@@ -65,15 +65,20 @@ from vppd.header import VERSION, Header
 from vppd.ledger import transaction
 from vppd.ledger.changes import (
     Add,
+    Bar,
     Change,
     Configure,
+    Grant,
     Move,
     Readmit,
     Rekey,
+    ReleaseContract,
     Remove,
+    Revoke,
     SetEngine,
     SetMarket,
     SetNumber,
+    VoidOrders,
 )
 from vppd.ledger.contracts.ops import CallContract, OpenContract
 from vppd.ledger.events import EraScheduled, SlotAdvanced
@@ -81,11 +86,19 @@ from vppd.ledger.order_ops import CancelOrder, SignTrades
 from vppd.ledger.plan_ops import Forecast, Plan, RegisterResource, RetireResource
 from vppd.ledger.proofs import Accuse, Ready, Skip, signed_part
 from vppd.ledger.receipts import Receipt, encode_receipt
+from vppd.ledger.registration.ops import (
+    RegisterMember,
+    RegisterMeter,
+    SetAcquisition,
+    SetParameters,
+    SetStanding,
+)
 from vppd.ledger.transaction import (
     Op,
     Opaque,
     PlaceOrder,
     Reading,
+    ReplaceMeter,
     Transfer,
     Vote,
     make_statement,
@@ -257,6 +270,11 @@ CHANGES: tuple[Change, ...] = (
     SetNumber("f", 1),
     SetEngine("pbft"),
     SetMarket(40, (("gate_lead_ms", 60_000), ("rules", "two-stage"))),
+    Grant(BOB.public_key, 2),
+    Revoke(BOB.public_key, 2),
+    Bar(BOB.public_key, True, "registers were turned back"),
+    VoidOrders(40, "a forecast was wrong"),
+    ReleaseContract(12, "its kind fails"),
 )
 OPS: tuple[Op, ...] = (
     ORDER,
@@ -270,12 +288,18 @@ OPS: tuple[Op, ...] = (
     Opaque(b"\x01\x02\x03"),
     OpenContract("pledge", b"\x01"),
     CallContract(0, 1, b"\x02"),
+    ReplaceMeter(BOB.public_key, bytes(range(32)), 30, 815_000, 0, 12, 0, 1_000_000_000),
     CancelOrder(30, 2),
     SignTrades(30, (0, 4)),
     RegisterResource(1, 5, 3_000, 3_000, 8_000, 4_000, 950_000, 950_000),
     RetireResource(1),
     Plan(1, 30, (0, 700), (500, 0)),
     Forecast(30, (12_000,), (9_000,)),
+    RegisterMember(BOB.public_key, "house-7", 12, ALICE.public_key),
+    RegisterMeter(BOB.public_key, ALICE.public_key, 40, 12_000, 0),
+    SetStanding(BOB.public_key, 1, "key lost"),
+    SetParameters(BOB.public_key, (("capacity_w", 5_000), ("maker", "acme"))),
+    SetAcquisition(BOB.public_key, 40, 0, 1, "line works"),
 )
 STATEMENT = make_statement(1_007, READY)
 ERA = Era(

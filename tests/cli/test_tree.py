@@ -77,6 +77,7 @@ def test_help_imports_no_command_and_nothing_heavy() -> None:
         "vppd.cli.commands.chain",
         "vppd.cli.commands.entry",
         "vppd.cli.commands.market",
+        "vppd.cli.commands.members",
         "vppd.cli.commands.node",
         "vppd.cli.main",
         "vppd.cli.tree",

@@ -79,8 +79,11 @@ def day() -> Day:
 # -- a clean chain
 
 
-ELSEWHERE = {Reason.DEPOSIT, Reason.PAYOUT, Reason.SHARING, Reason.PENALTY}
-"""Contracts move these, and cooperative slots."""
+ELSEWHERE = {
+    Reason.DEPOSIT, Reason.PAYOUT, Reason.SHARING, Reason.PENALTY,
+    Reason.GRID_FEE, Reason.LEVY, Reason.REWARD,
+}  # fmt: skip
+"""Contracts move these, cooperative slots, and fees."""
 
 
 @pytest.mark.parametrize("rules", ALL_RULES)
@@ -306,8 +309,8 @@ def test_the_records_it_reads_with_lead_nowhere_else() -> None:
     """No record reaches the rules by another way."""
     package = Path(vppd.__file__).parent
     records = (
-        "receipts", "transaction", "changes", "proofs", "events", "codes", "contracts/ops",
-        "order_ops", "kinds/terms", "plan_ops", "registration/ops",
+        "receipts", "transaction", "changes", "proofs", "events", "member_events", "codes",
+        "contracts/ops", "order_ops", "kinds/terms", "plan_ops", "registration/ops",
     )  # fmt: skip
     names = {name for file in records for name in imported_by(package / f"ledger/{file}.py")}
     allowed = tuple("vppd.ledger." + file.replace("/", ".") for file in records)

@@ -22,10 +22,10 @@ from vppd.header import Header
 from vppd.ledger.block import make_header
 from vppd.ledger.codes import ErrorCode, Status
 from vppd.ledger.contracts.engine import contract_purse
-from vppd.ledger.events import GRID, Posted, Purse
+from vppd.ledger.events import FUND, GRID, Posted, Purse
 from vppd.ledger.execution import Execution, Ledger
 from vppd.ledger.receipts import Receipt, decode_receipt
-from vppd.ledger.state import ACCOUNT, GRID_ACCOUNT, METER
+from vppd.ledger.state import ACCOUNT, FUND_ACCOUNT, GRID_ACCOUNT, METER
 from vppd.ledger.transaction import Op, PlaceOrder, Reading, make_transaction
 from vppd.market.auction import Side
 from vppd.types import Micro, PublicKey, Slot, TimeMs
@@ -118,12 +118,19 @@ class Auditor:
         held = {contract_purse(n): c.held for n, c in ledger.contracts() if c.held}
         purses = {key: micro for (key, purse), micro in self.purses.items() if micro and purse == 3}
         assert held == purses
+        assert fund_of(ledger) == self.purses[FUND, Purse.FUND]
 
 
 def grid_of(ledger: Ledger) -> Micro:
     """What lies on the grid account."""
     value = dict(ledger.entries())[GRID_ACCOUNT.key()]
     return GRID_ACCOUNT.decode(value).balance
+
+
+def fund_of(ledger: Ledger) -> Micro:
+    """What lies in the fund."""
+    value = dict(ledger.entries()).get(FUND_ACCOUNT.key())
+    return 0 if value is None else FUND_ACCOUNT.decode(value).balance
 
 
 class Chain:

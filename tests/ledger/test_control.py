@@ -20,7 +20,8 @@ from tests.ledger.town import (
 )
 from vppd.config.duties import DutyEntry
 from vppd.ledger.codes import ErrorCode
-from vppd.ledger.events import AcquisitionSet, ParametersSet, Settled, SettlementFlag
+from vppd.ledger.events import Settled, SettlementFlag
+from vppd.ledger.member_events import AcquisitionSet, ParametersSet
 from vppd.ledger.registration.meters import MOST_PAUSES, PAUSED, RETIRED, TAKEN
 from vppd.ledger.registration.ops import SetAcquisition, SetParameters
 from vppd.ledger.registration.parameters import MOST_PARAMETERS, MOST_VERSIONS

@@ -34,17 +34,9 @@ from vppd.config.duties import DutyEntry
 from vppd.ledger.changes import Bar, SetMarket
 from vppd.ledger.codes import ErrorCode, Status
 from vppd.ledger.contracts.ops import CallContract, OpenContract
-from vppd.ledger.events import (
-    Answered,
-    Cause,
-    ContractMoved,
-    ContractSaid,
-    EffectMeasured,
-    Posted,
-    Purse,
-    Reason,
-)
+from vppd.ledger.events import Cause, ContractMoved, ContractSaid, Posted, Purse, Reason
 from vppd.ledger.kinds.event import CANCELLED_SAID, MOST_SLOTS, RESPOND
+from vppd.ledger.member_events import Answered, EffectMeasured
 from vppd.ledger.receipts import Receipt
 from vppd.ledger.registration.records import Duty
 from vppd.ledger.response.calls import Answer, Event, live_events

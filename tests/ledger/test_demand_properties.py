@@ -23,7 +23,8 @@ from tests.ledger.town import (
     order,
     release,
 )
-from vppd.ledger.events import EffectMeasured, Posted, Reason
+from vppd.ledger.events import Posted, Reason
+from vppd.ledger.member_events import EffectMeasured
 from vppd.ledger.response.calls import Answer, is_asked, live_events
 from vppd.market.response import Signal
 

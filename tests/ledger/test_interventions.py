@@ -29,16 +29,8 @@ from vppd.config.genesis import ContractRules, Governance
 from vppd.ledger.changes import Bar, Grant, ReleaseContract, Revoke, SetMarket, VoidOrders
 from vppd.ledger.codes import ErrorCode, Status
 from vppd.ledger.contracts.ops import CallContract, OpenContract
-from vppd.ledger.events import (
-    Approved,
-    Cause,
-    ContractMoved,
-    DutyChanged,
-    Intervened,
-    Posted,
-    StandingChanged,
-    Traded,
-)
+from vppd.ledger.events import Approved, Cause, ContractMoved, Posted, Traded
+from vppd.ledger.member_events import DutyChanged, Intervened, StandingChanged
 from vppd.ledger.registration.duties import holders
 from vppd.ledger.registration.interventions import Action
 from vppd.ledger.registration.records import Duty, Standing

@@ -29,14 +29,8 @@ from vppd.config.duties import DutyEntry
 from vppd.config.genesis import STARTING_CREDIT, Governance
 from vppd.ledger.changes import Grant
 from vppd.ledger.codes import ErrorCode
-from vppd.ledger.events import (
-    AccountOpened,
-    MemberRegistered,
-    MeterRegistered,
-    Posted,
-    Reason,
-    StandingChanged,
-)
+from vppd.ledger.events import AccountOpened, Posted, Reason
+from vppd.ledger.member_events import MemberRegistered, MeterRegistered, StandingChanged
 from vppd.ledger.registration.ops import RegisterMember
 from vppd.ledger.registration.records import Duty, Standing
 from vppd.ledger.state import MEMBER

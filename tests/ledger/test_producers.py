@@ -21,6 +21,7 @@ from tests.ledger.chain import (
     start_of,
 )
 from tests.ledger.council import NODES, Council, Crimes, plant
+from vppd.config.billing import CreditRules
 from vppd.config.founding import founding_era
 from vppd.config.genesis import DposRules, Genesis, MeterEntry, Ranking
 from vppd.consensus.messages import Standing
@@ -29,9 +30,19 @@ from vppd.crypto import SigningKey, key_text, sha256
 from vppd.ledger.changes import Move, Remove, SetEngine, SetNumber
 from vppd.ledger.codes import ErrorCode, Status
 from vppd.ledger.events import EraScheduled, Punished, ReadyNoted, Voted
+from vppd.ledger.grades import may_be_elected
 from vppd.ledger.producers import standings
 from vppd.ledger.proofs import Accuse, Ready, Skip, signed_part
-from vppd.ledger.state import CANDIDATE, DELIVERY, PUNISHMENT, READINESS, VOTES, State
+from vppd.ledger.state import (
+    CANDIDATE,
+    DELIVERY,
+    PUNISHMENT,
+    READINESS,
+    STANDING,
+    VOTES,
+    StandingRecord,
+    State,
+)
 from vppd.ledger.transaction import Vote, decode_transaction, make_statement
 from vppd.types import ZERO_DIGEST
 
@@ -577,3 +588,29 @@ def test_the_next_block_judges_as_it_will_execute() -> None:
     tx = decode_transaction(make_statement(1_000, council.here(NODES[5])))
     assert council.ledger.judge_statement(tx).key == key(5)
     council.said(council.here(NODES[5]))
+
+
+def test_a_badly_rated_candidate_is_not_elected_where_a_grade_is_asked_for() -> None:
+    """Only where genesis names one, and only who was rated and falls short of it."""
+    rules = CreditRules(rule="level", electable="BB")
+    state = State()
+    for i, grade in enumerate((0, 4, 5, 255)):
+        state.put(STANDING, StandingRecord(1, 0, 0, grade, 0), key(i))
+    may = [may_be_elected(rules, state, key(i)) for i in range(5)]
+    assert may == [True, True, False, True, True]
+    for lax in (CreditRules(rule="level"), CreditRules(electable="BB")):
+        assert all(may_be_elected(lax, state, key(i)) for i in range(5))
+
+
+def test_a_grade_keeps_a_candidate_from_the_next_epoch() -> None:
+    genesis = dpos()
+    market = replace(genesis.market, credit=CreditRules(rule="level", electable="BB"))
+    chain = Republic(replace(genesis, market=market))
+    chain.all_ready()
+    standing = StandingRecord(1, 0, 0, 9, 0)
+    for i in range(4):
+        chain.ledger.state.put(STANDING, standing, key(i))
+    while not chain.ledger.eras[-1].epoch:
+        chain.say()
+    seated = {member.key for member in chain.ledger.eras[-1].members}
+    assert {key(4), key(5)} <= seated

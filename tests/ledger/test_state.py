@@ -37,7 +37,8 @@ def test_keys_are_a_prefix_and_fixed_width_parts() -> None:
     assert GRID_ACCOUNT.key() == b"\x08"
     tables = (ACCOUNT, METER, SLOT, ORDER, TRADE, REGISTER, SETTLEMENT, GRID_ACCOUNT, ORDERED)
     assert tuple(TABLES.values())[:9] == tables
-    assert list(TABLES) == sorted(set(TABLES))  # each part of the market has a range of its own
+    assert list(TABLES) == sorted(TABLES), "keys sort by table"
+    assert all(number == table.number for number, table in TABLES.items())
 
 
 @settings(deadline=None)

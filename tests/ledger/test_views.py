@@ -53,6 +53,7 @@ def test_a_meter_names_its_account() -> None:
         "known_before_slot": 0,
         "import_wh": 100,
         "export_wh": 50,
+        "rollover_wh": 0,
         "readings": [],
     }
     assert Chain().ledger.account_view(ANN.public_key)["meters"] == [key_text(ANN_METER.public_key)]

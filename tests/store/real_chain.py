@@ -92,8 +92,8 @@ class Block(msgspec.Struct, frozen=True):
 class Maker:
     """Makes block after block."""
 
-    def __init__(self) -> None:
-        self.ledger = Ledger.from_genesis(GENESIS)
+    def __init__(self, plant: Genesis = GENESIS) -> None:
+        self.ledger = Ledger.from_genesis(plant)
         self.genesis_state = tuple(self.ledger.entries())
         self.blocks: list[Block] = []
         self._nonces: dict[bytes, int] = {}

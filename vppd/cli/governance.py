@@ -21,6 +21,8 @@ from vppd.errors import Exit, UserError
 from vppd.ledger.changes import Change, Configure, SetEngine, SetNumber
 from vppd.ledger.codes import Status
 from vppd.ledger.events import Approved, RulesScheduled
+from vppd.ledger.governance import AUTHORITY_MISSING, OPERATOR_MISSING
+from vppd.ledger.member_events import DutyChanged, Intervened
 from vppd.ledger.receipts import decode_receipt
 from vppd.ledger.transaction import Op, make_transaction
 from vppd.net.frames import NEWEST_WIRE
@@ -129,9 +131,13 @@ def outcome(sent: Sent) -> Document:
         "proposal": said.proposal.hex(),
         "approvals": said.approvals,
         "needed": said.needed,
-        "authority_missing": bool(said.authority),
+        "authority_missing": bool(said.authority & AUTHORITY_MISSING),
+        "operator_missing": bool(said.authority & OPERATOR_MISSING),
     }
     slots = [event.first_slot for event in receipt.events if isinstance(event, RulesScheduled)]
+    acts = [event for event in receipt.events if isinstance(event, DutyChanged | Intervened)]
+    if acts:
+        return fact | {"next": "done: it holds from this block on"}
     if slots:
         return fact | {"first_slot": slots[0], "next": f"in force from slot {slots[0]} on"}
     return fact | _next(said, sent)
@@ -143,9 +149,11 @@ def _next(said: Approved, sent: Sent) -> Document:
     counted = f"{said.approvals} of {said.needed} approvals"
     missing = max(0, said.needed - said.approvals)
     if missing or said.authority:
-        who = f"{missing} more" if missing else "a registration authority's"
-        also = " and a registration authority's" if missing and said.authority else ""
-        return {"next": f"{counted}: needs {who}{also}: vppd validator approve {short}"}
+        wanted = [f"{missing} more"] if missing else []
+        wanted += ["a registration authority's"] if said.authority & AUTHORITY_MISSING else []
+        wanted += ["an operator's"] if said.authority & OPERATOR_MISSING else []
+        who = " and ".join(wanted)
+        return {"next": f"{counted}: needs {who}: vppd validator approve {short}"}
     view = sent.validators
     if any(era and era["first"] == first for era in (view["era"], view["scheduled"])):
         return {"first_height": first, "next": f"{counted}: takes effect at height {first}"}

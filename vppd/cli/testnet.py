@@ -8,17 +8,21 @@ import ipaddress
 import re
 import secrets
 import sys
+import time
 from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, NamedTuple
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 import typer
 
 from vppd.cli.engine import ENGINE, PATH, EngineOption, PathOption, parse_engine, parse_path
 from vppd.cli.output import Output, OutputOption, print_json, table
+from vppd.config.billing import CreditRules, ReviewRules
+from vppd.config.clock import years_of
 from vppd.config.genesis import (
     STARTING_CREDIT,
     AccountEntry,
@@ -113,6 +117,10 @@ def run_testnet(
     accounts: Annotated[
         int, typer.Option(min=0, help="Further funded accounts, their keys in OUT/accounts.")
     ] = 0,
+    zone: Annotated[
+        str | None,
+        typer.Option(help="Local time of tariffs and days, e.g. Europe/Berlin; default: UTC."),
+    ] = None,
     grid: Annotated[
         Path | None,
         typer.Option(help="A file with a [grid] to trade through; DERs are dealt to its buses."),
@@ -144,9 +152,9 @@ def run_testnet(
         seed=seed,
         chain_name=chain_id,
         consensus=ConsensusRules(engine=chosen, path=parse_path(path, chosen)),
-        market=plant.market
+        market=_in_zone(plant.market, zone)
         if plant
-        else scaled_market(slot_seconds * 1_000, market_slot_seconds // 60),
+        else _in_zone(scaled_market(slot_seconds * 1_000, market_slot_seconds // 60), zone),
         balance=plant.balance if plant else OPENING_BALANCE,
         seats=plant.seats if plant else None,
         accounts=[
@@ -191,6 +199,24 @@ def run_testnet(
         )
 
 
+def _in_zone(market: MarketRulesSection, name: str | None) -> MarketRulesSection:
+    """The same market in the local time of a zone.
+
+    Raises:
+        UserError: E117, there is no such zone here, or market time is not the world's.
+    """
+    if name is None:
+        return market
+    if market.slot_ms != market.market_slot_minutes * 60_000:
+        raise _no_plant(f"--zone {name}: slots of an accelerated day have no place in a year")
+    try:
+        clock = years_of(ZoneInfo(name), int(time.time()) // 86_400 * 86_400_000)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as err:
+        raise _no_plant(f"--zone {name}: {err}") from err
+    first = msgspec.structs.replace(clock[0], from_ms=market.origin_ms)
+    return msgspec.structs.replace(market, clock=(first, *clock[1:]))
+
+
 def table_1_tariffs() -> tuple[Tariff, ...]:
     """The grid's prices of paper P3, Table 1."""
     return tuple(
@@ -220,6 +246,8 @@ def scaled_market(slot_ms: int = 900_000, market_slot_minutes: int = 15) -> Mark
         gate_lead_ms=slot_ms // 3,
         metering_ms=4 * slot_ms,
         tariffs=table_1_tariffs(),
+        credit=CreditRules(rule="level"),
+        review=ReviewRules(daily=True),
     )
 
 

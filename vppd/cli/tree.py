@@ -16,13 +16,14 @@ from vppd.cli.commands.bench import BENCH
 from vppd.cli.commands.chain import CHAIN
 from vppd.cli.commands.entry import Entry
 from vppd.cli.commands.market import MARKET
+from vppd.cli.commands.members import MEMBERS
 from vppd.cli.commands.node import NODE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-COMMANDS = (*NODE, *CHAIN, *MARKET, *AGENT, *BENCH)
+COMMANDS = (*NODE, *CHAIN, *MARKET, *MEMBERS, *AGENT, *BENCH)
 
 GROUPS = {
     "block": "Decided blocks.",
@@ -34,6 +35,9 @@ GROUPS = {
     "market": "Orders, trades and clearing.",
     "deal": "Deals outside the auction: with one member, with all, or with a maintainer.",
     "agent": "A member's agent, which forecasts, plans and quotes.",
+    "member": "Who belongs to the plant.",
+    "project": "Projects for demand response.",
+    "event": "Events, load control and orders.",
     "meter": "Meters and their readings.",
     "peers": "Addresses of the plant's nodes.",
     "validator": "Who votes, and how that changes while the plant runs.",

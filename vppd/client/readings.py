@@ -103,6 +103,7 @@ class ReadingsFile:
         self._source = source
         self._market = market
         self._meter = meter
+        self._rollover_wh = 0
         lines = list(self._lines(data))
         if not lines:
             raise self._error("E232", 1, "the file of readings is empty", hint=SHAPE)
@@ -233,6 +234,7 @@ class ReadingsFile:
             UserError: E235 a register runs backwards, E236 too much energy in a slot, E237 the
                 slot has not ended, E238 the slot is closed.
         """
+        self._rollover_wh = meter.get("rollover_wh", 0)
         start = _Mark(meter["known_before_slot"] - 1, meter["import_wh"], meter["export_wh"])
         known = {
             r["slot"]: _Mark(r["slot"], r["import_wh"], r["export_wh"]) for r in meter["readings"]
@@ -255,7 +257,8 @@ class ReadingsFile:
                 return Fate.RECORDED
             if row.slot == start.slot:
                 raise self._closed(row, "with other registers")
-            if row.import_wh > start.import_wh or row.export_wh > start.export_wh:
+            ahead = row.import_wh > start.import_wh or row.export_wh > start.export_wh
+            if ahead and not self._rollover_wh:
                 raise self._backwards(row, start)
             return Fate.CLOSED
         if known is not None:
@@ -278,6 +281,8 @@ class ReadingsFile:
         if row is None:
             return  # both are on chain
         moved = (second.import_wh - first.import_wh, second.export_wh - first.export_wh)
+        if self._rollover_wh:  # a register that shows less has passed its last digit
+            moved = (moved[0] % self._rollover_wh, moved[1] % self._rollover_wh)
         if min(moved) < 0:
             raise self._backwards(row, neighbour)
         most = self._market.max_quantity_wh * (second.slot - first.slot)

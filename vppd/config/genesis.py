@@ -7,6 +7,8 @@ from typing import Annotated, Literal, NewType
 import msgspec
 from msgspec import Meta
 
+from vppd.config.billing import CreditRules, FeeRules, ReviewRules
+from vppd.config.clock import ClockChange
 from vppd.config.duties import DutyEntry
 from vppd.config.grid import Grid
 from vppd.config.sharing import SharingRules
@@ -153,6 +155,11 @@ class MarketRulesSection(msgspec.Struct, frozen=True, kw_only=True):
     """Orders of one member for one slot."""
     max_price: Annotated[MicroPerKwh, Meta(ge=0, lt=2**53)] = 1_000_000_000
     tariffs: tuple[Tariff, ...] = ()
+    clock: tuple[ClockChange, ...] = ()
+    """What local time is ahead of market_offset_minutes, from when on; before the first nothing."""
+    fees: FeeRules = FeeRules()
+    credit: CreditRules = CreditRules()
+    review: ReviewRules = ReviewRules()
     consent: ConsentMode = "signature"
     """Whose word a trade of the auction needs besides the signatures on its orders; ``explicit``:
     seller, buyer and an operator each call between gate closure and delivery (P0, Table 2)."""
@@ -200,6 +207,8 @@ class MeterEntry(msgspec.Struct, frozen=True, kw_only=True):
     """Register of energy given to the grid (OBIS 2.8.0)."""
     first_slot: Slot = 0
     """First slot whose energy the meter measures."""
+    rollover_wh: Wh = 0
+    """Its registers begin again at 0 after one less than this; 0: they never do."""
 
 
 class Genesis(msgspec.Struct, frozen=True, kw_only=True):

@@ -81,6 +81,7 @@ class MeterTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     import_wh: _Energy = 0
     export_wh: _Energy = 0
     first_slot: _Offset = 0
+    rollover_wh: _Energy = 0
 
 
 class GovernanceTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -239,6 +240,7 @@ class _Reader(Reading):
                 import_wh=table.import_wh,
                 export_wh=table.export_wh,
                 first_slot=table.first_slot,
+                rollover_wh=table.rollover_wh,
             )
 
     # -- rules
@@ -386,6 +388,8 @@ def render_genesis(
             f"export_wh = {meter.export_wh}",
             f"first_slot = {meter.first_slot}",
         ]
+        if meter.rollover_wh:
+            lines.append(f"rollover_wh = {meter.rollover_wh}")
     lines += duty_lines(duties)
     return "\n".join(lines) + "\n"
 

@@ -8,6 +8,16 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from vppd.config.billing import CreditRules, ReviewRules
+from vppd.config.billing_file import (
+    ClockTable,
+    FeesTable,
+    clock_lines,
+    credit_lines,
+    fee_lines,
+    read_clock,
+    read_fees,
+)
 from vppd.config.genesis import ConsentMode, Count, MarketRules, MarketRulesSection, Millis, Tariff
 from vppd.config.reading import Reading
 from vppd.config.sharing import SharingTable, sharing_lines, sharing_rules
@@ -50,6 +60,10 @@ class MarketTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     max_quantity_wh: Annotated[int, Meta(ge=1, le=2**50)] = _MARKET.max_quantity_wh
     max_orders: Annotated[int, Meta(ge=1, le=1_024)] = _MARKET.max_orders
     max_price: str = format_decimal(_MARKET.max_price)
+    fees: FeesTable = FeesTable()
+    credit: CreditRules = CreditRules()
+    review: ReviewRules = ReviewRules()
+    clock: tuple[ClockTable, ...] = ()
     consent: ConsentMode = _MARKET.consent
     tariff: tuple[TariffTable, ...]
     stages: StageRules = NO_STAGES
@@ -116,6 +130,10 @@ class MarketReader:
             max_price=max_price,
             consent=table.consent,
             tariffs=tuple(self._tariffs(table.tariff, max_price)),
+            clock=read_clock(table.clock, self._say),
+            fees=read_fees(table.fees, self._say),
+            credit=table.credit,
+            review=table.review,
             stages=table.stages,
             sharing=sharing_rules(self._say, table.sharing, max_price),
         )
@@ -181,6 +199,9 @@ def market_lines(market: MarketRulesSection) -> Iterator[str]:
     yield f'max_price = "{format_decimal(market.max_price)}"'
     if market.consent != _MARKET.consent:
         yield f'consent = "{market.consent}"'
+    yield from fee_lines(market.fees)
+    yield from credit_lines(market.credit, market.review)
+    yield from clock_lines(market.clock)
     if market.stages != NO_STAGES:
         yield from ("", "[market.stages]", f'plans = "{market.stages.plans}"')
     yield from sharing_lines(market.sharing)

@@ -198,7 +198,7 @@ def _flat(file: str, source: _Source, table: Table, where: str = "") -> Iterator
         key = dotted(where, name)
         if isinstance(value, dict):
             yield from _flat(file, source, value, key)
-        elif isinstance(value, list):
+        elif isinstance(value, list) and all(isinstance(entry, dict) for entry in value):
             for number, entry in enumerate(value):
                 yield from _flat(file, source, entry, f"{key}[{number}]")
         else:
@@ -206,4 +206,6 @@ def _flat(file: str, source: _Source, table: Table, where: str = "") -> Iterator
 
 
 def _text(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
     return str(value) or '""'

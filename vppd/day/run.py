@@ -16,6 +16,7 @@ import msgspec
 from vppd.agent.line import Line, Wallet, unix_ms
 from vppd.cli.testnet import Member, Testnet, table_1_tariffs, write_testnet
 from vppd.client.client import Client
+from vppd.config.billing import CreditRules, ReviewRules
 from vppd.config.genesis import (
     ConsensusRules,
     Engine,
@@ -115,6 +116,8 @@ def market_of_the_day(options: DayOptions, origin_ms: TimeMs) -> MarketRulesSect
         dispute_slots=24,
         tariffs=options.tariffs,
         stages=StageRules(plans="required"),
+        credit=CreditRules(rule="level"),
+        review=ReviewRules(daily=True),
     )
 
 

@@ -20,6 +20,8 @@ class Topic(IntEnum):
     """A slot enters its next phase."""
     CONTRACT = 1
     """A contract's trigger."""
+    DAY = 2
+    """A day is reviewed, or forgotten."""
 
 
 class Due(NamedTuple):

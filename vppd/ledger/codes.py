@@ -89,6 +89,10 @@ class ErrorCode(IntEnum):
     NOT_TO_BE_SIGNED = 64
 
     # Credit, fees, settlement and meters: 65 to 74
+    QUOTA_OF_GRADE = 65
+    UNKNOWN_METER = 66
+    METER_READ_LATER = 69
+    REGISTER_BEYOND = 70
 
     # Grid: 75 to 79
     UNKNOWN_BUS = 75
@@ -116,7 +120,6 @@ class ErrorCode(IntEnum):
     SUSPENDED = 99
     BARRED = 100
     STILL_NEEDED = 101
-    UNKNOWN_METER = 102
     SLOT_HAS_BEGUN = 103
     METER_RETIRED = 104
     NOT_ACQUIRED = 105
@@ -267,6 +270,16 @@ MEANING: dict[ErrorCode, tuple[str, tuple[str, ...]]] = {
         ("from_ms", "until_ms"),
     ),
     # Credit, fees, settlement and meters
+    ErrorCode.QUOTA_OF_GRADE: (
+        "A member of this grade has only a part of market.max_orders and market.max_quantity_wh.",
+        ("grade", "max_orders", "max_wh"),
+    ),
+    ErrorCode.UNKNOWN_METER: ("There is no such meter, or not any more.", ()),
+    ErrorCode.METER_READ_LATER: (
+        "The meter has readings of the slot in which it is said to be replaced, or later.",
+        ("last_slot",),
+    ),
+    ErrorCode.REGISTER_BEYOND: ("A register shows more than it has digits for.", ("most_wh",)),
     # Grid
     ErrorCode.UNKNOWN_BUS: ("The grid has no such bus.", ("bus",)),
     ErrorCode.NOT_OWN_BUS: ("An order comes from the bus where its member sits.", ("own_bus",)),
@@ -317,7 +330,6 @@ MEANING: dict[ErrorCode, tuple[str, tuple[str, ...]]] = {
         "3 a meter in use, 4 a contract, 5 a project, 6 members under it, 7 a seat as validator.",
         ("what",),
     ),
-    ErrorCode.UNKNOWN_METER: ("There is no such meter.", ()),
     ErrorCode.SLOT_HAS_BEGUN: ("It can begin with a later slot only.", ("earliest_slot",)),
     ErrorCode.METER_RETIRED: ("The meter measures no later slot.", ("last_slot",)),
     ErrorCode.NOT_ACQUIRED: (

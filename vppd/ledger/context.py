@@ -105,7 +105,12 @@ class Context:
         """The grid that trades go through; None: nobody asks."""
         self.meters: dict[PublicKey, tuple[PublicKey, ...]] = {}
         """An account's meters, in key order."""
-        for key, meter in state.scan(METER):
+        self.reckon_meters()
+
+    def reckon_meters(self) -> None:
+        """Whose meters are which, from the state."""
+        self.meters.clear()
+        for key, meter in self.state.scan(METER):
             self.meters[meter.account] = (*self.meters.get(meter.account, ()), key)
 
     def begin(self, height: Height, time_ms: TimeMs) -> None:

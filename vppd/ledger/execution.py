@@ -8,8 +8,7 @@ sender's nonce. Nothing in a decided block can make execution fail.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import repeat
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 from msgspec.structs import replace
 
@@ -19,7 +18,6 @@ from vppd.crypto import Verify, sha256, verify
 from vppd.era import Era, EraMember
 from vppd.errors import LocalFault
 from vppd.header import Header
-from vppd.ledger import views
 from vppd.ledger.agenda import Due, Topic
 from vppd.ledger.buckets import Buckets, StateProof
 from vppd.ledger.codes import ErrorCode, Status
@@ -27,28 +25,30 @@ from vppd.ledger.context import Context, Failed
 from vppd.ledger.contracts.engine import contract_due, fire_contract, next_due_ms
 from vppd.ledger.contracts.ops import CallContract, OpenContract
 from vppd.ledger.contracts.registry import kinds_of
+from vppd.ledger.documents import Documents
 from vppd.ledger.epochs import conclude
 from vppd.ledger.eras import DELAY, in_force, known_eras, latest_era
 from vppd.ledger.events import EraScheduled, Event
-from vppd.ledger.grid_view import paths_view
-from vppd.ledger.keeping import KEPT, KEPT_BYTES, Run
+from vppd.ledger.fees import fund_balance, reward_packer
+from vppd.ledger.keeping import KEPT, Run, encoded
 from vppd.ledger.lifecycle import advance_slot
 from vppd.ledger.opening import opening_state
 from vppd.ledger.operations import operate
 from vppd.ledger.order_ops import CancelOrder, SignTrades
-from vppd.ledger.orders_view import orders_view
 from vppd.ledger.plan_ops import Forecast, Plan, RegisterResource, RetireResource
-from vppd.ledger.plans_view import plan_view, resources_view
 from vppd.ledger.producers import next_election
 from vppd.ledger.proofs import Statement
-from vppd.ledger.receipts import Receipt, encode_receipt, receipts_root
+from vppd.ledger.receipts import Receipt, encode_receipt, failure, receipts_root
+from vppd.ledger.review import day_due, day_step
 from vppd.ledger.slots import Phase
 from vppd.ledger.snapshot import Snapshot
 from vppd.ledger.state import (
     ACCOUNT,
     CANDIDATE,
     CONTRACT,
+    DAY,
     GRID_ACCOUNT,
+    MEMBER,
     METER,
     PUNISHMENT,
     REGISTER,
@@ -77,11 +77,12 @@ from vppd.ledger.transaction import (
     decode_transaction,
     statement_in,
 )
-from vppd.ledger.validators_view import validators_view
 from vppd.market.auction import Book
 from vppd.market.calendar import MarketCalendar
 from vppd.merkle import EMPTY_ROOT
 from vppd.types import Digest, Epoch, Height, Micro, PublicKey, Slot, TimeMs
+
+T = TypeVar("T")
 
 SNAPSHOTS = 2
 """States kept for joiners: who began with one has until the next but one to finish."""
@@ -92,9 +93,9 @@ _OF_A_MARKET: tuple[type, ...] = (
 _STEPS: dict[int, Callable[[Context, Due], None]] = {
     Topic.SLOT: advance_slot,
     Topic.CONTRACT: fire_contract,
+    Topic.DAY: day_step,
 }
 """What takes a step whose time has come."""
-_I64_MIN, _I64_MAX = -(2**63), 2**63 - 1
 
 
 class Execution(NamedTuple):
@@ -118,7 +119,7 @@ class Execution(NamedTuple):
     """The era this block scheduled."""
 
 
-class Ledger:
+class Ledger(Documents):
     """One chain's state after some height; :meth:`from_genesis` and :meth:`load` make one."""
 
     __slots__ = (
@@ -156,6 +157,8 @@ class Ledger:
             ctx.note(slot, phase)
             if phase is Phase.OPEN:
                 ctx.books[slot] = restore_book(state, ctx.auction_of(slot), slot)
+        for key, day in state.scan(DAY):
+            ctx.notes.append(day_due(ctx, key, day))
         for number, contract in state.scan(CONTRACT):
             trigger = contract_due(number, contract)
             if trigger is not None:
@@ -225,7 +228,7 @@ class Ledger:
         """Execute the decided block after this one.
 
         Args:
-            header: its header; only height and time matter here.
+            header: its header; only height, time and proposer matter here.
             txs: raw, in order.
             opened: the same, decoded, where somebody has done that before.
 
@@ -238,7 +241,7 @@ class Ledger:
         ctx.begin(header.height, header.time_ms)
         ctx.era = self.era_at(header.height)
         self._statements = 0
-        own = self._triggers()
+        own = self._triggers(header.proposer)
         if opened is None:
             whole: tuple[Transaction | bytes, ...] = tuple(map(_open, txs))
             tx_ids = tuple(sha256(tx) if isinstance(tx, bytes) else tx.id for tx in whole)
@@ -246,17 +249,17 @@ class Ledger:
             whole, tx_ids = tuple(opened), tuple([tx.id for tx in opened])
         receipts = self._receipts(whole)
         block = Receipt(Status.OK, ErrorCode.NONE, (), (*own, *self._conclusions()))
-        encoded = (encode_receipt(block), *_encoded(receipts))
+        leaves = (encode_receipt(block), *encoded(receipts))
         changes = self._buckets.apply(ctx.state.seal())
         self.height, self.time_ms = header.height, header.time_ms
-        self.receipts_root = receipts_root(encoded)
+        self.receipts_root = receipts_root(leaves)
         if self.height % self.genesis.consensus.checkpoint_blocks == 0:
             self.freeze()
         return Execution(
             self.height,
             self.state_root,
             self.receipts_root,
-            encoded,
+            leaves,
             changes,
             tx_ids,
             self.next_due_ms,
@@ -266,10 +269,11 @@ class Ledger:
             self._scheduled(),
         )
 
-    def _triggers(self) -> tuple[Event, ...]:
+    def _triggers(self, proposer: PublicKey) -> tuple[Event, ...]:
         """Every step whose time has come, each once, before the block's transactions."""
         ctx = self._ctx
         ctx.events = []
+        reward_packer(ctx, proposer)
         while (due := ctx.agenda.take(ctx.time_ms)) is not None:
             _STEPS[due.topic](ctx, due)
         for due in ctx.deferred:
@@ -306,7 +310,7 @@ class Ledger:
                     break
             tx = txs[len(receipts)]
             if isinstance(tx, bytes):
-                receipts.append(_failure(Status.REFUSED, ErrorCode.UNDECODABLE))
+                receipts.append(failure(Status.REFUSED, ErrorCode.UNDECODABLE))
             else:
                 receipts.append(self._transaction(tx))
         return receipts
@@ -317,9 +321,9 @@ class Ledger:
         state = self._ctx.state
         sender = state.get(ACCOUNT, tx.sender) or state.get(METER, tx.sender)
         if sender is None:
-            return _failure(Status.REFUSED, ErrorCode.UNKNOWN_ACCOUNT)
+            return failure(Status.REFUSED, ErrorCode.UNKNOWN_ACCOUNT)
         if tx.nonce != sender.nonce:
-            return _failure(Status.REFUSED, ErrorCode.BAD_NONCE, sender.nonce)
+            return failure(Status.REFUSED, ErrorCode.BAD_NONCE, sender.nonce)
         if isinstance(sender, Account):  # written out: replace() takes a third of a transfer
             after = Account(
                 sender.nonce + 1, sender.balance, sender.escrow, sender.credit, sender.bus
@@ -334,12 +338,12 @@ class Ledger:
         ctx = self._ctx
         self._statements += 1
         if self._statements > MOST_STATEMENTS:
-            return _failure(Status.REFUSED, ErrorCode.TOO_MANY_STATEMENTS, MOST_STATEMENTS)
+            return failure(Status.REFUSED, ErrorCode.TOO_MANY_STATEMENTS, MOST_STATEMENTS)
         ctx.events = []
         try:
             state_fact(ctx, op)
         except Failed as failed:
-            return _failure(Status.REFUSED, failed.code, *failed.detail)
+            return failure(Status.REFUSED, failed.code, *failed.detail)
         return Receipt(Status.OK, ErrorCode.NONE, (), tuple(ctx.events))
 
     def _operations(self, sender: PublicKey, ops: Sequence[Op], *, is_meter: bool) -> Receipt:
@@ -355,7 +359,7 @@ class Ledger:
             except Failed as failed:
                 ctx.state.undo(mark)
                 ctx.notes.clear()
-                return _failure(Status.FAILED, failed.code, index, *failed.detail)
+                return failure(Status.FAILED, failed.code, index, *failed.detail)
         ctx.redo_all()
         match_arrivals(ctx)
         ctx.note_all()
@@ -371,6 +375,11 @@ class Ledger:
     def chain_id(self) -> Digest:
         """SHA-256 of the genesis file."""
         return self.genesis.digest
+
+    @property
+    def state(self) -> State:
+        """All records; not to be changed."""
+        return self._ctx.state
 
     @property
     def state_root(self) -> Digest:
@@ -435,11 +444,11 @@ class Ledger:
         return self._buckets.prove(key)
 
     def total_micro(self) -> Micro:
-        """All money: balances, escrows, contracts and the grid account. It never changes."""
+        """All money: balances, escrows, contracts, grid and fund. It never changes."""
         state = self._ctx.state
         members = sum(a.balance + a.escrow for _, a in state.scan(ACCOUNT))
         contracts = sum(contract.held for _, contract in state.scan(CONTRACT))
-        return members + contracts + state.need(GRID_ACCOUNT).balance
+        return members + contracts + state.need(GRID_ACCOUNT).balance + fund_balance(self._ctx)
 
     def judge_statement(self, tx: Transaction, *, proved: bool = False) -> Effect:
         """What a statement would change in the next block.
@@ -521,55 +530,16 @@ class Ledger:
         """A member's latest settlement of a slot, until it closes."""
         return self._ctx.state.get(SETTLEMENT, slot, account)
 
+    def registered_name(self, key: PublicKey) -> str | None:
+        """What registration calls an account; ``None``: nothing."""
+        member = self._ctx.state.get(MEMBER, key)
+        return None if member is None or not member.name else member.name
+
     # ------------------------------------------------------------ documents for people
 
-    def validators_view(self) -> dict[str, Any]:
-        """Members, candidates and proposals, as the next block finds them."""
-        return validators_view(self._next_block())
-
-    def account_view(self, key: PublicKey) -> dict[str, Any]:
-        """A member or meter as a JSON document (docs/clients.md)."""
-        return views.account_view(self, key)
-
-    def slots_view(self) -> list[dict[str, Any]]:
-        """Slots and their phases."""
-        return views.slots_view(self)
-
-    def book_view(self, slot: Slot) -> list[dict[str, Any]]:
-        """Resting orders of a slot."""
-        return views.book_view(self, slot)
-
-    def orders_view(self, key: PublicKey) -> list[dict[str, Any]]:
-        """Orders of a member and what became of them."""
-        return orders_view(self._ctx, self, key)
-
-    def trades_view(self, slot: Slot) -> list[dict[str, Any]]:
-        """Trades of a slot."""
-        return views.trades_view(self._ctx, self, slot)
-
-    def contracts_view(self) -> list[dict[str, Any]]:
-        """Contracts and slots: where each stands and when it will move by itself."""
-        return views.contracts_view(self._ctx, self)
-
-    def paths_view(self, slot: Slot) -> dict[str, Any]:
-        """Which way a slot's trades go through the grid."""
-        return paths_view(self._ctx.state, self, slot)
-
-    def plan_view(self, slot: Slot) -> dict[str, Any]:
-        """Plans and forecasts of a slot."""
-        return plan_view(self, self._ctx.state, slot)
-
-    def resources_view(self) -> list[dict[str, Any]]:
-        """What members say they have."""
-        return resources_view(self, self._ctx.state)
-
-    def shares_view(self, slot: Slot | None) -> dict[str, Any]:
-        """How a cooperative slot was shared; ``None``: the latest that is."""
-        return views.shares_view(self._ctx, self, slot)
-
-    def settlement_view(self, slot: Slot, key: PublicKey) -> dict[str, Any]:
-        """A member's settlement of a slot."""
-        return views.settlement_view(self, slot, key)
+    def look(self, render: Callable[[Context, Ledger], T]) -> T:
+        """A document of the state as the next block finds it; ``render`` changes nothing."""
+        return render(self._next_block(), self)
 
 
 def _open(raw: bytes) -> Transaction | bytes:
@@ -578,15 +548,3 @@ def _open(raw: bytes) -> Transaction | bytes:
         return decode_transaction(raw)
     except Malformed:
         return raw
-
-
-def _encoded(receipts: Sequence[Receipt]) -> Iterable[bytes]:
-    if receipts.count(KEPT) == len(receipts):
-        return repeat(KEPT_BYTES, len(receipts))
-    return [KEPT_BYTES if receipt is KEPT else encode_receipt(receipt) for receipt in receipts]
-
-
-def _failure(status: Status, code: ErrorCode, *detail: int) -> Receipt:
-    """Due times of absurd slots leave 64 bits; a receipt then says the furthest it can."""
-    clipped = tuple(min(max(number, _I64_MIN), _I64_MAX) for number in detail)
-    return Receipt(status, code, clipped, ())

@@ -6,7 +6,8 @@ without a record each: nonces are counted beside the state and written back when
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import repeat
 
 from vppd.ledger.codes import ErrorCode, Status
 from vppd.ledger.receipts import Receipt, encode_receipt
@@ -17,6 +18,13 @@ from vppd.types import PublicKey
 KEPT = Receipt(Status.OK, ErrorCode.NONE, (), ())
 """Of every opaque transaction that is kept: one object, so that it is encoded and hashed once."""
 KEPT_BYTES = encode_receipt(KEPT)
+
+
+def encoded(receipts: Sequence[Receipt]) -> Iterable[bytes]:
+    """Their bytes; the one of what is kept is there already."""
+    if receipts.count(KEPT) == len(receipts):
+        return repeat(KEPT_BYTES, len(receipts))
+    return [KEPT_BYTES if receipt is KEPT else encode_receipt(receipt) for receipt in receipts]
 
 
 class Run:

@@ -11,10 +11,12 @@ from vppd.ledger.agenda import Due
 from vppd.ledger.consent import forget_consent, void_unsigned
 from vppd.ledger.context import Context
 from vppd.ledger.events import SlotAdvanced
+from vppd.ledger.fees import close_fees, settle_fees
 from vppd.ledger.grid import check_trades, forget_paths
 from vppd.ledger.orders import forget_notes
 from vppd.ledger.plans import close_plans, forget_plans
 from vppd.ledger.response.history import note_energy
+from vppd.ledger.review import note_slot
 from vppd.ledger.settling import close, settle
 from vppd.ledger.sharing import share, share_again, take_position
 from vppd.ledger.slots import Phase
@@ -58,6 +60,8 @@ def _delivering(ctx: Context, slot: Slot) -> None:
 
 def _settled(ctx: Context, slot: Slot) -> None:
     settle(ctx, slot)
+    settle_fees(ctx, slot)
+    note_slot(ctx, slot)
     share(ctx, slot)
 
 
@@ -65,6 +69,7 @@ def _closed(ctx: Context, slot: Slot) -> None:
     share_again(ctx, slot)
     note_energy(ctx, slot)
     close(ctx, slot)
+    close_fees(ctx, slot)
     forget_paths(ctx, slot)
     forget_consent(ctx, slot)
     forget_notes(ctx, slot)

@@ -14,9 +14,10 @@ from msgspec.structs import replace
 from vppd.ledger.codes import ErrorCode
 from vppd.ledger.context import Context, Failed
 from vppd.ledger.events import ReadingAccepted
+from vppd.ledger.meters import Face, floor_of, placed
 from vppd.ledger.registration.acquisition import check_acquired, is_paused, is_retired
 from vppd.ledger.slots import Phase, due_ms, phase_at
-from vppd.ledger.state import METER, REGISTER, Register
+from vppd.ledger.state import METER, ODOMETER, REGISTER, Register
 from vppd.ledger.transaction import Reading
 from vppd.types import PublicKey, Slot, Wh
 
@@ -58,25 +59,30 @@ def take_reading(ctx: Context, key: PublicKey, op: Reading) -> PublicKey:
         raise Failed(ErrorCode.BEFORE_FIRST_SLOT, meter.slot)
     earlier = _Mark(meter.slot - 1, meter.import_wh, meter.export_wh)
     later: _Mark | None = None
-    version = 0
+    known: Register | None = None
     for slot, register in state.scan(REGISTER, key):
         if slot < op.slot:
             earlier = _Mark(slot, register.import_wh, register.export_wh)
         elif slot == op.slot:
-            version = register.version
-            if (register.import_wh, register.export_wh) == (op.import_wh, op.export_wh):
-                raise Failed(ErrorCode.DUPLICATE_READING, version)
+            known = register
         else:
             later = _Mark(slot, register.import_wh, register.export_wh)
             break
-    own = _Mark(op.slot, op.import_wh, op.export_wh)
+    odometer = state.get(ODOMETER, key)
+    floor = floor_of(odometer, op.slot, Face(earlier.import_wh, earlier.export_wh))
+    earlier = _Mark(earlier.slot, *floor)
+    import_wh, export_wh = placed(odometer, Face(op.import_wh, op.export_wh), floor)
+    version = 0 if known is None else known.version
+    if known is not None and (known.import_wh, known.export_wh) == (import_wh, export_wh):
+        raise Failed(ErrorCode.DUPLICATE_READING, version)
+    own = _Mark(op.slot, import_wh, export_wh)
     _check_step(ctx, earlier, own, neighbour=earlier)
     if later is not None:
         _check_step(ctx, own, later, neighbour=later)
     ctx.need_slot(op.slot, phase)
-    state.put(REGISTER, Register(op.import_wh, op.export_wh, version + 1), key, op.slot)
+    state.put(REGISTER, Register(import_wh, export_wh, version + 1), key, op.slot)
     ctx.events.append(
-        ReadingAccepted(key, meter.account, op.slot, op.import_wh, op.export_wh, version + 1)
+        ReadingAccepted(key, meter.account, op.slot, import_wh, export_wh, version + 1)
     )
     return meter.account
 

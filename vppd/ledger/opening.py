@@ -14,9 +14,11 @@ from vppd.ledger.state import (
     GRID_ACCOUNT,
     MEMBER,
     METER,
+    ODOMETER,
     Account,
     GridAccount,
     Meter,
+    OdometerRecord,
     State,
 )
 from vppd.market.calendar import check_market
@@ -41,6 +43,9 @@ def opening_state(genesis: Genesis) -> State:
     for meter in genesis.meters:
         record = Meter(0, keys[meter.account], meter.first_slot, meter.import_wh, meter.export_wh)
         state.put(METER, record, meter.key)
+        if meter.rollover_wh:
+            rolls = OdometerRecord(meter.rollover_wh, 0, 0, meter.first_slot, 0, 0, bytes(32))
+            state.put(ODOMETER, rolls, meter.key)
     state.put(GRID_ACCOUNT, GridAccount(0))
     for entry in genesis.accounts:
         if entry.aggregator:
@@ -69,6 +74,8 @@ def _check(genesis: Genesis) -> None:
     accounts = {entry.key for entry in genesis.accounts}
     if any(meter.key in accounts for meter in genesis.meters):
         raise _refusal("a meter has a member's key", "every meter signs with a key of its own")
+    if any(0 < m.rollover_wh <= max(m.import_wh, m.export_wh) for m in genesis.meters):
+        raise _refusal("a meter's register lies beyond its rollover", "rollover_wh above both")
 
 
 def _refusal(why: str, hint: str) -> ConfigError:

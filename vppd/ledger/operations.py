@@ -12,8 +12,10 @@ from vppd.ledger.context import Context, Failed
 from vppd.ledger.contracts.engine import call_contract, open_contract
 from vppd.ledger.contracts.ops import CallContract, OpenContract
 from vppd.ledger.events import Purse, Reason
+from vppd.ledger.fees import correct_fees
 from vppd.ledger.governance import configure
 from vppd.ledger.metering import take_reading
+from vppd.ledger.meters import replace_meter
 from vppd.ledger.order_ops import CancelOrder, SignTrades
 from vppd.ledger.orders import cancel_order
 from vppd.ledger.plan_ops import Forecast, Plan, RegisterResource, RetireResource
@@ -36,10 +38,19 @@ from vppd.ledger.registration.ops import (
 )
 from vppd.ledger.registration.parameters import set_parameters
 from vppd.ledger.resources import register_resource, retire_resource
+from vppd.ledger.review import note_settlement
 from vppd.ledger.settling import correct
-from vppd.ledger.state import ACCOUNT
+from vppd.ledger.state import ACCOUNT, SETTLEMENT
 from vppd.ledger.trading import place_order
-from vppd.ledger.transaction import Op, Opaque, PlaceOrder, Reading, Transfer, Vote
+from vppd.ledger.transaction import (
+    Op,
+    Opaque,
+    PlaceOrder,
+    Reading,
+    ReplaceMeter,
+    Transfer,
+    Vote,
+)
 from vppd.types import PublicKey
 
 Rule: TypeAlias = Callable[[Context, PublicKey, Any], None]
@@ -80,8 +91,11 @@ def _transfer(ctx: Context, sender: PublicKey, op: Transfer) -> None:
 
 def _read(ctx: Context, sender: PublicKey, op: Reading) -> None:
     account = take_reading(ctx, sender, op)
-    correct(ctx, op.slot, account)
-    correct(ctx, op.slot + 1, account)
+    for slot in (op.slot, op.slot + 1):
+        before = ctx.state.get(SETTLEMENT, slot, account)
+        correct(ctx, slot, account)
+        correct_fees(ctx, slot, account)
+        note_settlement(ctx, slot, account, before)
 
 
 def _keep(_ctx: Context, _sender: PublicKey, _op: Opaque) -> None:
@@ -109,6 +123,7 @@ RULES_OF: Final[dict[type, Rule]] = {
     CancelOrder: cancel_order,
     SignTrades: sign_trades,
     # Credit, fees, settlement and meters
+    ReplaceMeter: replace_meter,
     # Plans and resources
     RegisterResource: register_resource,
     RetireResource: retire_resource,

@@ -17,6 +17,7 @@ from vppd.ledger.codes import ErrorCode
 from vppd.ledger.context import Context, Failed
 from vppd.ledger.election import Standing, elect
 from vppd.ledger.events import SettlementFlag, Voted
+from vppd.ledger.grades import may_be_elected
 from vppd.ledger.state import (
     ACCOUNT,
     CANDIDATE,
@@ -139,7 +140,7 @@ def elected(ctx: Context, era: Era) -> tuple[EraMember, ...]:
         standings(state),
         alpha_ppm=rules.dpos.alpha_ppm,
         delegates=rules.dpos.delegates,
-        eligible=frozenset(candidates.keys() - punished),
+        eligible=frozenset(candidates.keys() - punished - _badly_rated(ctx, candidates)),
         current=tuple(sitting),
         ready=frozenset(key for key, _ in state.scan(READINESS)),
         quorum=lambda n: _quorum(n, era.f),
@@ -153,6 +154,12 @@ def elected(ctx: Context, era: Era) -> tuple[EraMember, ...]:
         key: EraMember(key, c.operator, c.name, c.addr, c.nonce) for key, c in candidates.items()
     }
     return tuple(listed.get(key) or sitting[key] for key in keys) or era.members
+
+
+def _badly_rated(ctx: Context, candidates: dict[PublicKey, Candidate]) -> set[PublicKey]:
+    """Candidates whose accounts' grades are below what a seat takes, where something is asked."""
+    rules = ctx.market_of(max(0, ctx.calendar.slot_at(ctx.time_ms))).credit
+    return {key for key, c in candidates.items() if not may_be_elected(rules, ctx.state, c.account)}
 
 
 def begin_period(state: State, era: Era) -> None:

@@ -12,9 +12,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vppd.codec import I64, U8, Decoder, Message, encode
+from vppd.ledger.codes import ErrorCode, Status
 from vppd.ledger.events import Event
 from vppd.merkle import merkle_root
 from vppd.types import Digest
+
+_I64_MIN, _I64_MAX = -(2**63), 2**63 - 1
 
 
 class Receipt(Message, frozen=True):
@@ -41,3 +44,9 @@ def receipts_root(receipts: Sequence[bytes]) -> Digest:
 def encode_receipt(receipt: Receipt) -> bytes:
     """The bytes that are leaves under the receipts root."""
     return encode(receipt)
+
+
+def failure(status: Status, code: ErrorCode, *detail: int) -> Receipt:
+    """Due times of absurd slots leave 64 bits; a receipt then says the furthest it can."""
+    clipped = tuple(min(max(number, _I64_MIN), _I64_MAX) for number in detail)
+    return Receipt(status, code, clipped, ())

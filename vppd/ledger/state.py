@@ -254,6 +254,85 @@ class Counter(Message, frozen=True):
     count: U63
 
 
+class FeeRecord(Message, frozen=True):
+    """What one member has paid for a slot's energy (:class:`~vppd.ledger.events.FeesCharged`)."""
+
+    grid_fee: I64
+    levy: I64
+
+
+class Fund(Message, frozen=True):
+    """What levies have brought and rewards have not taken."""
+
+    balance: I64
+
+
+NO_SCORE = 2**32 - 1
+"""Stands for "none" among scores and credits."""
+
+
+class StandingRecord(Message, frozen=True):
+    """How a member stands after its last rated day."""
+
+    day: U63
+    """Key of that day in table :data:`DAY`."""
+    score: U32
+    """Of the last day with a contract."""
+    composite: U32
+    grade: U8
+    settlements: U63
+    """So far, corrections counted."""
+
+
+class DayRecord(Message, frozen=True):
+    """A day of which something has settled, until it takes no corrections any more."""
+
+    last_slot: U63
+    settled: U32
+    missing: U32
+    contracted_wh: U63
+    deviation_wh: U63
+    trades: U63
+    traded_wh: U63
+    traded_micro: U63
+    spread: U63
+    quote_spread: U63
+    reviewed: bool
+
+
+class ScoreRecord(Message, frozen=True):
+    """One member's day."""
+
+    contracted_wh: U63
+    honoured_wh: U63
+    slots: U32
+    settled: U32
+    missing: U32
+    before: U32
+    """Credit before the day's review; this and the next are none before it."""
+    after: U32
+    """What the rule made of it."""
+    previous: U32
+    """Score of the day before that had one."""
+
+
+class OdometerRecord(Message, frozen=True):
+    """How a meter's registers lie on its odometer (:mod:`vppd.ledger.meters`)."""
+
+    rollover_wh: U63
+    """The registers begin again at 0 after one less than this; 0: they never do."""
+    import_shift: I64
+    """Odometer less register, before any rollover."""
+    export_shift: I64
+    from_slot: U63
+    """The meter counts from within this slot on."""
+    import_floor: U63
+    """Where the odometer stood as it began."""
+    export_floor: U63
+    successor: Bytes32
+    """The meter that has replaced this one; zeros: none has."""
+
+
 class PathsRecord(Message, frozen=True):
     """The grid in a slot whose gate has closed (:class:`~vppd.ledger.events.PathsHashed`)."""
 
@@ -351,6 +430,17 @@ MARKET_UPDATE: Table[MarketUpdate, int] = Table(20, "Q", MarketUpdate)
 """By first slot."""
 COUNTER: Table[Counter, int] = Table(21, "B", Counter)
 """By what is counted."""
+FEE: Table[FeeRecord, bytes] = Table(26, "Q 32s", FeeRecord)
+"""By slot and account."""
+FUND_ACCOUNT: Table[Fund, int] = Table(27, "", Fund)
+STANDING: Table[StandingRecord, bytes] = Table(28, "32s", StandingRecord)
+"""By account."""
+DAY: Table[DayRecord, int] = Table(29, "Q", DayRecord)
+"""By day, plus 1."""
+SCORE: Table[ScoreRecord, bytes] = Table(30, "Q 32s", ScoreRecord)
+"""By day, plus 1, and account."""
+ODOMETER: Table[OdometerRecord, bytes] = Table(31, "32s", OdometerRecord)
+"""By meter; of those that roll over, have replaced another, or were replaced."""
 ORDER_NOTE: Table[OrderNote, int] = Table(23, "Q Q", OrderNote)
 """By slot and number of the order."""
 CONSENT: Table[Consent, int] = Table(24, "Q Q", Consent)
@@ -392,6 +482,7 @@ TABLES: dict[int, Table[Any, Any]] = {
         ACCOUNT, METER, SLOT, ORDER, TRADE, REGISTER, SETTLEMENT, GRID_ACCOUNT, ORDERED,
         ERA, PROPOSAL, BALLOT, CONVICTION, CANDIDATE, READINESS, PUNISHMENT, VOTES, DELIVERY,
         CONTRACT, MARKET_UPDATE, COUNTER,
+        FEE, FUND_ACCOUNT, STANDING, DAY, SCORE, ODOMETER,
         ORDER_NOTE, CONSENT, STANDBY,
         PATHS, ROUTE,
         RESOURCE, PLAN, RESOURCE_PLAN, FORECAST,

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from vppd.ledger.codes import ErrorCode
 from vppd.ledger.context import Context, Failed
 from vppd.ledger.events import OrderAccepted, OrderCancelled, Purse, Reason, Traded
+from vppd.ledger.grades import check_quota
 from vppd.ledger.order_records import OrderNote
 from vppd.ledger.plans import check_ordered
 from vppd.ledger.seat import check_seat
@@ -115,6 +116,7 @@ def count_order(ctx: Context, account: PublicKey, slot: Slot, side: int, wh: Wh)
     wanted = so_far.bid_wh + (wh if side == Side.BID else 0)
     if max(offered, wanted) > market.max_quantity_wh:
         raise Failed(ErrorCode.QUANTITY_OUT_OF_RANGE, market.max_quantity_wh)
+    check_quota(ctx, account, slot, so_far.orders + 1, max(offered, wanted))
     ctx.state.put(ORDERED, Ordered(so_far.orders + 1, offered, wanted), slot, account)
 
 

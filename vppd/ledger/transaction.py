@@ -76,6 +76,23 @@ class Reading(Message, frozen=True, tag=3):
     """Energy given to the grid since ever (OBIS 2.8.0)."""
 
 
+class ReplaceMeter(Message, frozen=True, tag=15):
+    """One meter goes on where another stopped; signed by a registrar."""
+
+    old: Bytes32
+    new: Bytes32
+    slot: U63
+    """During which it was done."""
+    final_import_wh: U63
+    """What the old one showed at last."""
+    final_export_wh: U63
+    import_wh: U63
+    """What the new one showed at first."""
+    export_wh: U63
+    rollover_wh: U63
+    """The new one's registers begin again at 0 after one less than this; 0: they never do."""
+
+
 class Vote(Message, frozen=True, tag=8):
     """Gives the sender's composite score to candidates, in engine ``dpos``."""
 
@@ -101,6 +118,7 @@ Op: TypeAlias = (
     | Opaque
     | OpenContract
     | CallContract
+    | ReplaceMeter
     | CancelOrder
     | SignTrades
     | RegisterResource

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 from vppd.crypto import key_text
 from vppd.ledger.contracts.engine import standing_of, waiting_contracts
 from vppd.ledger.events import SettlementFlag
+from vppd.ledger.meters import Face, face_of
 from vppd.ledger.orders_view import signed_by
 from vppd.ledger.sharing import slot_seed
 from vppd.ledger.slots import Phase, due_ms, next_step
-from vppd.ledger.state import POOL, SHARE
+from vppd.ledger.state import ODOMETER, POOL, SHARE
 from vppd.market.auction import Side
 from vppd.market.sharing import pool_error_bound
 from vppd.market.tariff import tariff_for
@@ -27,7 +28,7 @@ def phase_name(phase: int) -> str:
 
 
 def member_name(ledger: Ledger, key: PublicKey) -> str:
-    """What genesis calls a member, or the change that added it as a validator; or its key.
+    """What genesis or the registrar calls a member, or who added it as a validator; or its key.
 
     No two accounts have one name. Where a validator got another key, or left and its name was given
     to a newcomer, the account that has the name already, or bears it now, keeps it alone: the other
@@ -37,6 +38,9 @@ def member_name(ledger: Ledger, key: PublicKey) -> str:
     for entry in accounts:
         if entry.key == key:
             return entry.name
+    registered = ledger.registered_name(key)
+    if registered is not None:
+        return registered
     current = ledger.validator_name(key)
     name = current or ledger.former_name(key)
     if name is None:
@@ -53,17 +57,17 @@ def account_view(ledger: Ledger, key: PublicKey) -> dict[str, Any]:
     """
     meter = ledger.meter(key)
     if meter is not None:
+        odometer = ledger.state.get(ODOMETER, key)
         return {
             "kind": "meter",
             "account": member_name(ledger, meter.account),
             "known_before_slot": meter.slot,
-            "import_wh": meter.import_wh,
-            "export_wh": meter.export_wh,
+            **face_of(odometer, Face(meter.import_wh, meter.export_wh))._asdict(),
+            "rollover_wh": 0 if odometer is None else odometer.rollover_wh,
             "readings": [
                 {
                     "slot": slot,
-                    "import_wh": register.import_wh,
-                    "export_wh": register.export_wh,
+                    **face_of(odometer, Face(register.import_wh, register.export_wh))._asdict(),
                     "version": register.version,
                 }
                 for slot, register in ledger.registers(key)

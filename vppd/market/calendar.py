@@ -17,6 +17,8 @@ from msgspec.structs import replace
 from vppd.config.genesis import MarketRulesSection, Tariff
 from vppd.config.values import format_hours, parse_hours
 from vppd.market.auction import RULES
+from vppd.market.clock import check_clock
+from vppd.market.credit import check_credit
 from vppd.market.money import amount_micro
 from vppd.market.tariff import check_tariffs
 from vppd.types import Micro, Slot, TimeMs
@@ -186,6 +188,8 @@ def check_market(market: MarketRulesSection) -> None:
         ValueError: they do not.
     """
     check_tariffs(market.tariffs)
+    check_clock(market)
+    check_credit(market.credit)
     if market.gate_lead_ms >= market.open_lead_ms:
         raise ValueError(
             f"gate_lead_ms {market.gate_lead_ms} is not below open_lead_ms {market.open_lead_ms}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vppd.config.genesis import MarketRulesSection, Tariff
+from vppd.market.clock import local_minute
 from vppd.types import Slot
 
 _DAY_MINUTES = 1_440
@@ -16,7 +17,7 @@ def tariff_for(market: MarketRulesSection, slot: Slot) -> Tariff:
     Raises:
         ValueError: no tariff covers that minute; never after :func:`check_tariffs`.
     """
-    minute = (market.market_offset_minutes + slot * market.market_slot_minutes) % _DAY_MINUTES
+    minute = local_minute(market, slot) % _DAY_MINUTES
     for tariff in market.tariffs:
         if _covers(tariff, minute):
             return tariff

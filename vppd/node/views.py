@@ -20,6 +20,14 @@ from vppd.codec import encode
 from vppd.consensus.messages import Type
 from vppd.crypto import KEY_PREFIX, key_text, parse_key
 from vppd.ledger.execution import Ledger
+from vppd.ledger.rating_views import credit_view, day_view
+from vppd.ledger.registration.views import (
+    events_view,
+    parameters_view,
+    people_view,
+    permissions_view,
+    projects_view,
+)
 from vppd.ledger.views import member_name
 from vppd.market.calendar import settings_view
 from vppd.market.tariff import tariff_for
@@ -82,7 +90,14 @@ class Views:
             "ready": lambda _: self.ready(),
             "plan": lambda slot: self._ledger.plan_view(_slot(slot)),
             "resources": lambda _: self._ledger.resources_view(),
+            "members": lambda _: self._ledger.look(people_view),
+            "permissions": lambda _: self._ledger.look(permissions_view),
+            "parameters": self.parameters,
+            "projects": lambda _: self._ledger.look(projects_view),
+            "events": lambda _: self._ledger.look(events_view),
             "contracts": lambda _: self._ledger.contracts_view(),
+            "day": lambda day: day_view(self._ledger.calendar, self._ledger.state, _day(day)),
+            "credit": self.credit,
             "slots": lambda _: self._ledger.slots_view(),
             "orders": lambda member: self._ledger.orders_view(self._key(member)),
             "book": lambda slot: self._ledger.book_view(_slot(slot)),
@@ -292,6 +307,16 @@ class Views:
             raise LookupError(f"{text!r} is not SLOT/MEMBER")
         return self._ledger.settlement_view(_slot(slot), self._key(member))
 
+    def credit(self, text: str) -> dict[str, Any]:
+        """How a member is rated, by name or key."""
+        key = self._key(text)
+        return credit_view(self._ledger.state, key, member_name(self._ledger, key))
+
+    def parameters(self, text: str) -> dict[str, Any]:
+        """Parameters of an account or a meter, by name or key."""
+        key = self._key(text)
+        return self._ledger.look(lambda ctx, ledger: parameters_view(ctx, ledger, key))
+
     def account(self, text: str) -> dict[str, Any]:
         """A member's or meter's account, by name or key."""
         return self._account(self._key(text))
@@ -348,6 +373,12 @@ def _resident_bytes() -> int | None:
     except OSError:
         return None
     return int(pages) * resource.getpagesize()
+
+
+def _day(text: str) -> int:
+    if not text.removeprefix("-").isdecimal() or len(text) > 15:
+        raise LookupError(f"{text!r} is not a day's number")
+    return int(text)
 
 
 def _slot(text: str) -> Slot:

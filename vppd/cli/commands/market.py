@@ -208,6 +208,15 @@ MARKET = (
         ),
     ),
     Entry(
+        "meter replace",
+        "vppd.cli.meter_replace:replace",
+        "Say on chain that a meter was replaced; its member's energy goes on without a step.",
+        (
+            "vppd meter replace ed25519:OLD ed25519:NEW --slot 30 --final-import 815000 --wait",
+            "vppd meter replace ed25519:OLD ed25519:NEW --slot 9 --final-import 5 -o json",
+        ),
+    ),
+    Entry(
         "meter list",
         "vppd.cli.meter:list_meters",
         "List the plant's meters, whose they are, and their last readings.",
@@ -218,6 +227,32 @@ MARKET = (
         "vppd.cli.clear:clear",
         "Clear a book of orders from a file and print trades and remainders.",
         ("vppd market clear book.json", "vppd market clear book.json --rules paper003 -o json"),
+    ),
+    Entry(
+        "market bill",
+        "vppd.cli.bill:bill",
+        "Print what a day cost a member, with its proof; or check such a bill without a node.",
+        (
+            "vppd market bill der-1 --day 0 --home plant/der-1",
+            "vppd market bill der-1 --day 2027-03-28 -o html",
+            "vppd market bill verify bill.json --genesis genesis.toml",
+        ),
+    ),
+    Entry(
+        "market payouts",
+        "vppd.cli.bill:payouts",
+        "Print what each member has gained or lost by the end of a day, for a payment system.",
+        ("vppd market payouts --day 0 -o csv", "vppd market payouts --day 2027-03-28 -o json"),
+    ),
+    Entry(
+        "market credit",
+        "vppd.cli.credit:credit",
+        "Print a member's credit history, or replay a file of deliveries to credit values.",
+        (
+            "vppd market credit der-1 --home plant/op-0",
+            "vppd market credit deliveries.json",
+            "vppd market credit deliveries.json --rules paper003 -o json",
+        ),
     ),
     Entry(
         "market shapley",

@@ -9,9 +9,11 @@ from typing import TypeVar, assert_never
 from vppd.codec import Malformed
 from vppd.config.genesis import Genesis
 from vppd.day.audit.chain import Chain, Senders
+from vppd.day.audit.fees import Fees
 from vppd.day.audit.findings import Findings
 from vppd.day.audit.meters import Meters
 from vppd.day.audit.purses import Purses
+from vppd.day.audit.ratings import Ratings
 from vppd.day.audit.report import AuditReport, ExportedBlock, MemberAudit
 from vppd.day.audit.rules import Calendar
 from vppd.day.audit.settlements import Settlements
@@ -24,24 +26,21 @@ from vppd.ledger.codes import Status
 from vppd.ledger.contracts.ops import OpenContract
 from vppd.ledger.events import (
     AccountOpened,
-    AcquisitionSet,
-    Answered,
     Approved,
+    BalanceStated,
     ContractMoved,
     ContractSaid,
     Convicted,
-    DutyChanged,
-    EffectMeasured,
+    CreditChanged,
+    DayReviewed,
     EraScheduled,
     Event,
+    FeesCharged,
     Forecasted,
-    Intervened,
-    MemberRegistered,
-    MeterRegistered,
+    MeterReplaced,
     OrderAccepted,
     OrderCancelled,
     OrderMade,
-    ParametersSet,
     PathsHashed,
     Planned,
     Pooled,
@@ -58,7 +57,6 @@ from vppd.ledger.events import (
     Settled,
     Shared,
     SlotAdvanced,
-    StandingChanged,
     TradeCut,
     Traded,
     TradeRouted,
@@ -68,6 +66,17 @@ from vppd.ledger.events import (
     Voted,
 )
 from vppd.ledger.kinds.terms import read_terms
+from vppd.ledger.member_events import (
+    AcquisitionSet,
+    Answered,
+    DutyChanged,
+    EffectMeasured,
+    Intervened,
+    MemberRegistered,
+    MeterRegistered,
+    ParametersSet,
+    StandingChanged,
+)
 from vppd.ledger.order_ops import CancelOrder, SignTrades
 from vppd.ledger.plan_ops import MOST_AT_ONCE, Forecast, Plan
 from vppd.ledger.receipts import decode_receipt
@@ -76,6 +85,7 @@ from vppd.ledger.transaction import (
     Op,
     PlaceOrder,
     Reading,
+    ReplaceMeter,
     Transaction,
     Transfer,
     decode_transaction,
@@ -109,12 +119,16 @@ class _Audit:
         self._senders = Senders(genesis, findings)
         self._purses = Purses(genesis, findings)
         self._slots = Slots(calendar, findings)
-        self._trades = Trades(genesis, calendar, self._slots, self._purses, findings)
+        self._ratings = Ratings(genesis, self._purses, findings)
+        self._trades = Trades(
+            genesis, calendar, self._slots, self._purses, self._ratings.credit, findings
+        )
         self._signatures = Signatures(genesis, self._slots, self._trades, findings)
         self._meters = Meters(genesis, calendar, findings)
         self._settlements = Settlements(
             calendar, self._slots, self._trades, self._meters, self._purses, findings
         )
+        self._fees = Fees(genesis, self._purses, findings)
         self._sharing = Sharing(
             genesis,
             calendar,
@@ -134,6 +148,8 @@ class _Audit:
             return
         for position, raw in enumerate(block.receipts[: 1 + len(block.txs)]):
             self._findings.enter(header.height, position)
+            if position == 0:
+                self._fees.begin_block(header.proposer)
             tx = None if position == 0 else self._open(block.txs[position - 1])
             try:
                 receipt = decode_receipt(raw)
@@ -200,13 +216,14 @@ class _Audit:
             self._purses.expect(to, Purse.BALANCE, amount, Reason.TRANSFER)
         for event in events:
             self._event(event, wishes, time_ms, by_time=by_time)
-        if wishes.orders or wishes.readings:
+        if wishes.orders or wishes.readings or wishes.meters:
             self._findings.add("the transaction holds orders or readings that nothing has come of")
         if wishes.cancels or wishes.signs:
             self._findings.add("the transaction cancels or signs what nothing has come of")
         self._trades.end_receipt(by_time=by_time)
         self._signatures.end_receipt(by_time=by_time)
         self._settlements.end_receipt(by_time=by_time)
+        self._fees.end_receipt()
         self._sharing.end_receipt(by_time=by_time)
         self._purses.end_receipt()
         if by_time:
@@ -256,8 +273,24 @@ class _Audit:
                     self._settlements.read(event)
             case Settled():
                 self._settlements.settle(event, by_time=by_time)
-            case AccountOpened(account):
+                self._fees.settle(event)
+            case FeesCharged():
+                self._fees.charge(event)
+            case CreditChanged():
+                self._ratings.rate(event)
+            case DayReviewed():
+                self._ratings.review(event)
+            case BalanceStated():
+                self._ratings.state(event)
+            case MeterReplaced(old, new):
+                self._senders.replaced(old, new)
+                if wishes.meters:
+                    self._meters.replace(event, wishes.meters.pop(0))
+                else:
+                    self._findings.add("a meter is replaced, nobody asked for it")
+            case AccountOpened(account, credit):
                 self._senders.opened(account)
+                self._ratings.opened(account, credit)
                 self._purses.opened(account)
             case PositionTaken() | Pooled() | Shared():
                 self._sharing.hear(event)
@@ -290,6 +323,7 @@ class _Wishes:
         self.transfers = [(op.to, op.amount) for op in ops if isinstance(op, Transfer)]
         self.orders = [op for op in ops if isinstance(op, PlaceOrder)]
         self.readings = [op for op in ops if isinstance(op, Reading)]
+        self.meters = [op for op in ops if isinstance(op, ReplaceMeter)]
         self.cancels = [op for op in ops if isinstance(op, CancelOrder)]
         self.governs = any(isinstance(op, Configure | SetStanding) for op in ops)
         """Whoever may do that takes others' orders out of the books."""

@@ -84,6 +84,11 @@ class Senders:
         """A new validator has an account from now on."""
         self._next.setdefault(account, 0)
 
+    def replaced(self, old: PublicKey, new: PublicKey) -> None:
+        """A meter has another key."""
+        self._next.pop(old, None)
+        self._next.setdefault(new, 0)
+
     def executed(self, tx: Transaction, status: int) -> None:
         """A transaction was executed; only a refused one may have a wrong sender or nonce."""
         if not signature_holds(tx, self._chain_id, verify):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vppd.config.genesis import Genesis
-from vppd.ledger.events import GRID
+from vppd.ledger.events import FUND, GRID
 from vppd.types import Height, PublicKey
 
 
@@ -19,7 +19,7 @@ class Findings:
         self._where = "genesis"
         self._names = {meter.key: f"a meter of {meter.account}" for meter in genesis.meters}
         self._names |= {account.key: account.name for account in genesis.accounts}
-        self._names[GRID] = "the grid"
+        self._names |= {GRID: "the grid", FUND: "the fund"}
 
     def enter(self, height: Height, position: int = 0) -> None:
         """What follows is about this height: transaction ``position``, counted from 1, or none."""

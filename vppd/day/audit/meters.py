@@ -8,8 +8,9 @@ from typing import NamedTuple
 from vppd.config.genesis import Genesis, MeterEntry
 from vppd.day.audit.findings import Findings
 from vppd.day.audit.rules import Calendar, Phase
-from vppd.ledger.events import MeterRegistered, ReadingAccepted
-from vppd.ledger.transaction import Reading
+from vppd.ledger.events import MeterReplaced, ReadingAccepted
+from vppd.ledger.member_events import MeterRegistered
+from vppd.ledger.transaction import Reading, ReplaceMeter
 from vppd.types import PublicKey, Slot, TimeMs, Wh
 
 
@@ -27,6 +28,20 @@ class _Meter:
         self.entry = entry
         self.versions: dict[Slot, int] = {}
         self.registers = {entry.first_slot - 1: Energy(entry.import_wh, entry.export_wh)}
+        self.rollover_wh = entry.rollover_wh
+        self.shift = (0, 0)
+        """What has been counted before the meter showed 0, but for its own rounds."""
+
+    def stands(self, shown: Energy, slot: Slot) -> Energy:
+        """What a meter has counted in all that shows this at the end of ``slot``."""
+        last = self.registers[max(at for at in self.registers if at < slot)]
+        counted = []
+        for face, shift, before in zip(shown, self.shift, last, strict=True):
+            value = face + shift
+            while self.rollover_wh and value + self.rollover_wh // 2 < before:
+                value += self.rollover_wh
+            counted.append(value)
+        return Energy(*counted)
 
 
 class Meters:
@@ -76,6 +91,8 @@ class Meters:
             findings.add(f"the reading of {findings.name(sender)} is booked for somebody else")
         who = f"{findings.name(sender)} at the end of slot {slot}"
         own = Energy(reading.import_wh, reading.export_wh)
+        if slot >= meter.entry.first_slot:
+            own = meter.stands(own, slot)
         findings.same(f"the import register of {who}", event.import_wh, own.import_wh)
         findings.same(f"the export register of {who}", event.export_wh, own.export_wh)
         meter.versions[slot] = meter.versions.get(slot, 0) + 1
@@ -92,6 +109,21 @@ class Meters:
         for first, second in pairwise(around):
             if first.import_wh > second.import_wh or first.export_wh > second.export_wh:
                 findings.add(f"a register of {who} runs backwards")
+
+    def replace(self, event: MeterReplaced, op: ReplaceMeter) -> None:
+        """A meter goes on where another stopped."""
+        meter, findings = self._meters.pop(event.old, None), self._findings
+        if meter is None or (event.old, event.new, event.slot) != (op.old, op.new, op.slot):
+            findings.add("a meter is replaced that there is not, or not as was asked for")
+            return
+        final = meter.stands(Energy(op.final_import_wh, op.final_export_wh), op.slot)
+        said = Energy(event.final_import_wh, event.final_export_wh)
+        findings.same(f"the last registers of {findings.name(event.old)}", said, final)
+        findings.same("the account of the new meter", event.account, self._owner.pop(event.old))
+        meter.shift = (final.import_wh - op.import_wh, final.export_wh - op.export_wh)
+        meter.rollover_wh = op.rollover_wh
+        self._meters[event.new] = meter
+        self._owner[event.new] = event.account
 
     def reported(self, account: PublicKey, slot: Slot) -> bool:
         """Whether any meter of the member has reported the end of the slot."""

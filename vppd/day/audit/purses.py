@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from vppd.config.genesis import Genesis
 from vppd.day.audit.findings import Findings
-from vppd.ledger.events import GRID, Posted, Purse, Reason
+from vppd.ledger.events import FUND, GRID, Posted, Purse, Reason
 from vppd.types import Micro, PublicKey
 
 _Move: TypeAlias = tuple[PublicKey, Purse, Reason]
@@ -27,7 +27,10 @@ class Purses:
     def __init__(self, genesis: Genesis, findings: Findings) -> None:
         self._findings = findings
         self._opening = {account.key: account.balance for account in genesis.accounts}
-        self._held: dict[tuple[PublicKey, Purse], Micro] = {(GRID, Purse.GRID): 0}
+        self._held: dict[tuple[PublicKey, Purse], Micro] = {
+            (GRID, Purse.GRID): 0,
+            (FUND, Purse.FUND): 0,
+        }
         for key, balance in self._opening.items():
             self._held |= {(key, Purse.BALANCE): balance, (key, Purse.ESCROW): 0}
         self._transferred: Counter[PublicKey] = Counter()
@@ -38,6 +41,14 @@ class Purses:
     def balance(self, account: PublicKey) -> Micro:
         """What a member has, escrow aside."""
         return self._held.get((account, Purse.BALANCE), 0)
+
+    def held(self, account: PublicKey, purse: Purse) -> Micro:
+        """What lies in a purse."""
+        return self._held.get((account, purse), 0)
+
+    def known(self, account: PublicKey) -> bool:
+        """Whether it is a member's."""
+        return (account, Purse.BALANCE) in self._held
 
     def paid(self, account: PublicKey) -> Micro:
         """What a member has lost since genesis but for transfers; negative: gained."""
@@ -71,7 +82,7 @@ class Purses:
             return
         self._held[event.account, purse] += event.delta
         held = self._held[event.account, purse]
-        if purse in (Purse.ESCROW, Purse.CONTRACT) and held < 0:
+        if purse in (Purse.ESCROW, Purse.CONTRACT, Purse.FUND) and held < 0:
             self._findings.add(f"the {purse.name.lower()} of {who} falls to {held} micro")
         if reason is Reason.TRANSFER:
             self._transferred[event.account] += event.delta

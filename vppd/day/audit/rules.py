@@ -182,6 +182,9 @@ class Calendar:
         """The grid's prices at the market time at which ``slot`` starts."""
         market = self._market
         minutes = market.market_offset_minutes + slot * market.market_slot_minutes
+        start_ms = market.origin_ms + slot * market.slot_ms
+        offsets = [c.offset_minutes for c in market.clock if c.from_ms <= start_ms]
+        minutes += offsets[-1] if offsets else 0
         return self._day[minutes % _DAY_MINUTES]
 
 

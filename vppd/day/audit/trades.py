@@ -33,7 +33,7 @@ from vppd.ledger.events import (
     TradeVoided,
 )
 from vppd.ledger.transaction import PlaceOrder
-from vppd.types import Micro, MicroPerKwh, PublicKey, Slot, TimeMs, Wh
+from vppd.types import Micro, MicroPerKwh, Ppm, PublicKey, Slot, TimeMs, Wh
 
 AGAIN: Final = 3
 """The round of what is matched again after the security check."""
@@ -59,10 +59,11 @@ class Trades:
     """All orders and contracts of the chain.
 
     Args:
-        genesis: the rules, the limits and the members' credit.
+        genesis: the rules and the limits.
         calendar: of the same genesis.
         slots: where each slot stands.
         purses: told what each order and contract has to move.
+        credit: of each member, now.
         findings: takes objections.
     """
 
@@ -72,11 +73,12 @@ class Trades:
         calendar: Calendar,
         slots: Slots,
         purses: Purses,
+        credit: dict[PublicKey, Ppm],
         findings: Findings,
     ) -> None:
         self._market = genesis.market
         self._rules = RULE_SETS[genesis.market.rules]
-        self._credit = {account.key: account.credit for account in genesis.accounts}
+        self._credit = credit
         self._calendar = calendar
         self._slots = slots
         self._purses = purses

@@ -20,8 +20,8 @@ from vppd.ledger.context import Context, Failed
 from vppd.ledger.contracts.engine import call_contract
 from vppd.ledger.contracts.kind import Desk, Kind, KindName, Standing, read
 from vppd.ledger.contracts.ops import CallContract
-from vppd.ledger.events import Answered, EffectMeasured
 from vppd.ledger.kinds.project import RELEASED
+from vppd.ledger.member_events import Answered, EffectMeasured
 from vppd.ledger.registration.duties import holds, is_active, require
 from vppd.ledger.registration.meters import check_ahead
 from vppd.ledger.registration.ops import Reason

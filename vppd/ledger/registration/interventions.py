@@ -13,7 +13,7 @@ from vppd.ledger.changes import Bar, Grant, Intervention, ReleaseContract, Revok
 from vppd.ledger.codes import ErrorCode
 from vppd.ledger.context import Context, Failed
 from vppd.ledger.contracts.engine import release_contract
-from vppd.ledger.events import DutyChanged, Intervened
+from vppd.ledger.member_events import DutyChanged, Intervened
 from vppd.ledger.registration.members import change_standing, member_of, need_member
 from vppd.ledger.registration.records import Duty, DutyRecord, Standing
 from vppd.ledger.slots import Phase, due_ms

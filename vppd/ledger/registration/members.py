@@ -12,7 +12,9 @@ from vppd.config.values import parse_name
 from vppd.ledger.changes import Configure
 from vppd.ledger.codes import ErrorCode
 from vppd.ledger.context import Context, Failed
-from vppd.ledger.events import AccountOpened, MemberRegistered, StandingChanged
+from vppd.ledger.events import AccountOpened
+from vppd.ledger.member_events import MemberRegistered, StandingChanged
+from vppd.ledger.names import check_new_key
 from vppd.ledger.registration.duties import holds, is_under, require
 from vppd.ledger.registration.ops import (
     RegisterMember,
@@ -30,7 +32,6 @@ from vppd.ledger.state import (
     CONTRACT,
     MEMBER,
     MEMBERSHIP,
-    METER,
     ORDERED,
     SETTLEMENT,
     SLOT,
@@ -92,7 +93,7 @@ def register_member(ctx: Context, sender: PublicKey, op: RegisterMember) -> None
     """A new account, without money, by the registrar or by the aggregator it will belong to.
 
     Raises:
-        Failed: the sender may not; key or name are taken; there is no such aggregator.
+        Failed: the sender may not; key or name are taken; there is no such aggregator or bus.
     """
     if not (op.aggregator == sender and holds(ctx, sender, Duty.AGGREGATOR)):
         require(ctx, sender, Duty.REGISTRAR)
@@ -101,6 +102,8 @@ def register_member(ctx: Context, sender: PublicKey, op: RegisterMember) -> None
         need_member(ctx, op.aggregator)
     if not _is_free(ctx, op.name):
         raise Failed(ErrorCode.BAD_MEMBER_NAME)
+    if ctx.feeder is not None and op.bus not in ctx.feeder.position:
+        raise Failed(ErrorCode.UNKNOWN_BUS, op.bus)
     ctx.state.put(ACCOUNT, Account(0, 0, 0, STARTING_CREDIT, op.bus), op.key)
     ctx.state.put(MEMBER, Member(op.name, op.aggregator, 0, ctx.height), op.key)
     ctx.events.append(AccountOpened(op.key, STARTING_CREDIT))
@@ -155,19 +158,6 @@ def member_of(ctx: Context, account: PublicKey) -> Member:
         return found
     names = (entry.name for entry in ctx.genesis.accounts if entry.key == account)
     return Member(next(names, ""), None, 0, 0)
-
-
-def check_new_key(ctx: Context, key: PublicKey) -> None:
-    """A key that stands for nobody yet.
-
-    Raises:
-        Failed: an account or a meter has it, or had it.
-    """
-    state = ctx.state
-    if state.get(ACCOUNT, key) is not None or state.get(METER, key) is not None:
-        raise Failed(ErrorCode.KEY_IN_USE)
-    if any(key == member.key for member in ctx.era.members):
-        raise Failed(ErrorCode.KEY_IN_USE)
 
 
 def _is_free(ctx: Context, name: str) -> bool:

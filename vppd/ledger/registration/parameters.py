@@ -10,7 +10,7 @@ import re
 
 from vppd.ledger.codes import ErrorCode
 from vppd.ledger.context import Context, Failed
-from vppd.ledger.events import ParametersSet
+from vppd.ledger.member_events import ParametersSet
 from vppd.ledger.registration.duties import require
 from vppd.ledger.registration.ops import SetParameters
 from vppd.ledger.registration.records import Duty, ParameterChange, Parameters

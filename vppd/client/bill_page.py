@@ -1,0 +1,96 @@
+"""A bill as a page to print: one HTML file with nothing around it, and the proof inside."""
+
+from __future__ import annotations
+
+import json
+from html import escape
+
+import msgspec
+
+from vppd.client.bill import Line
+from vppd.client.bill_proof import Bill
+from vppd.market.money import format_micro
+
+_STYLE = """
+body{font:14px/1.4 sans-serif;margin:2em auto;max-width:60em;color:#111}
+table{border-collapse:collapse;width:100%;margin:1em 0}
+th,td{padding:.25em .6em;border-bottom:1px solid #ccc;text-align:left;vertical-align:top}
+td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
+tr.sum td{border-top:2px solid #111;font-weight:bold}
+@media print{body{margin:0}thead{display:table-header-group}tr{break-inside:avoid}}
+"""
+_KINDS = {
+    "sale": "Sold",
+    "purchase": "Bought",
+    "imbalance": "Imbalance",
+    "correction": "Correction",
+    "grid_fee": "Grid fee",
+    "levy": "Levy",
+    "reward": "Reward for a block",
+    "transfer": "Transfer",
+}
+_HEAD = ("What", "Slot", "With", "Wh", "per kWh", "Amount", "Proved by")
+
+
+def bill_page(bill: Bill, name_of_day: str) -> str:
+    """The page; ``vppd market bill verify`` takes it as well as the JSON.
+
+    Args:
+        bill: as fetched.
+        name_of_day: a date, or a number.
+    """
+    body = bill.bill
+    rows = "".join(_row(line) for line in body.lines)
+    stated = ""
+    for name, at in (("Opening", body.opening), ("Closing", body.closing)):
+        if at is not None:
+            amount = format_micro(at.balance_micro, 6)
+            stated += (
+                f"<tr><td>{name} balance, by {at.by}, height {at.height}</td>"
+                f'<td class="n">{amount}</td><td class="n">{format_micro(at.escrow_micro, 6)}</td>'
+                "</tr>"
+            )
+    table = (
+        f'<table><tr><th></th><th class="n">Balance</th><th class="n">Set aside for bids</th></tr>'
+        f"{stated}</table>"
+        if stated
+        else "<p>No balance is stated on chain for this day: these are the settlements of its "
+        "slots, which may not be all that moved money.</p>"
+    )
+    heads = "".join(f"<th>{name}</th>" for name in _HEAD)
+    document = json.dumps(msgspec.to_builtins(bill)).replace("<", "\\u003c")
+    title = escape(f"Bill of {body.member}, day {name_of_day}")
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f"<title>{title}</title><style>{_STYLE}</style></head><body>"
+        f"<h1>{title}</h1><p>{escape(body.plant)}, slots {body.first_slot} to "
+        f"{body.end_slot - 1}; {escape(body.key)}; amounts in {escape(body.currency)}, above zero: "
+        f"to the member.</p>{table}<table><thead><tr>{heads}</tr></thead><tbody>{rows}"
+        f'<tr class="sum"><td colspan="5">Total</td><td class="n">{body.total}</td><td></td></tr>'
+        "</tbody></table><p>Every line is an event in a receipt, given as height, receipt and "
+        "event. <code>vppd market bill verify FILE --genesis genesis.toml</code> checks this "
+        "file without a node.</p>"
+        f'<script type="application/json" id="bill">{document}</script></body></html>\n'
+    )
+
+
+def _row(line: Line) -> str:
+    what = _KINDS.get(line.kind, line.kind.replace("_", " "))
+    if line.version is not None and line.version > 1:
+        what += f", version {line.version}"
+    if line.estimated:
+        what += " (estimated)"
+    price = "" if line.price_micro is None else format_micro(line.price_micro, 6)
+    cells = [what, _text(line.slot), line.counterparty or ""]
+    numbers = [_text(line.quantity_wh), price, line.amount]
+    place = f"{line.height}/{line.receipt}/{line.event}"
+    return (
+        "<tr>"
+        + "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+        + "".join(f'<td class="n">{escape(cell)}</td>' for cell in numbers)
+        + f"<td>{place}</td></tr>"
+    )
+
+
+def _text(value: int | None) -> str:
+    return "" if value is None else str(value)
