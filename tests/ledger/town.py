@@ -84,9 +84,13 @@ class Town(Council):
         self._registers: dict[PublicKey, tuple[int, int]] = {}
         self.told: list[Event] = []
         """Events of all blocks so far."""
+        self.leaves: list[tuple[bytes, ...]] = []
+        """Receipts of each block."""
 
     def block(self, time_ms: TimeMs, *txs: bytes) -> list[Receipt]:
         receipts = super().block(time_ms, *txs)
+        assert self.last is not None
+        self.leaves.append(self.last.receipts)
         self.told += [event for receipt in receipts for event in receipt.events]
         return receipts
 
