@@ -17,6 +17,7 @@ from vppd.config.founding import SETTABLE, founding_era, rules_in
 from vppd.config.genesis import (
     AccountEntry,
     ConsensusRules,
+    ConsentMode,
     DposRules,
     Engine,
     Governance,
@@ -27,6 +28,7 @@ from vppd.config.genesis import (
     ValidatorEntry,
 )
 from vppd.config.genesis_file import load_genesis, parse_genesis, render_genesis
+from vppd.config.market_file import market_lines
 from vppd.config.sharing import SharingRules
 from vppd.config.values import DAY_MINUTES
 from vppd.crypto import SigningKey
@@ -341,6 +343,17 @@ def test_rules_of_sharing_that_cannot_be_are_refused(line: str, code: str) -> No
     assert "market.sharing" in str(error.facts)
 
 
+def test_consent_is_given_by_signature_or_explicitly() -> None:
+    assert genesis().market.consent == "signature"
+    text = changed("[market]\n", '[market]\nconsent = "explicit"\n')
+    made = genesis(text).market
+    assert made.consent == "explicit"
+    assert 'consent = "explicit"' in "\n".join(market_lines(made))
+    assert not any("consent" in line for line in market_lines(genesis().market))
+    error = refused(changed("[market]\n", '[market]\nconsent = "perhaps"\n'))
+    assert "market.consent" in str(error.facts)
+
+
 def test_f_within_bounds() -> None:
     assert genesis(changed('engine = "bncm"', "f = 1")).consensus.f == 1
     assert genesis(changed('engine = "bncm"', "f = 0")).consensus.f == 0
@@ -410,6 +423,7 @@ def markets(draw: st.DrawFn) -> MarketRulesSection:
         max_quantity_wh=draw(st.integers(1, 4)),
         max_price=10**18,
         tariffs=draw(tariffs()),
+        consent=draw(st.sampled_from(get_args(ConsentMode))),
         sharing=draw(sharings),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vppd.codec import Malformed
@@ -23,6 +23,7 @@ def filled(count: int, size: int = 200) -> Buckets:
     return buckets
 
 
+@settings(deadline=None)
 @given(st.lists(WRITES, min_size=1, max_size=6))
 def test_a_frozen_state_never_changes(rounds: list[list[tuple[bytes, bytes | None]]]) -> None:
     live, plain = Buckets(), Buckets()

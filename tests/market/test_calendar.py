@@ -118,3 +118,12 @@ def test_what_is_shown_can_be_set(orders: int, lead: int, slot_ms: int) -> None:
     names = ("max_orders", "gate_lead_ms", "slot_ms", "rules", "tariffs")
     made = MarketCalendar(FOUNDING).updated(0, tuple((n, view[n]) for n in names))
     assert made == wanted
+
+
+def test_consent_changes_from_a_slot_on_and_needs_time_to_be_given() -> None:
+    calendar = MarketCalendar(FOUNDING, [(5, (("consent", "explicit"),))])
+    assert [calendar.at(slot).consent for slot in (4, 5)] == ["signature", "explicit"]
+    with pytest.raises(ValueError, match="gate_lead_ms above 0"):
+        calendar.updated(6, (("gate_lead_ms", 0),))
+    with pytest.raises(ValueError, match="Invalid enum value"):
+        calendar.updated(6, (("consent", "perhaps"),))

@@ -6,6 +6,7 @@ withdrawn; what has been drawn from it is sold at its price.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from msgspec.structs import replace
@@ -80,7 +81,7 @@ class Standby(Kind):
 
 def ready(
     ctx: Context, slot: Slot, limit: MicroPerKwh, but: PublicKey
-) -> list[tuple[int, PublicKey, StandbyTerms]]:
+) -> Iterator[tuple[int, PublicKey, StandbyTerms]]:
     """Standby offers of a slot at up to a price: cheapest first, then the one opened first.
 
     Who may not trade now is passed over.
@@ -91,16 +92,16 @@ def ready(
         limit: the highest price.
         but: whose offers are left out.
 
-    Returns:
+    Yields:
         Contract number, owner, and what is left.
     """
     prices = sorted((found.price, number) for number, found in ctx.state.scan(STANDBY, slot))
-    offers = []
     for price, number in prices:
+        if price > limit:
+            return
         record = ctx.state.need(CONTRACT, number)
-        if price <= limit and record.owner != but and is_active(ctx, record.owner):
-            offers.append((number, record.owner, read_standby(record.data)))
-    return offers
+        if record.owner != but and is_active(ctx, record.owner):
+            yield number, record.owner, read_standby(record.data)
 
 
 def draw(ctx: Context, number: int, offer: StandbyTerms, quantity_wh: Wh) -> None:
