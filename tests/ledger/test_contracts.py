@@ -246,3 +246,9 @@ def test_a_kind_that_cannot_be_used_says_why(tmp_path: Path, source: str, why: s
 def test_a_genesis_without_contracts_knows_no_foreign_kind() -> None:
     chain = Chain(replace(genesis(), digest=sha256(b"other")))
     assert chain.fails(start_of(0), ANN, pledge(start_of(1))) == (ErrorCode.UNKNOWN_KIND, ())
+
+
+def test_a_kind_that_this_build_has_is_not_brought_by_others() -> None:
+    with pytest.raises(ConfigError, match="'event' cannot be used") as refusal:
+        Chain(genesis(contracts=ContractRules(kinds=("event",))))
+    assert refusal.value.code == "E127"

@@ -64,6 +64,11 @@ def load_kind(name: KindName, kind: type[T]) -> T:
     return made
 
 
+def taken(name: KindName) -> ConfigError:
+    """E127: this build has a kind of that name, and what follows its rules must not change."""
+    return _unusable(name, "this build has a kind of its own of that name")
+
+
 def _unusable(name: KindName, why: str) -> ConfigError:
     return ConfigError(
         "E127",

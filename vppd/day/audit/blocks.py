@@ -298,10 +298,13 @@ class _Audit:
                 self._findings.add("rules of the market change: this audit reads by genesis alone")
             case MeterRegistered():
                 self._meters.registered(event)
-            case StandingChanged(standing=0) | MemberRegistered() | DutyChanged() | ParametersSet():
+                self._senders.opened(event.meter)
+            case AcquisitionSet():
+                self._meters.control(event)
+            case MemberRegistered() | DutyChanged() | ParametersSet():
                 pass  # who may do what; the account was opened before
-            case StandingChanged() | Intervened() | AcquisitionSet():
-                self._findings.add(f"{type(event).__name__}: this audit does not follow that")
+            case StandingChanged() | Intervened():
+                pass  # the orders and the money it takes out of books stand beside it
             case Answered() | EffectMeasured():
                 pass  # a contract's own rules
             case ContractMoved() | ContractSaid() | UrgentServed():

@@ -9,9 +9,12 @@ from vppd.config.genesis import Genesis, MeterEntry
 from vppd.day.audit.findings import Findings
 from vppd.day.audit.rules import Calendar, Phase
 from vppd.ledger.events import MeterReplaced, ReadingAccepted
-from vppd.ledger.member_events import MeterRegistered
+from vppd.ledger.member_events import AcquisitionSet, MeterRegistered
 from vppd.ledger.transaction import Reading, ReplaceMeter
 from vppd.types import PublicKey, Slot, TimeMs, Wh
+
+_PAUSED, _TAKEN, _RETIRED = range(3)
+"""What an acquisition is set to."""
 
 
 class Energy(NamedTuple):
@@ -31,6 +34,23 @@ class _Meter:
         self.rollover_wh = entry.rollover_wh
         self.shift = (0, 0)
         """What has been counted before the meter showed 0, but for its own rounds."""
+        self.pauses: list[tuple[Slot, Slot | None]] = []
+        """First slots without readings, and the first with readings again."""
+        self.last_slot: Slot | None = None
+
+    def runs(self, slot: Slot) -> bool:
+        """Whether it measures ``slot``, or would if it were not paused."""
+        return self.entry.first_slot <= slot and not self.ended_before(slot)
+
+    def ended_before(self, slot: Slot) -> bool:
+        """Whether it was retired after an earlier slot."""
+        return self.last_slot is not None and slot > self.last_slot
+
+    def paused(self, slot: Slot, until: int = 0) -> bool:
+        """Whether a pause lies over ``slot``, but for its last ``until`` slots."""
+        return any(
+            first <= slot and (then is None or slot < then - until) for first, then in self.pauses
+        )
 
     def stands(self, shown: Energy, slot: Slot) -> Energy:
         """What a meter has counted in all that shows this at the end of ``slot``."""
@@ -77,6 +97,22 @@ class Meters:
         self._owner[event.meter] = event.account
         self._of.setdefault(event.account, []).append(meter)
 
+    def control(self, event: AcquisitionSet) -> None:
+        """A meter's readings are taken otherwise from a slot on."""
+        meter = self._meters.get(event.meter)
+        if meter is None:
+            self._findings.add("a meter is controlled that there is not")
+            return
+        running = not meter.pauses or meter.pauses[-1][1] is not None
+        if event.mode == _RETIRED:
+            meter.last_slot = event.first_slot
+        elif event.mode == _PAUSED and running:
+            meter.pauses.append((event.first_slot, None))
+        elif event.mode == _TAKEN and not running:
+            first, _ = meter.pauses.pop()
+            if first < event.first_slot:
+                meter.pauses.append((first, event.first_slot))
+
     def accept(
         self, event: ReadingAccepted, sender: PublicKey, reading: Reading, time_ms: TimeMs
     ) -> None:
@@ -99,6 +135,8 @@ class Meters:
         findings.same(f"the version of the reading of {who}", event.version, meter.versions[slot])
         if self._calendar.phase(slot, time_ms) not in (Phase.METERED, Phase.SETTLED):
             findings.add(f"a reading of {who} is accepted outside its time")
+        if meter.paused(slot, until=1) or meter.ended_before(slot):
+            findings.add(f"a reading of {who} is accepted, of which none is to be taken")
         if slot < meter.entry.first_slot:
             findings.add(f"a reading of {who} is accepted, the meter starts later")
             return
@@ -135,7 +173,9 @@ class Meters:
 
     def energy(self, account: PublicKey, slot: Slot) -> Energy | None:
         """Register differences over the slot; ``None`` unless every running meter has both ends."""
-        running = [m for m in self._of.get(account, ()) if m.entry.first_slot <= slot]
+        running = [m for m in self._of.get(account, ()) if m.runs(slot)]
+        if any(meter.paused(slot) for meter in running):
+            return None
         ends = [(m.registers.get(slot - 1), m.registers.get(slot)) for m in running]
         known = [(start, end) for start, end in ends if start is not None and end is not None]
         if not known or len(known) < len(ends):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vppd.config.contracts import KindName, load_kind
+from vppd.config.contracts import KindName, load_kind, taken
 from vppd.config.genesis import Genesis
 from vppd.ledger.contracts.kind import Kind
 from vppd.ledger.kinds.deal import DEAL
@@ -32,6 +32,9 @@ def kinds_of(genesis: Genesis) -> dict[str, Kind]:
         ConfigError: E126 or E127, one that genesis names cannot run here.
     """
     own = {str(kind.name): kind for kind in OWN}
+    for name in genesis.contracts.kinds:
+        if name in own:
+            raise taken(KindName(name))
     others = {
         name: load_kind(KindName(name), Kind)  # type: ignore[type-abstract]
         for name in genesis.contracts.kinds

@@ -58,6 +58,7 @@ TERMS_SAID = 1
 CANCELLED_SAID = 2
 """Topic: why it was cancelled."""
 _DAY_BEFORE = 1
+MOST_ENERGY: Wh = 2**62
 
 
 class Respond(Message, frozen=True):
@@ -413,10 +414,23 @@ def _settle(desk: Desk, event: Event, called: Called) -> None:
     amount = _payable(desk, event, called, done)
     ctx.events.append(
         EffectMeasured(
-            desk.number, called.account, len(asked), known, usual, metered, done, over, amount
+            desk.number,
+            called.account,
+            len(asked),
+            known,
+            _clip(usual),
+            _clip(metered),
+            done,
+            _clip(over),
+            amount,
         )
     )
     desk.pay(called.account, amount)
+
+
+def _clip(energy: Wh) -> Wh:
+    """Sums of absurd readings of hundreds of meters leave 64 bits; what is paid never does."""
+    return min(max(energy, -MOST_ENERGY), MOST_ENERGY)
 
 
 def _payable(desk: Desk, event: Event, called: Called, done: Wh) -> Micro:
