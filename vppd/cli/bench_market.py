@@ -20,6 +20,8 @@ def market(
     missing: Annotated[float, typer.Option(help="Per cent of readings that never come.")] = 1.0,
     late: Annotated[float, typer.Option(help="Per cent that come after settlement.")] = 1.0,
     corrected: Annotated[float, typer.Option(help="Per cent that are wrong at first.")] = 1.0,
+    replaced: Annotated[float, typer.Option(help="Per cent of orders placed anew.")] = 1.0,
+    churn: Annotated[int, typer.Option(help="Members that come, and go, each day.")] = 0,
     seed: Annotated[int, typer.Option(help="Another gives another season.")] = 1,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -36,6 +38,8 @@ def market(
         missing_ppm=_ppm(missing),
         late_ppm=_ppm(late),
         corrected_ppm=_ppm(corrected),
+        replaced_ppm=_ppm(replaced),
+        churn=churn,
     )
     check(plan)
     with progress("slots", slots) as bar:

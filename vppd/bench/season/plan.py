@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from vppd.cli.testnet import table_1_tariffs
+from vppd.config.billing import CreditRules, FeeRules, ReviewRules
 from vppd.config.genesis import (
     AccountEntry,
     ConsensusRules,
@@ -27,6 +28,8 @@ ORIGIN_MS: TimeMs = 1_767_225_600_000
 MINUTES_PER_DAY = 1_440
 OPENING: Micro = 200_000_000
 """Of each member; below it a bid may fail, as in a market."""
+TREASURY: Micro = 10**12
+"""Of the operator, who gives newcomers what members have at the opening."""
 Share = Annotated[int, Meta(ge=0, le=PPM)]
 
 
@@ -44,6 +47,11 @@ class SeasonPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Readings that come after their slot has settled."""
     corrected_ppm: Share = 0
     """Readings that are wrong at first and corrected after their slot has settled."""
+    replaced_ppm: Share = 0
+    """Orders that are cancelled and placed anew before the gate closes."""
+    churn: int = 0
+    """Each day so many members come, with a meter and some money, as many are suspended, and as
+    many have their meter replaced."""
 
     @property
     def slots_per_day(self) -> int:
@@ -73,6 +81,8 @@ def check(plan: SeasonPlan) -> None:
         why = "a season has 1 to 1,000,000 slots"
     elif not 1 <= plan.slot_minutes <= 60 or MINUTES_PER_DAY % plan.slot_minutes:
         why = "a slot's minutes divide an hour: 5, 15, 30, 60"
+    elif not 0 <= plan.churn <= plan.members // 2:
+        why = "at most half of the members come and go in a day"
     elif plan.missing_ppm + plan.late_ppm + plan.corrected_ppm > PPM:
         why = "missing, late and corrected readings together are more than all"
     if why is not None:
@@ -80,7 +90,10 @@ def check(plan: SeasonPlan) -> None:
 
 
 def market_of(plan: SeasonPlan) -> MarketRulesSection:
-    """Orders from an hour before delivery to five minutes before; readings within the next hour."""
+    """Orders from an hour before delivery to five minutes before; readings within the next hour.
+
+    Fees, credit and a review each day are on, so that they count in what is measured.
+    """
     slot_ms = plan.slot_minutes * 60_000
     return MarketRulesSection(
         rules=plan.rules,
@@ -91,15 +104,18 @@ def market_of(plan: SeasonPlan) -> MarketRulesSection:
         gate_lead_ms=300_000,
         metering_ms=3_600_000,
         dispute_slots=plan.slots_per_day,
+        fees=FeeRules(grid_fee=20_000, levy=5_000, block_reward=1_000),
+        credit=CreditRules(rule="level"),
+        review=ReviewRules(daily=True),
         tariffs=table_1_tariffs(),
     )
 
 
 def cast_of(plan: SeasonPlan) -> Cast:
     """One operator, and members with a meter each."""
-    validator = _key("operator", 0)
-    members = tuple(_key("member", i) for i in range(plan.members))
-    meters = tuple(_key("meter", i) for i in range(plan.members))
+    validator = key_of("operator", 0)
+    members = tuple(key_of("member", i) for i in range(plan.members))
+    meters = tuple(key_of("meter", i) for i in range(plan.members))
     names = [f"member-{i}" for i in range(plan.members)]
     genesis = Genesis(
         name="season",
@@ -108,7 +124,7 @@ def cast_of(plan: SeasonPlan) -> Cast:
         market=market_of(plan),
         validators=(ValidatorEntry(name="operator", role=Role.OPERATOR, key=validator.public_key),),
         accounts=(
-            AccountEntry(name="operator", key=validator.public_key, balance=OPENING),
+            AccountEntry(name="operator", key=validator.public_key, balance=TREASURY),
             *_accounts(names, members),
         ),
         meters=tuple(
@@ -126,5 +142,6 @@ def _accounts(names: Sequence[str], keys: Sequence[SigningKey]) -> tuple[Account
     )
 
 
-def _key(what: str, number: int) -> SigningKey:
+def key_of(what: str, number: int) -> SigningKey:
+    """The key of somebody in the season; the same in every one."""
     return SigningKey(sha256(f"season/{what}/{number}".encode()))

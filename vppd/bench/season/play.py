@@ -14,7 +14,7 @@ from vppd.crypto import SigningKey, verify
 from vppd.header import Header
 from vppd.ledger.block import make_header
 from vppd.ledger.codes import ErrorCode, Status
-from vppd.ledger.events import Posted
+from vppd.ledger.events import OrderAccepted, Posted
 from vppd.ledger.execution import Execution, Ledger
 from vppd.ledger.receipts import decode_receipt
 from vppd.ledger.transaction import check_stateless, make_transaction
@@ -71,22 +71,26 @@ class Season:
         for moment in script.moments():
             if moment.act is Act.GATE_CLOSURE:
                 say()
-            for txs in self._blocks(script.sends(moment)):
-                yield self._block(moment, txs)
+            for sends, txs in self._blocks(script.sends(moment)):
+                played = self._block(moment, txs)
+                script.heard(moment, sends, _order_numbers(played.execution))
+                yield played
 
-    def _blocks(self, sends: Sequence[Send]) -> Iterator[tuple[bytes, ...]]:
+    def _blocks(self, sends: Sequence[Send]) -> Iterator[tuple[list[Send], tuple[bytes, ...]]]:
         """As a leader cuts them; one without transactions where there are none."""
         rules, size = self.cast.genesis.consensus, 0
+        said: list[Send] = []
         block: list[bytes] = []
         for send in sends:
             raw = self._sign(send.key, send)
             full = size + len(raw) > rules.max_block_bytes or len(block) == rules.max_block_txs
             if full:
-                yield tuple(block)
-                block, size = [], 0
+                yield said, tuple(block)
+                said, block, size = [], [], 0
+            said.append(send)
             block.append(raw)
             size += len(raw)
-        yield tuple(block)
+        yield said, tuple(block)
 
     def _sign(self, key: SigningKey, send: Send) -> bytes:
         nonce = self._nonces[key.public_key]
@@ -136,3 +140,11 @@ class Season:
         total = self.ledger.total_micro()
         if total != self.opening:
             raise LostMoney(f"after block {execution.height} there are {total - self.opening} more")
+
+
+def _order_numbers(execution: Execution) -> list[int | None]:
+    """Of each transaction, the number of the order it placed."""
+    return [
+        next((e.seq for e in decode_receipt(raw).events if isinstance(e, OrderAccepted)), None)
+        for raw in execution.receipts[1:]
+    ]
