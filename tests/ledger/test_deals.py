@@ -26,8 +26,9 @@ from vppd.ledger.codes import ErrorCode
 from vppd.ledger.contracts.ops import CallContract, OpenContract
 from vppd.ledger.events import ContractMoved, OrderMade, Posted, Purse, Reason, Settled, Traded
 from vppd.ledger.kinds.terms import DEAL, DealTerms, Take
+from vppd.ledger.records import Ordered
 from vppd.ledger.slots import Phase, due_ms
-from vppd.ledger.state import ORDERED, Ordered
+from vppd.ledger.state import ORDERED
 
 NOW = start_of(5) - 20_000
 GATE = start_of(5) - 2_000

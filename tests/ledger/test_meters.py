@@ -34,7 +34,7 @@ from vppd.ledger.events import MeterReplaced, Settled
 from vppd.ledger.execution import Ledger
 from vppd.ledger.meters import Face, face_of, placed
 from vppd.ledger.receipts import decode_receipt
-from vppd.ledger.state import OdometerRecord
+from vppd.ledger.records import OdometerRecord
 from vppd.ledger.transaction import ReplaceMeter
 from vppd.types import Role
 

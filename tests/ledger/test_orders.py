@@ -25,8 +25,9 @@ from vppd.ledger.events import OrderAccepted, OrderCancelled, Posted, Purse, Rea
 from vppd.ledger.execution import Ledger
 from vppd.ledger.order_ops import CancelOrder
 from vppd.ledger.order_records import OrderNote
+from vppd.ledger.records import Ordered
 from vppd.ledger.slots import Phase, due_ms
-from vppd.ledger.state import ORDER, ORDER_NOTE, ORDERED, Ordered
+from vppd.ledger.state import ORDER, ORDER_NOTE, ORDERED
 from vppd.ledger.transaction import PlaceOrder
 
 NOW = start_of(5) - 20_000

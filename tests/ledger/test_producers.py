@@ -33,16 +33,8 @@ from vppd.ledger.events import EraScheduled, Punished, ReadyNoted, Voted
 from vppd.ledger.grades import may_be_elected
 from vppd.ledger.producers import standings
 from vppd.ledger.proofs import Accuse, Ready, Skip, signed_part
-from vppd.ledger.state import (
-    CANDIDATE,
-    DELIVERY,
-    PUNISHMENT,
-    READINESS,
-    STANDING,
-    VOTES,
-    StandingRecord,
-    State,
-)
+from vppd.ledger.records import StandingRecord
+from vppd.ledger.state import CANDIDATE, DELIVERY, PUNISHMENT, READINESS, STANDING, VOTES, State
 from vppd.ledger.transaction import Vote, decode_transaction, make_statement
 from vppd.types import ZERO_DIGEST
 

@@ -33,7 +33,8 @@ from vppd.crypto import SigningKey
 from vppd.ledger.codes import ErrorCode
 from vppd.ledger.events import BalanceStated, CreditCause, CreditChanged, DayReviewed
 from vppd.ledger.receipts import Receipt
-from vppd.ledger.state import DAY, NO_SCORE, SCORE
+from vppd.ledger.records import NO_SCORE
+from vppd.ledger.state import DAY, SCORE
 from vppd.types import PPM
 
 SLOTS = 4

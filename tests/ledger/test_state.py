@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.ledger.chain import ANN
+from tests.ledger.chain import ANN, BOB
 from vppd.codec import Malformed, encode
+from vppd.ledger.records import Account, GridAccount, Register, SlotRecord
 from vppd.ledger.state import (
     ACCOUNT,
     GRID_ACCOUNT,
@@ -19,10 +20,6 @@ from vppd.ledger.state import (
     SLOT,
     TABLES,
     TRADE,
-    Account,
-    GridAccount,
-    Register,
-    SlotRecord,
     State,
 )
 
@@ -141,3 +138,15 @@ def test_sealed_bytes_are_the_state(blocks: list[list[tuple[int, int | None]]]) 
 def test_foreign_entries_are_refused(key: bytes, value: bytes) -> None:
     with pytest.raises(Malformed):
         State.load([(key, value)])
+
+
+@given(st.sets(st.integers(0, 60), max_size=12), st.integers(0, 60))
+def test_neighbours_are_those_a_scan_would_find(slots: set[int], slot: int) -> None:
+    state = State()
+    for other in slots:
+        state.put(REGISTER, Register(other, 0, 1), ANN.public_key, other)
+    state.put(REGISTER, Register(0, 0, 1), BOB.public_key, slot + 1)
+    found = [number for number, _ in state.scan(REGISTER, ANN.public_key)]
+    before = max((number for number in found if number < slot), default=None)
+    after = min((number for number in found if number > slot), default=None)
+    assert state.around(REGISTER, ANN.public_key, slot) == (before, after)

@@ -43,8 +43,9 @@ from vppd.ledger.events import (
 )
 from vppd.ledger.kinds.terms import DEAL, THREE_PARTY, DealTerms, Take, ThreePartyTerms
 from vppd.ledger.order_ops import SignTrades
+from vppd.ledger.records import Ordered
 from vppd.ledger.slots import Phase, due_ms
-from vppd.ledger.state import CONSENT, ORDERED, Ordered
+from vppd.ledger.state import CONSENT, ORDERED
 from vppd.types import Role
 
 NOW = start_of(5) - 20_000

@@ -29,8 +29,9 @@ from vppd.ledger.events import Cause, ContractMoved, OrderMade, Posted, Traded, 
 from vppd.ledger.kinds.terms import STANDBY, URGENT, StandbyTerms, UrgentTerms
 from vppd.ledger.kinds.urgent import URGENT as KIND
 from vppd.ledger.order_ops import CancelOrder
+from vppd.ledger.records import Ordered
 from vppd.ledger.slots import Phase, due_ms
-from vppd.ledger.state import CONTRACT, ORDERED, Ordered
+from vppd.ledger.state import CONTRACT, ORDERED
 from vppd.ledger.state import STANDBY as STANDING_BY
 
 NOW = start_of(5) - 20_000

@@ -16,8 +16,9 @@ from vppd.ledger.events import TradeSigned, TradeVoided
 from vppd.ledger.order_ops import SignTrades
 from vppd.ledger.order_records import ALL_PARTIES, Consent, Parties
 from vppd.ledger.orders import BY_CONTRACT
+from vppd.ledger.records import TradeRecord
 from vppd.ledger.slots import Phase, due_ms
-from vppd.ledger.state import CONSENT, ORDER, TRADE, TradeRecord
+from vppd.ledger.state import CONSENT, ORDER, TRADE
 from vppd.ledger.trading import release
 from vppd.types import PublicKey, Slot
 

@@ -13,18 +13,9 @@ from vppd.crypto import Verify
 from vppd.ledger.agenda import Agenda, Due
 from vppd.ledger.codes import ErrorCode
 from vppd.ledger.events import GRID, Event, Posted, Purse, Reason, SlotAdvanced
+from vppd.ledger.records import Account, MarketUpdate, SlotRecord
 from vppd.ledger.slots import Phase, next_step, phase_at
-from vppd.ledger.state import (
-    ACCOUNT,
-    GRID_ACCOUNT,
-    MARKET_UPDATE,
-    METER,
-    SLOT,
-    Account,
-    MarketUpdate,
-    SlotRecord,
-    State,
-)
+from vppd.ledger.state import ACCOUNT, GRID_ACCOUNT, MARKET_UPDATE, METER, SLOT, State
 from vppd.market.auction import RULES, Book, Order, Rules
 from vppd.market.calendar import MarketCalendar
 from vppd.market.grid.flow import Feeder

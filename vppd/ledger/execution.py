@@ -39,6 +39,15 @@ from vppd.ledger.plan_ops import Forecast, Plan, RegisterResource, RetireResourc
 from vppd.ledger.producers import next_election
 from vppd.ledger.proofs import Statement
 from vppd.ledger.receipts import Receipt, encode_receipt, failure, receipts_root
+from vppd.ledger.records import (
+    Account,
+    ContractRecord,
+    Meter,
+    Register,
+    SettlementRecord,
+    SlotRecord,
+    TradeRecord,
+)
 from vppd.ledger.review import day_due, day_step
 from vppd.ledger.slots import Phase
 from vppd.ledger.snapshot import Snapshot
@@ -55,14 +64,7 @@ from vppd.ledger.state import (
     SETTLEMENT,
     SLOT,
     TRADE,
-    Account,
-    ContractRecord,
-    Meter,
-    Register,
-    SettlementRecord,
-    SlotRecord,
     State,
-    TradeRecord,
 )
 from vppd.ledger.statements import MOST_STATEMENTS, Effect, examine, state_fact
 from vppd.ledger.trading import match_arrivals, restore_book

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from vppd.ledger.context import MOST_MICRO, Context
 from vppd.ledger.events import FUND, FeesCharged, Posted, Purse, Reason
-from vppd.ledger.state import ACCOUNT, FEE, FUND_ACCOUNT, SETTLEMENT, FeeRecord, Fund
+from vppd.ledger.records import FeeRecord, Fund
+from vppd.ledger.state import ACCOUNT, FEE, FUND_ACCOUNT, SETTLEMENT
 from vppd.market.fees import block_reward, slot_fees
 from vppd.types import Micro, PublicKey, Slot
 

@@ -51,23 +51,11 @@ from vppd.ledger.eras import DELAY, fits, follow, latest_era, schedule
 from vppd.ledger.events import AccountOpened, Approved, RulesScheduled
 from vppd.ledger.producers import forget_elections, move_candidate
 from vppd.ledger.proofs import Ready, signed_part
+from vppd.ledger.records import Account, Ballot, Candidate, MarketUpdate, Proposal
 from vppd.ledger.registration.duties import require
 from vppd.ledger.registration.interventions import carry_out, check_act
 from vppd.ledger.registration.records import Duty
-from vppd.ledger.state import (
-    ACCOUNT,
-    BALLOT,
-    CANDIDATE,
-    CONVICTION,
-    MARKET_UPDATE,
-    METER,
-    PROPOSAL,
-    Account,
-    Ballot,
-    Candidate,
-    MarketUpdate,
-    Proposal,
-)
+from vppd.ledger.state import ACCOUNT, BALLOT, CANDIDATE, CONVICTION, MARKET_UPDATE, METER, PROPOSAL
 from vppd.types import ZERO_DIGEST, Digest, PublicKey, Slot
 
 MOST_BALLOTS = 4

@@ -12,17 +12,9 @@ from msgspec.structs import replace
 
 from vppd.ledger.context import Context
 from vppd.ledger.events import PathsHashed, TradeCut, TradeRouted
+from vppd.ledger.records import PathsRecord, RouteRecord, TradeRecord
 from vppd.ledger.slots import Phase
-from vppd.ledger.state import (
-    ORDER,
-    ORDER_NOTE,
-    PATHS,
-    ROUTE,
-    TRADE,
-    PathsRecord,
-    RouteRecord,
-    TradeRecord,
-)
+from vppd.ledger.state import ORDER, ORDER_NOTE, PATHS, ROUTE, TRADE
 from vppd.ledger.trading import book_order, record_of, record_trade
 from vppd.market.auction import Trade, reference_price
 from vppd.market.grid.flow import Feeder

@@ -11,7 +11,8 @@ from itertools import repeat
 
 from vppd.ledger.codes import ErrorCode, Status
 from vppd.ledger.receipts import Receipt, encode_receipt
-from vppd.ledger.state import ACCOUNT, Account, State
+from vppd.ledger.records import Account
+from vppd.ledger.state import ACCOUNT, State
 from vppd.ledger.transaction import Opaque, Transaction
 from vppd.types import PublicKey
 

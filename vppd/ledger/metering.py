@@ -15,9 +15,10 @@ from vppd.ledger.codes import ErrorCode
 from vppd.ledger.context import Context, Failed
 from vppd.ledger.events import ReadingAccepted
 from vppd.ledger.meters import Face, floor_of, placed
+from vppd.ledger.records import Register
 from vppd.ledger.registration.acquisition import check_acquired, is_paused, is_retired
 from vppd.ledger.slots import Phase, due_ms, phase_at
-from vppd.ledger.state import METER, ODOMETER, REGISTER, Register
+from vppd.ledger.state import METER, ODOMETER, REGISTER
 from vppd.ledger.transaction import Reading
 from vppd.types import PublicKey, Slot, Wh
 
@@ -57,17 +58,13 @@ def take_reading(ctx: Context, key: PublicKey, op: Reading) -> PublicKey:
     check_acquired(ctx, key, op.slot)
     if op.slot < meter.slot:
         raise Failed(ErrorCode.BEFORE_FIRST_SLOT, meter.slot)
-    earlier = _Mark(meter.slot - 1, meter.import_wh, meter.export_wh)
-    later: _Mark | None = None
-    known: Register | None = None
-    for slot, register in state.scan(REGISTER, key):
-        if slot < op.slot:
-            earlier = _Mark(slot, register.import_wh, register.export_wh)
-        elif slot == op.slot:
-            known = register
-        else:
-            later = _Mark(slot, register.import_wh, register.export_wh)
-            break
+    known = state.get(REGISTER, key, op.slot)
+    before, after = state.around(REGISTER, key, op.slot)
+    later = None if after is None else _mark(ctx, key, after)
+    if before is None:
+        earlier = _Mark(meter.slot - 1, meter.import_wh, meter.export_wh)
+    else:
+        earlier = _mark(ctx, key, before)
     odometer = state.get(ODOMETER, key)
     floor = floor_of(odometer, op.slot, Face(earlier.import_wh, earlier.export_wh))
     earlier = _Mark(earlier.slot, *floor)
@@ -85,6 +82,11 @@ def take_reading(ctx: Context, key: PublicKey, op: Reading) -> PublicKey:
         ReadingAccepted(key, meter.account, op.slot, import_wh, export_wh, version + 1)
     )
     return meter.account
+
+
+def _mark(ctx: Context, key: PublicKey, slot: Slot) -> _Mark:
+    register = ctx.state.need(REGISTER, key, slot)
+    return _Mark(slot, register.import_wh, register.export_wh)
 
 
 def _check_step(ctx: Context, first: _Mark, second: _Mark, *, neighbour: _Mark) -> None:

@@ -16,16 +16,11 @@ from vppd.ledger.codes import ErrorCode
 from vppd.ledger.context import Context, Failed
 from vppd.ledger.events import MeterReplaced
 from vppd.ledger.names import check_new_key
+from vppd.ledger.records import OdometerRecord
 from vppd.ledger.registration.duties import require
 from vppd.ledger.registration.records import Duty
 from vppd.ledger.slots import Phase, due_ms
-from vppd.ledger.state import (
-    ACQUISITION,
-    METER,
-    ODOMETER,
-    REGISTER,
-    OdometerRecord,
-)
+from vppd.ledger.state import ACQUISITION, METER, ODOMETER, REGISTER
 from vppd.ledger.transaction import ReplaceMeter
 from vppd.types import PublicKey, Slot, Wh
 

@@ -7,20 +7,9 @@ from vppd.config.genesis import Genesis
 from vppd.config.grid import defects
 from vppd.errors import ConfigError
 from vppd.ledger.producers import list_candidates
+from vppd.ledger.records import Account, GridAccount, Meter, OdometerRecord
 from vppd.ledger.registration.records import Duty, DutyRecord, Member
-from vppd.ledger.state import (
-    ACCOUNT,
-    DUTY,
-    GRID_ACCOUNT,
-    MEMBER,
-    METER,
-    ODOMETER,
-    Account,
-    GridAccount,
-    Meter,
-    OdometerRecord,
-    State,
-)
+from vppd.ledger.state import ACCOUNT, DUTY, GRID_ACCOUNT, MEMBER, METER, ODOMETER, State
 from vppd.market.calendar import check_market
 from vppd.types import Micro
 

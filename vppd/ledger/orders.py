@@ -11,17 +11,10 @@ from vppd.ledger.context import Context, Failed
 from vppd.ledger.events import OrderMade
 from vppd.ledger.order_ops import CancelOrder
 from vppd.ledger.order_records import OrderNote
+from vppd.ledger.records import OrderRecord, SlotRecord, TradeRecord
 from vppd.ledger.registration.duties import need_active
 from vppd.ledger.slots import Phase, due_ms
-from vppd.ledger.state import (
-    ACCOUNT,
-    ORDER,
-    ORDER_NOTE,
-    SLOT,
-    OrderRecord,
-    SlotRecord,
-    TradeRecord,
-)
+from vppd.ledger.state import ACCOUNT, ORDER, ORDER_NOTE, SLOT
 from vppd.ledger.trading import check_open, record_trade, withdraw_order
 from vppd.market.auction import Side
 from vppd.market.money import amount_micro

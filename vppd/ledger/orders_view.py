@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vppd.ledger.order_records import Consent, OrderNote, Parties
+from vppd.ledger.records import OrderRecord, TradeRecord
 from vppd.ledger.slots import Phase
-from vppd.ledger.state import CONSENT, ORDER, ORDER_NOTE, ORDERED, OrderRecord, TradeRecord
+from vppd.ledger.state import CONSENT, ORDER, ORDER_NOTE, ORDERED
 from vppd.market.auction import Side
 from vppd.types import PublicKey, Slot
 

@@ -24,9 +24,10 @@ from vppd.ledger.plan_records import (
     ResourceFlow,
     ResourceRecord,
 )
+from vppd.ledger.records import Ordered
 from vppd.ledger.resources import ResourceKind, battery_of
 from vppd.ledger.slots import Phase, due_ms
-from vppd.ledger.state import FORECAST, ORDERED, PLAN, RESOURCE, RESOURCE_PLAN, Ordered
+from vppd.ledger.state import FORECAST, ORDERED, PLAN, RESOURCE, RESOURCE_PLAN
 from vppd.types import PublicKey, Slot, Wh
 
 MOST_PLANNED = 384

@@ -18,6 +18,7 @@ from vppd.ledger.context import Context, Failed
 from vppd.ledger.election import Standing, elect
 from vppd.ledger.events import SettlementFlag, Voted
 from vppd.ledger.grades import may_be_elected
+from vppd.ledger.records import Candidate, Delivery, SettlementRecord, Votes
 from vppd.ledger.state import (
     ACCOUNT,
     CANDIDATE,
@@ -26,12 +27,8 @@ from vppd.ledger.state import (
     PUNISHMENT,
     READINESS,
     VOTES,
-    Candidate,
-    Delivery,
-    SettlementRecord,
     State,
     Table,
-    Votes,
 )
 from vppd.ledger.transaction import Vote
 from vppd.types import Height, PublicKey, Role, Slot

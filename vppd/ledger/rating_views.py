@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from vppd.config.billing import GRADES
 from vppd.ledger.grades import grade_in
+from vppd.ledger.records import NO_SCORE
 from vppd.ledger.review import LAST_REVIEW, day_key
 from vppd.ledger.slots import Phase, due_ms
-from vppd.ledger.state import ACCOUNT, COUNTER, DAY, NO_SCORE, STANDING, State
+from vppd.ledger.state import ACCOUNT, COUNTER, DAY, STANDING, State
 from vppd.market.clock import day_slots
 from vppd.types import PublicKey
 

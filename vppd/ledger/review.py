@@ -21,22 +21,16 @@ from vppd.ledger.events import (
     DayReviewed,
     SettlementFlag,
 )
-from vppd.ledger.slots import Phase, due_ms
-from vppd.ledger.state import (
-    ACCOUNT,
-    COUNTER,
-    DAY,
+from vppd.ledger.records import (
     NO_SCORE,
-    SCORE,
-    SETTLEMENT,
-    STANDING,
-    TRADE,
     Counter,
     DayRecord,
     ScoreRecord,
     SettlementRecord,
     StandingRecord,
 )
+from vppd.ledger.slots import Phase, due_ms
+from vppd.ledger.state import ACCOUNT, COUNTER, DAY, SCORE, SETTLEMENT, STANDING, TRADE
 from vppd.market.clock import Day, day_of, day_slots
 from vppd.market.credit import (
     Indicators,

@@ -12,8 +12,9 @@ from vppd.ledger.context import Context
 from vppd.ledger.events import Purse, Reason, Settled, SettlementFlag
 from vppd.ledger.metering import close_registers, has_reading, metered
 from vppd.ledger.producers import note_delivery
+from vppd.ledger.records import SettlementRecord
 from vppd.ledger.slots import Phase
-from vppd.ledger.state import ORDER, ORDERED, SETTLEMENT, SLOT, TRADE, SettlementRecord
+from vppd.ledger.state import ORDER, ORDERED, SETTLEMENT, SLOT, TRADE
 from vppd.market.settlement import settle_imbalance
 from vppd.market.tariff import tariff_for
 from vppd.types import Micro, PublicKey, Slot, Wh

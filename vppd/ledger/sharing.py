@@ -16,7 +16,8 @@ from typing import NamedTuple
 from vppd.crypto import sha256
 from vppd.ledger.context import Context
 from vppd.ledger.events import Pooled, PositionTaken, Reason, SettlementFlag, Shared
-from vppd.ledger.state import ORDER, POOL, SETTLEMENT, SHARE, PoolRecord, ShareRecord
+from vppd.ledger.records import PoolRecord, ShareRecord
+from vppd.ledger.state import ORDER, POOL, SETTLEMENT, SHARE
 from vppd.market.auction import Side
 from vppd.market.sharing import grid_worth, penalties, pool
 from vppd.market.tariff import tariff_for

@@ -23,15 +23,8 @@ from vppd.ledger.context import Context, Failed
 from vppd.ledger.eras import era_of
 from vppd.ledger.events import Convicted, Punished, ReadyNoted
 from vppd.ledger.proofs import Accuse, Ready, Skip, Statement, signed_part
-from vppd.ledger.state import (
-    CANDIDATE,
-    CONVICTION,
-    PUNISHMENT,
-    READINESS,
-    Conviction,
-    Punishment,
-    Readiness,
-)
+from vppd.ledger.records import Conviction, Punishment, Readiness
+from vppd.ledger.state import CANDIDATE, CONVICTION, PUNISHMENT, READINESS
 from vppd.types import Epoch, PublicKey
 
 MOST_STATEMENTS = 32

@@ -14,21 +14,10 @@ from vppd.ledger.events import OrderAccepted, OrderCancelled, Purse, Reason, Tra
 from vppd.ledger.grades import check_quota
 from vppd.ledger.order_records import OrderNote
 from vppd.ledger.plans import check_ordered
+from vppd.ledger.records import Ordered, OrderRecord, SlotRecord, TradeRecord
 from vppd.ledger.seat import check_seat
 from vppd.ledger.slots import Phase, due_ms
-from vppd.ledger.state import (
-    ACCOUNT,
-    ORDER,
-    ORDER_NOTE,
-    ORDERED,
-    SLOT,
-    TRADE,
-    Ordered,
-    OrderRecord,
-    SlotRecord,
-    State,
-    TradeRecord,
-)
+from vppd.ledger.state import ACCOUNT, ORDER, ORDER_NOTE, ORDERED, SLOT, TRADE, State
 from vppd.ledger.transaction import PlaceOrder
 from vppd.market.auction import Book, Order, Rules, Side, Trade
 from vppd.market.tariff import tariff_for

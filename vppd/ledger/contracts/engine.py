@@ -18,7 +18,8 @@ from vppd.ledger.context import Context, Failed
 from vppd.ledger.contracts.kind import Kind, Standing
 from vppd.ledger.contracts.ops import CallContract, OpenContract
 from vppd.ledger.events import Cause, ContractMoved, ContractSaid, Posted, Purse, Reason
-from vppd.ledger.state import ACCOUNT, CONTRACT, COUNTER, ContractRecord, Counter
+from vppd.ledger.records import ContractRecord, Counter
+from vppd.ledger.state import ACCOUNT, CONTRACT, COUNTER
 from vppd.types import Height, Micro, PublicKey, TimeMs
 
 CONTRACTS = 0

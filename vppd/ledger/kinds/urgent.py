@@ -17,8 +17,9 @@ from vppd.ledger.kinds import terms
 from vppd.ledger.kinds.standby import draw, ready
 from vppd.ledger.kinds.terms import read_urgent
 from vppd.ledger.orders import BY_CONTRACT, check_before_delivery, make_order
+from vppd.ledger.records import TradeRecord
 from vppd.ledger.slots import Phase
-from vppd.ledger.state import ACCOUNT, ORDER, TradeRecord
+from vppd.ledger.state import ACCOUNT, ORDER
 from vppd.ledger.trading import (
     bid_escrow,
     book_order,

@@ -15,6 +15,7 @@ from vppd.ledger.context import Context, Failed
 from vppd.ledger.events import AccountOpened
 from vppd.ledger.member_events import MemberRegistered, StandingChanged
 from vppd.ledger.names import check_new_key
+from vppd.ledger.records import Account
 from vppd.ledger.registration.duties import holds, is_under, require
 from vppd.ledger.registration.ops import (
     RegisterMember,
@@ -35,7 +36,6 @@ from vppd.ledger.state import (
     ORDERED,
     SETTLEMENT,
     SLOT,
-    Account,
 )
 from vppd.ledger.trading import withdraw_resting
 from vppd.ledger.transaction import Op, Transfer, Vote

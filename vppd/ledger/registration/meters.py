@@ -13,11 +13,12 @@ from vppd.ledger.codes import ErrorCode
 from vppd.ledger.context import Context, Failed
 from vppd.ledger.member_events import AcquisitionSet, MeterRegistered
 from vppd.ledger.names import check_new_key
+from vppd.ledger.records import Meter
 from vppd.ledger.registration.duties import require
 from vppd.ledger.registration.members import need_member
 from vppd.ledger.registration.ops import RegisterMeter, SetAcquisition
 from vppd.ledger.registration.records import Acquisition, Duty
-from vppd.ledger.state import ACQUISITION, METER, Meter
+from vppd.ledger.state import ACQUISITION, METER
 from vppd.types import PublicKey, Slot
 
 PAUSED, TAKEN, RETIRED = range(3)

@@ -11,8 +11,9 @@ from msgspec import Meta
 from vppd.codec import U8, U32, U63, Bytes32, Decoder, Message
 from vppd.era import Name
 from vppd.ledger.context import Context
+from vppd.ledger.records import ContractRecord
 from vppd.ledger.registration.ops import Reason
-from vppd.ledger.state import CONTRACT, MEMBERSHIP, ContractRecord
+from vppd.ledger.state import CONTRACT, MEMBERSHIP
 from vppd.types import PublicKey, Slot
 
 PROJECT, EVENT = "project", "event"
