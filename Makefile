@@ -4,7 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 JOBS   ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -q
-# Whoever is measured takes three times as long: only the tests of the pure packages' own rooms are.
+# Whoever is measured takes three times as long: only the tests of the pure packages' own rooms are,
+# but for those that run long histories (tests/conftest.py).
 PURE   := assets consensus ledger market
 
 .PHONY: help demo test check fmt lock nightly model simulate mutants papers link-failure p4-consensus targets bench clean setup
@@ -27,9 +28,9 @@ demo: $(VENV)/.ready  ## A whole trading day: one operator, four DERs, real proc
 	@$(BIN)/vppd dev -n 5 --exit
 
 test: $(VENV)/.ready  ## Every test, in parallel; the pure packages with coverage by their own tests
-	@$(PYTEST) $(PURE:%=tests/%) --cov --cov-report=
+	@$(PYTEST) $(PURE:%=tests/%) -m measured --cov --cov-report=
 	@$(BIN)/python -m coverage report --include='vppd/assets/*,vppd/consensus/*,vppd/ledger/*,vppd/market/*' --fail-under=95
-	@$(PYTEST) tests $(PURE:%=--ignore=tests/%)
+	@$(PYTEST) tests -m "not measured"
 
 check: $(VENV)/.ready  ## Lint, format, strict types, import rules
 	@$(BIN)/ruff check .
