@@ -31,6 +31,7 @@ from vppd.ledger.execution import Ledger
 from vppd.ledger.plan_ops import Forecast, Plan, RegisterResource, RetireResource
 from vppd.ledger.plan_records import ForecastRecord, PlanRecord, ResourceFlow, ResourceRecord
 from vppd.ledger.plans import close_plans
+from vppd.ledger.registration.records import Duty
 from vppd.ledger.resources import ResourceKind
 from vppd.ledger.state import FORECAST, PLAN, RESOURCE, RESOURCE_PLAN, Table
 from vppd.types import PPM, Role
@@ -362,7 +363,7 @@ def test_an_operator_forecasts_and_forecasts_anew(operated: Chain) -> None:
 def test_nobody_else_forecasts(operated: Chain) -> None:
     for key in (BOB, CAT):
         failed = operated.fails(OPEN_10, key, Forecast(9, (1,), (1,)))
-        assert failed == (ErrorCode.NOT_AN_OPERATOR, ())
+        assert failed == (ErrorCode.NOT_PERMITTED, (Duty.COMMERCIAL,))
 
 
 def test_a_forecast_is_of_open_slots_and_in_range(operated: Chain) -> None:

@@ -113,7 +113,6 @@ REMEDY: dict[ErrorCode, str] = {
     ErrorCode.BEYOND_POWER: "less energy in that slot",
     ErrorCode.BELOW_EMPTY: "less out of the store, or more into it before",
     ErrorCode.ABOVE_FULL: "less into the store, or more out of it before",
-    ErrorCode.NOT_AN_OPERATOR: "sign with the key of an operator that votes now",
     ErrorCode.BEYOND_PLAN: "plan the slot first: vppd market plan; then order within the plan",
     ErrorCode.NOT_PERMITTED: "vppd market permissions shows who may; vppd market grant proposes it",
     ErrorCode.KEY_IN_USE: "a key of its own: vppd key gen --out FILE",

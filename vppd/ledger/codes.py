@@ -107,7 +107,6 @@ class ErrorCode(IntEnum):
     BEYOND_POWER = 85
     BELOW_EMPTY = 86
     ABOVE_FULL = 87
-    NOT_AN_OPERATOR = 88
     BEYOND_PLAN = 89
 
     # Sharing: 90 to 94
@@ -308,7 +307,6 @@ MEANING: dict[ErrorCode, tuple[str, tuple[str, ...]]] = {
         "The store would be above full; so much can be put in in that slot.",
         ("slot", "most_wh"),
     ),
-    ErrorCode.NOT_AN_OPERATOR: ("Only an operator of the era in force forecasts.", ()),
     ErrorCode.BEYOND_PLAN: (
         "Plans are required, and the member's orders are not within its plan.",
         ("slot", "planned_import_wh", "planned_export_wh"),

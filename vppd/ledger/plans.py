@@ -25,6 +25,8 @@ from vppd.ledger.plan_records import (
     ResourceRecord,
 )
 from vppd.ledger.records import Ordered
+from vppd.ledger.registration.duties import require
+from vppd.ledger.registration.records import Duty
 from vppd.ledger.resources import ResourceKind, battery_of
 from vppd.ledger.slots import Phase, due_ms
 from vppd.ledger.state import FORECAST, ORDERED, PLAN, RESOURCE, RESOURCE_PLAN
@@ -65,11 +67,10 @@ def forecast(ctx: Context, sender: PublicKey, op: Forecast) -> None:
     """Take an operator's forecast in; it replaces its earlier one of these slots.
 
     Raises:
-        Failed: the sender is no operator of the era in force, a slot takes no forecasts, or an
-            energy is out of range.
+        Failed: the sender has no commercial duty, a slot takes no forecasts, or an energy is out of
+            range.
     """
-    if not any(member.key == sender and member.operator for member in ctx.era.members):
-        raise Failed(ErrorCode.NOT_AN_OPERATOR)
+    require(ctx, sender, Duty.COMMERCIAL)
     flows = _flows(op.load_wh, op.generation_wh)
     for slot, flow in enumerate(flows, start=op.first_slot):
         _check_open(ctx, slot)
