@@ -100,6 +100,7 @@ REMEDY: dict[ErrorCode, str] = {
     ErrorCode.NOT_TO_BE_SIGNED: "nothing, or wait until the gate has closed",
     # Grid
     ErrorCode.QUOTA_OF_GRADE: "less, or fewer; vppd market credit NAME shows what made the grade",
+    ErrorCode.NO_METER: "a registrar enrols one: vppd meter enrol",
     ErrorCode.UNKNOWN_METER: "vppd meter list shows those on chain",
     ErrorCode.METER_READ_LATER: "name a slot after the old meter's last reading",
     ErrorCode.REGISTER_BEYOND: "whole Wh, as the meter shows them; has a decimal point been lost?",
