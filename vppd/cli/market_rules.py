@@ -14,7 +14,7 @@ from vppd.client.readings import moment_text
 from vppd.errors import Exit, UserError
 from vppd.ledger.changes import SetMarket
 from vppd.ledger.contracts.registry import OWN
-from vppd.market.calendar import TARIFFS
+from vppd.market.calendar import TARIFFS, MarketCalendar, Settings, section_of
 from vppd.market.money import format_micro
 
 MOST_SLOT = 2**40 - 1
@@ -64,7 +64,7 @@ def rules(home: HomeOption = Path(), output: OutputOption = Output.TABLE) -> Non
 
 def set_market(
     settings: Annotated[
-        list[str], typer.Argument(metavar="NAME=VALUE…", help="As in [market] of genesis.")
+        list[str], typer.Argument(metavar="NAME=VALUE…", help="As vppd market rules shows them.")
     ],
     first_slot: Annotated[
         int, typer.Option("--from", min=0, max=MOST_SLOT, help="First slot; not open yet.")
@@ -75,7 +75,30 @@ def set_market(
 ) -> None:
     """Propose other rules of the market from a slot on, or approve them."""
     change = SetMarket(first_slot, tuple(map(_setting, settings)))
+    check_rules(with_client(home, lambda client: client.view("market")), change)
     print_outcome(outcome(propose(home, key, lambda _: (change,))), output)
+
+
+def check_rules(view: Document, change: SetMarket) -> None:
+    """What the ledger would refuse is refused here, with the reason in words.
+
+    Raises:
+        UserError: E502.
+    """
+    scheduled = view["changes"]
+    latest = scheduled[-1]["rules"] if scheduled else view["settings"]
+    settings: Settings = change.settings
+    try:
+        MarketCalendar(section_of(latest)).updated(0, settings)
+    except ValueError as err:
+        raise UserError(
+            "E502",
+            "these cannot be rules of the market",
+            facts={"given": " ".join(f"{n}={v}" for n, v in settings), "why": str(err)},
+            hint="vppd market rules shows names and units: micro-currency, milliseconds,\n"
+            "tariffs as 23:00-07:00=380000/240000, …",
+            exit_code=Exit.USAGE,
+        ) from err
 
 
 def _setting(word: str) -> tuple[str, int | str]:

@@ -8,7 +8,7 @@ length of slots changes, the first slot under the new length begins as the last 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
@@ -175,6 +175,19 @@ def settings_view(market: MarketRulesSection) -> dict[str, Any]:
     """Rules of the market as a JSON document, each value as it can be set."""
     view: dict[str, Any] = msgspec.to_builtins(market)
     return view | {TARIFFS: format_tariffs(market.tariffs)}
+
+
+def section_of(view: Mapping[str, Any]) -> MarketRulesSection:
+    """Inverse of :func:`settings_view`.
+
+    Raises:
+        ValueError: it is none.
+    """
+    tables = {**view, TARIFFS: msgspec.to_builtins(parse_tariffs(view[TARIFFS]))}
+    try:
+        return msgspec.convert(tables, MarketRulesSection)
+    except msgspec.ValidationError as err:
+        raise ValueError(str(err)) from err
 
 
 def _is_number(text: str) -> bool:
