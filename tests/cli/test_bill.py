@@ -129,7 +129,7 @@ async def _page(tmp_path: Path) -> tuple[Path, bytes]:
 @pytest.mark.parametrize(
     ("shown", "forged"),
     [
-        (b"<td>Purchase", None),
+        (b"<td>Bought", None),
         (b'<td class="n">-0.360000</td>', b'<td class="n">-9.360000</td>'),
         (b"<tbody>", b"<tbody><tr><td>Service charge</td></tr>"),
         (b"</body>", b"<p>Pay to another account</p></body>"),
