@@ -111,6 +111,8 @@ def _setting(word: str) -> tuple[str, int | str]:
             hint="NAME=VALUE, as gate_lead_ms=60000; vppd market rules shows the names",
             exit_code=Exit.USAGE,
         )
+    if value in ("true", "false"):
+        return name, int(value == "true")
     return name, int(value) if name != TARIFFS and value.isdecimal() else value
 
 
