@@ -112,6 +112,7 @@ class MarketCalendar:
             minutes = before.market_offset_minutes + first * before.market_slot_minutes
             offset = minutes - first * section.market_slot_minutes
             section = replace(section, market_offset_minutes=offset)
+        check_market(section)
         return section
 
 
@@ -135,7 +136,6 @@ def _with_settings(before: MarketRulesSection, settings: Settings) -> MarketRule
         section = msgspec.convert(tables, MarketRulesSection)
     except msgspec.ValidationError as err:
         raise ValueError(str(err)) from err
-    check_market(section)
     return section
 
 
