@@ -94,6 +94,7 @@ class ErrorCode(IntEnum):
     NO_METER = 67
     METER_READ_LATER = 69
     REGISTER_BEYOND = 70
+    ROLLOVER_TOO_LOW = 71
 
     # Grid: 75 to 79
     UNKNOWN_BUS = 75
@@ -120,6 +121,7 @@ class ErrorCode(IntEnum):
     SUSPENDED = 99
     BARRED = 100
     STILL_NEEDED = 101
+    TOO_MANY_EVENTS = 102
     SLOT_HAS_BEGUN = 103
     METER_RETIRED = 104
     NOT_ACQUIRED = 105
@@ -281,6 +283,10 @@ MEANING: dict[ErrorCode, tuple[str, tuple[str, ...]]] = {
         ("last_slot",),
     ),
     ErrorCode.REGISTER_BEYOND: ("A register shows more than it has digits for.", ("most_wh",)),
+    ErrorCode.ROLLOVER_TOO_LOW: (
+        "A meter that begins again so soon could pass its last digit unseen between two readings.",
+        ("least_wh",),
+    ),
     # Grid
     ErrorCode.UNKNOWN_BUS: ("The grid has no such bus.", ("bus",)),
     ErrorCode.NOT_OWN_BUS: ("An order comes from the bus where its member sits.", ("own_bus",)),
@@ -349,6 +355,10 @@ MEANING: dict[ErrorCode, tuple[str, tuple[str, ...]]] = {
     ErrorCode.NOT_AGREED: ("The account has not agreed to the project's terms.", ("version",)),
     ErrorCode.TOO_MANY_MEMBERS: ("A project has, and an event calls, only so many.", ("most",)),
     ErrorCode.EVENT_RUNNING: ("An event of the project is not over.", ("event",)),
+    ErrorCode.TOO_MANY_EVENTS: (
+        "One issuer has only so many events that are not over.",
+        ("most",),
+    ),
     ErrorCode.EVENTS_OVERLAP: (
         "A member is called in these slots by an event of at least this priority.",
         ("event",),

@@ -70,13 +70,22 @@ def reserve(ctx: Context, account: PublicKey, amount: Micro) -> None:
     Raises:
         Failed: the member is in debt, or has less.
     """
+    check_covered(ctx, account, amount)
+    set_aside(ctx, account, amount)
+
+
+def check_covered(ctx: Context, account: PublicKey, amount: Micro) -> None:
+    """That a member's balance has ``amount``.
+
+    Raises:
+        Failed: the member is in debt, or has less.
+    """
     balance = ctx.state.need(ACCOUNT, account).balance
     missing = amount - balance
     if balance < 0:
         raise Failed(ErrorCode.IN_DEBT, missing)
     if missing > 0:
         raise Failed(ErrorCode.INSUFFICIENT_FUNDS, missing)
-    set_aside(ctx, account, amount)
 
 
 def set_aside(ctx: Context, account: PublicKey, amount: Micro) -> None:
