@@ -251,7 +251,7 @@ READY = token().ready
     ],
 )
 def test_a_proposal_is_shown_in_words_with_names(change: Change, said: str) -> None:
-    view = {
+    view: dict[str, Any] = {
         "era": {"members": [{"key": key_text(DER), "name": "der-3"}]},
         "scheduled": None,
         "candidates": [],

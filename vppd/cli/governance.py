@@ -271,10 +271,9 @@ def text_of(change: Document, names: Mapping[str, str]) -> str:
         change: as the view says it.
         names: by key (:func:`names_in`); who has none is shown by its key.
     """
-    key = change.get("account", change.get("key", change.get("old", "")))
+    key = str(change.get("account", change.get("key", change.get("old"))))
     who = names.get(key, key)
-    text = _plain_text(change, who)
-    reason = change.get("reason")
+    text, reason = _plain_text(change, who), change.get("reason")
     return f"{text}: {reason}" if reason else text
 
 
