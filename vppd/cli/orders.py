@@ -24,8 +24,9 @@ from vppd.cli.market import (
 )
 from vppd.cli.online import HomeOption, account_of, genesis_of, node_config, submit, with_client
 from vppd.cli.output import Output, OutputOption, print_json, print_rows
-from vppd.cli.tx import print_state, require_success
+from vppd.cli.tx import kinds_called, print_state, require_success
 from vppd.client.client import Client
+from vppd.client.contract_words import Kinds
 from vppd.codec import encode
 from vppd.config.keys import load_key
 from vppd.crypto import key_text
@@ -82,17 +83,18 @@ def send_ops(home: Path, key: Path | None, output: Output, choose: Choose, *, wa
     genesis = genesis_of(home)
     signer = load_key(key or node_config(home).key_file)
 
-    async def work(client: Client) -> tuple[Digest, TxState | None]:
+    async def work(client: Client) -> tuple[Digest, TxState | None, Kinds]:
         require_wire(await client.view("status"))
         account = await account_of(client, signer.public_key)
         ops = await choose(client, account)
         expiry = account["height"] + LIFETIME_BLOCKS
         raw = make_transaction(signer, genesis.digest, account["nonce"], expiry, ops)
         tx_id = await submit(client, raw)
-        return tx_id, await client.wait(tx_id, raw) if wait else None
+        state = await client.wait(tx_id, raw) if wait else None
+        return tx_id, state, await kinds_called(client, state)
 
-    tx_id, state = with_client(home, work)
-    print_state(tx_id, state, output)
+    tx_id, state, kinds = with_client(home, work)
+    print_state(tx_id, state, output, kinds=kinds)
     require_success(state)
 
 
