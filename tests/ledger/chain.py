@@ -25,7 +25,7 @@ from vppd.ledger.contracts.engine import contract_purse
 from vppd.ledger.events import FUND, GRID, Posted, Purse
 from vppd.ledger.execution import Execution, Ledger
 from vppd.ledger.receipts import Receipt, decode_receipt
-from vppd.ledger.state import ACCOUNT, FUND_ACCOUNT, GRID_ACCOUNT, METER
+from vppd.ledger.state import ACCOUNT, FUND_ACCOUNT, GRID_ACCOUNT, METER, TABLES
 from vppd.ledger.transaction import Op, PlaceOrder, Reading, make_transaction
 from vppd.market.auction import Side
 from vppd.types import Micro, PublicKey, Slot, TimeMs
@@ -179,6 +179,9 @@ class Chain:
         self.blocks.append((header, txs))
         self.last = self.ledger.execute(header, txs)
         self._nonces.clear()
+        for key, value in self.last.changes:
+            if value is not None:
+                TABLES[key[0]].decode(value)  # what is kept can be loaded again
         receipts = [decode_receipt(raw) for raw in self.last.receipts]
         assert len(receipts) == 1 + len(txs)
         for receipt in receipts:

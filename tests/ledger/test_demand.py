@@ -33,13 +33,15 @@ from tests.ledger.town import (
 from vppd.config.duties import DutyEntry
 from vppd.ledger.changes import Bar, SetMarket
 from vppd.ledger.codes import ErrorCode, Status
+from vppd.ledger.context import Context
 from vppd.ledger.contracts.ops import CallContract, OpenContract
 from vppd.ledger.events import Cause, ContractMoved, ContractSaid, Posted, Purse, Reason
 from vppd.ledger.kinds.event import CANCELLED_SAID, MOST_SLOTS, RESPOND
 from vppd.ledger.member_events import Answered, EffectMeasured
 from vppd.ledger.receipts import Receipt
 from vppd.ledger.registration.records import Duty
-from vppd.ledger.response.calls import Answer, Event, live_events
+from vppd.ledger.response import history
+from vppd.ledger.response.calls import MOST_LIVE, Answer, Event, live_events, tracked
 from vppd.ledger.state import DAY_ENERGY
 from vppd.ledger.transaction import Reading
 from vppd.market.response import Signal
@@ -478,3 +480,85 @@ def test_people_see_an_event(chain: Town) -> None:
         "opted_in": 0, "reason": "frost",
     }  # fmt: skip
     assert chain.do(T + 10, EVE, answer(1, True)).status == Status.FAILED
+
+
+def test_an_event_that_got_shorter_than_its_first_trigger_still_ends(chain: Town) -> None:
+    """Slots of a tenth: it would have begun after it is over now."""
+    chain.ok(chain.at(0), OP, event(60, 61))
+    began = start_of(60)
+    chain.act(SetMarket(20, (("slot_ms", 6_000),)))
+    assert chain.ledger.calendar.at(62).slot_start(62) < began
+    receipts = chain.block(began) + chain.block(began + 60_000) + chain.block(began + 120_000)
+    moved = [m for r in receipts for m in events(r, ContractMoved) if m.number == 1]
+    assert [(m.cause, m.ended) for m in moved] == [(Cause.FIRED, False), (Cause.FIRED, True)]
+    assert chain.balance(OP) == RICH
+
+
+# ---------------------------------------------------------------- who may end what
+
+
+def with_aggregator() -> Town:
+    """Agg is an aggregator; its project is released, and Ann and Dan, who are under it, are in."""
+    chain = Town(town(duties=(DutyEntry(duty="aggregator", account="agg"),)))
+    chain.ok(chain.at(0), OP, build(), release())
+    for member in (ANN, DAN):
+        chain.ok(chain.at(0), member, join())
+    return chain
+
+
+REFUSED = (ErrorCode.NOT_PERMITTED, (Duty.TECHNICAL,))
+
+
+def test_an_aggregator_ends_no_binding_order_of_its_members() -> None:
+    chain = with_aggregator()
+    chain.ok(chain.at(0), OP, order(3, 3, ANN))
+    assert chain.fails(chain.at(0), AGG, cancel(1)) == REFUSED
+    mine = event(3, 3, members=(key(DAN),), replaces=1)
+    assert chain.fails(chain.at(0), AGG, mine) == REFUSED
+    assert list(live(chain)) == [1]
+    chain.ok(chain.at(0), OP, cancel(1))
+
+
+def test_an_aggregator_ends_its_own_event_and_no_operators() -> None:
+    chain = with_aggregator()
+    chain.ok(chain.at(0), OP, event(3, 3, members=(key(ANN),)))
+    assert chain.fails(chain.at(0), AGG, cancel(1)) == REFUSED
+    chain.ok(chain.at(0), AGG, event(4, 4, members=(key(ANN),)))
+    chain.ok(chain.at(0), AGG, cancel(2))
+    chain.ok(chain.at(0), AGG, event(4, 4, members=(key(ANN),)))
+    chain.ok(chain.at(0), OP, cancel(3))  # the duty for the whole plant
+
+
+# ---------------------------------------------------------------- how many, how far ahead
+
+
+def test_an_issuer_has_only_so_many_events_that_are_not_over(chain: Town) -> None:
+    for slot in range(2, 2 + MOST_LIVE):
+        chain.ok(chain.at(0), OP, order(slot, slot, ANN))
+    more = order(2 + MOST_LIVE, 2 + MOST_LIVE, ANN)
+    assert chain.fails(chain.at(0), OP, more) == (ErrorCode.TOO_MANY_EVENTS, (MOST_LIVE,))
+    chain.ok(chain.at(0), OP, order(40, 40, ANN, replaces=1))
+    chain.ok(chain.at(0), OP, cancel(2))
+    chain.ok(chain.at(0), OP, more)
+
+
+def test_an_event_lies_only_so_far_ahead(chain: Town) -> None:
+    far = 10_001
+    assert chain.fails(T + 9, OP, event(far, far)) == (ErrorCode.OUT_OF_BOUNDS, (1,))
+    chain.ok(T + 10, OP, event(far - 1, far - 1))
+
+
+def test_who_is_called_is_looked_up_once_as_an_event_ends(
+    chain: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise its end costs members times contracts, in the middle of a block."""
+    chain.ok(chain.at(0), OP, order(2, 2, ANN, BOB, CAT, DAN))
+    asked: list[int] = []
+
+    def counted(ctx: Context) -> set[bytes]:
+        asked.append(1)
+        return tracked(ctx)
+
+    monkeypatch.setattr(history, "tracked", counted)
+    chain.ok(chain.at(0), OP, cancel(1))
+    assert len(asked) == 1

@@ -17,6 +17,7 @@ from tests.ledger.town import (
     OPENING,
     Town,
     build,
+    cancel,
     event,
     join,
     key,
@@ -275,3 +276,14 @@ def test_a_released_project_has_no_members_any_more(chain: Town) -> None:
     receipts = chain.act(ReleaseContract(0, "nobody looks after it"))
     assert [r.status for r in receipts] == [Status.OK] * 3
     assert not [k for k, _ in chain.ledger.entries() if k[0] == MEMBERSHIP.number]
+
+
+def test_a_project_is_not_ended_while_an_event_of_it_is_not_over(chain: Town) -> None:
+    chain.ok(chain.at(0), OP, build(), release())
+    chain.ok(chain.at(0), ANN, join())
+    chain.ok(chain.at(0), OP, event(9, 9))
+    end = chain.propose(ReleaseContract(0, "no programme any more"))
+    assert chain.fails(chain.at(0), OP, end) == (ErrorCode.EVENT_RUNNING, (1,))
+    chain.ok(chain.at(0), OP, cancel(1))
+    chain.act(ReleaseContract(0, "no programme any more"))
+    assert list(chain.ledger.contracts()) == []

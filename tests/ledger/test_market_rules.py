@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
-from tests.ledger.chain import bid, events, offer, start_of
+from tests.ledger.chain import bid, events, market, offer, start_of
 from tests.ledger.council import NODES, Council, plant
+from vppd.config.clock import ClockChange
 from vppd.config.genesis import Governance
 from vppd.ledger.changes import SetMarket, SetNumber
 from vppd.ledger.codes import ErrorCode, Status
@@ -61,7 +63,9 @@ def test_each_slot_keeps_the_rules_it_began_with(council: Council) -> None:
 
 
 def test_slots_may_get_another_length(council: Council) -> None:
-    agree(council, SetMarket(20, (("slot_ms", 5_000), ("open_lead_ms", 12_000))))
+    agree(
+        council, SetMarket(20, (("slot_ms", 5_000), ("open_lead_ms", 12_000), ("dispute_slots", 6)))
+    )
     calendar = council.ledger.calendar
     assert calendar.at(20).slot_start(20) == start_of(20)
     assert calendar.at(22).slot_start(22) == start_of(21)
@@ -89,7 +93,9 @@ def test_rules_and_members_may_change_together(council: Council) -> None:
     ("change", "code", "detail"),
     [
         (SetMarket(3, (("max_orders", 1),)), ErrorCode.SLOT_NOT_FUTURE, (0, 4)),
-        (SetMarket(2**41, (("max_orders", 1),)), ErrorCode.BAD_NUMBER, (0,)),
+        (SetMarket(40_010, (("max_orders", 1),)), ErrorCode.BAD_NUMBER, (0,)),
+        (SetMarket(20, (("metering_ms", 1), ("dispute_slots", 0))), ErrorCode.BAD_NUMBER, (0,)),
+        (SetMarket(20, (("slot_ms", 2_500),)), ErrorCode.BAD_NUMBER, (0,)),
         (SetMarket(20, (("max_orders", 0),)), ErrorCode.BAD_NUMBER, (0,)),
         (SetMarket(20, (("nothing", 0),)), ErrorCode.BAD_NUMBER, (0,)),
         (SetMarket(20, (("tariffs", "0"),)), ErrorCode.BAD_NUMBER, (0,)),
@@ -129,3 +135,18 @@ def test_what_is_so_already_is_no_change(council: Council) -> None:
     agree(council, FEWER)
     failed = council.fails(council.now + 1, NODES[0], council.propose(FEWER))
     assert failed == (ErrorCode.NOTHING_CHANGES, ())
+
+
+def test_a_proposal_sets_rules_a_few_times_at_most(council: Council) -> None:
+    many = tuple(SetMarket(20 + i, (("max_orders", 1 + i),)) for i in range(9))
+    assert council.refused(*many) == (ErrorCode.BAD_NUMBER, (8,))
+
+
+def test_what_is_kept_of_two_updates_of_one_slot_is_what_was_checked() -> None:
+    clocked = replace(market(), clock=(ClockChange(from_ms=0, offset_minutes=60),))
+    council = Council(replace(plant(4), market=clocked))
+    for slot_ms in (12_000, 11_000):
+        agree(council, SetMarket(20, (("slot_ms", slot_ms), ("dispute_slots", 3))))
+    council.idle(2)
+    assert council.ledger.calendar.at(20).slot_ms == 11_000
+    assert council.reloaded().calendar.changes == council.ledger.calendar.changes

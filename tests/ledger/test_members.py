@@ -6,7 +6,18 @@ from typing import Any
 
 import pytest
 
-from tests.ledger.chain import ANN, ANN_METER, BOB, BOB_METER, CAT, bid, events, offer, start_of
+from tests.ledger.chain import (
+    ANN,
+    ANN_METER,
+    BOB,
+    BOB_METER,
+    CAT,
+    bid,
+    events,
+    market,
+    offer,
+    start_of,
+)
 from tests.ledger.council import NODES
 from tests.ledger.town import (
     AGG,
@@ -27,10 +38,11 @@ from tests.ledger.town import (
 )
 from vppd.config.duties import DutyEntry
 from vppd.config.genesis import STARTING_CREDIT, Governance
-from vppd.ledger.changes import Grant
+from vppd.ledger.changes import Bar, Grant
 from vppd.ledger.codes import ErrorCode
 from vppd.ledger.events import AccountOpened, Posted, Reason
 from vppd.ledger.member_events import MemberRegistered, MeterRegistered, StandingChanged
+from vppd.ledger.order_ops import SignTrades
 from vppd.ledger.registration.ops import RegisterMember
 from vppd.ledger.registration.records import Duty, Standing
 from vppd.ledger.state import MEMBER
@@ -65,6 +77,16 @@ def test_an_operator_registers_a_member_that_can_then_act(chain: Town) -> None:
     chain.ok(T + 1, ANN, Transfer(key(NEW), 500))
     chain.ok(T + 2, NEW, Transfer(key(ANN), 200))
     assert chain.balance(NEW) == 300
+
+
+def test_who_joined_sells_through_a_meter(chain: Town) -> None:
+    """Else one sells what no meter will ever miss, and the grid pays for it."""
+    registered(chain)
+    chain.ok(chain.at(0) + 1, ANN, Transfer(key(NEW), 500_000))
+    assert chain.fails(chain.at(0) + 2, NEW, offer(2, 10, 1)) == (ErrorCode.NO_METER, ())
+    chain.ok(chain.at(0) + 3, NEW, bid(2, 10, 1))
+    chain.ok(chain.at(0) + 4, OP, chain.meter(account=key(NEW)))
+    chain.ok(chain.at(0) + 5, NEW, offer(2, 10, 1))
 
 
 def test_where_there_is_an_authority_it_registers_and_operators_do_not() -> None:
@@ -323,3 +345,69 @@ def test_a_suspended_founder_keeps_its_name(chain: Town) -> None:
     record = MEMBER.decode(dict(chain.ledger.entries())[MEMBER.key(key(BOB))])
     assert (record.name, record.standing, record.height) == ("bob", 1, chain.ledger.height)
     assert chain.fails(T + 1, ANN_METER, chain.register())[0] is ErrorCode.NOT_AN_ACCOUNT
+
+
+# ---------------------------------------------------------------- who lifts what
+
+
+def aggregated() -> Town:
+    return Town(town(duties=(DutyEntry(duty="aggregator", account="agg"),)))
+
+
+REGISTRARS = (ErrorCode.NOT_PERMITTED, (Duty.REGISTRAR,))
+
+
+def test_an_aggregator_lifts_its_own_suspension_and_not_the_registrars() -> None:
+    chain = aggregated()
+    chain.ok(T, AGG, chain.standing(ANN, Standing.SUSPENDED))
+    chain.ok(T + 1, AGG, chain.standing(ANN, 0))
+    chain.ok(T + 2, OP, chain.standing(ANN, Standing.SUSPENDED))
+    for standing in (0, Standing.SUSPENDED, Standing.CLOSED):
+        assert chain.fails(T + 3 + standing, AGG, chain.standing(ANN, standing)) == REGISTRARS
+    chain.ok(T + 9, OP, chain.standing(ANN, 0))
+    chain.ok(T + 10, AGG, chain.standing(ANN, Standing.SUSPENDED))
+
+
+def test_the_registrar_takes_an_aggregators_suspension_over() -> None:
+    chain = aggregated()
+    chain.ok(T, AGG, chain.standing(ANN, Standing.SUSPENDED))
+    chain.ok(T + 1, OP, chain.standing(ANN, Standing.SUSPENDED))
+    assert chain.fails(T + 2, AGG, chain.standing(ANN, 0)) == REGISTRARS
+    assert chain.fails(T + 3, OP, chain.standing(ANN, 1))[0] is ErrorCode.NOTHING_CHANGES
+
+
+def test_barring_does_not_hand_a_registrars_suspension_to_an_aggregator() -> None:
+    chain = aggregated()
+    chain.ok(T, OP, chain.standing(ANN, Standing.SUSPENDED))
+    chain.act(Bar(key(ANN), True, "why"))
+    chain.act(Bar(key(ANN), False, "why not"))
+    assert chain.fails(chain.at(0), AGG, chain.standing(ANN, 0)) == REGISTRARS
+
+
+def test_only_the_registrar_opens_a_closed_account_again() -> None:
+    chain = aggregated()
+    chain.ok(T, AGG, chain.register(aggregator=key(AGG)))
+    chain.ok(T + 1, AGG, chain.standing(NEW, Standing.CLOSED))
+    assert chain.fails(T + 2, AGG, chain.standing(NEW, 0)) == REGISTRARS
+    assert chain.fails(T + 3, AGG, chain.standing(NEW, Standing.SUSPENDED)) == REGISTRARS
+    chain.ok(T + 4, OP, chain.standing(NEW, 0))
+
+
+def test_an_account_is_not_closed_in_the_transaction_that_gives_it_a_meter(chain: Town) -> None:
+    registered(chain)
+    meter = chain.meter(account=key(NEW))
+    closed = chain.standing(NEW, Standing.CLOSED)
+    assert chain.fails(T + 5, OP, meter, closed) == (ErrorCode.STILL_NEEDED, (3,))
+    chain.ok(T + 6, OP, closed)
+
+
+def test_whoever_may_not_trade_any_more_still_signs_its_firm_trades() -> None:
+    made = town(market=market(market_slot_minutes=360, consent="explicit"))
+    chain = Town(made)
+    chain.ok(T, ANN, offer(2, 100, 400_000))
+    chain.ok(T + 1, BOB, bid(2, 100, 450_000))
+    chain.ok(T + 2, OP, chain.standing(BOB, Standing.SUSPENDED))
+    chain.act(Bar(key(ANN), True, "why"))
+    time = start_of(2) - 1_000
+    chain.ok(time, BOB, SignTrades(2, (0,)))
+    chain.ok(time + 1, ANN, SignTrades(2, (0,)))

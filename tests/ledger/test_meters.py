@@ -272,12 +272,12 @@ def test_a_round_in_one_slot_is_more_than_a_meter_counts() -> None:
 
 
 def test_many_rounds_add_up() -> None:
-    """Ten slots of 9 kWh go round a meter of 20 kWh four times."""
-    day = Day(plant(rollover=20_000))
-    for slot in range(10):
-        day.ok(start_of(slot + 1), BOB_METER, reading(slot, (slot + 1) * 9_000 % 20_000))
-    day.block(start_of(10) + 5_000)
-    assert imported(day)[9] == 9_000
+    """Thirty slots of 9 kWh go round a meter of 60 kWh four times."""
+    day = Day(plant(rollover=60_000))
+    for slot in range(30):
+        day.ok(start_of(slot + 1), BOB_METER, reading(slot, (slot + 1) * 9_000 % 60_000))
+    day.block(start_of(30) + 5_000)
+    assert imported(day)[29] == 9_000
     assert day.audit().findings == []
 
 
@@ -298,3 +298,15 @@ def test_a_face_is_placed_where_it_is(earlier: int, moved: int, round_: int, shi
     odometer = OdometerRecord(round_, shift, shift, 0, 0, 0, bytes(32))
     at = Face(earlier + moved, earlier)
     assert placed(odometer, face_of(odometer, at), Face(earlier, earlier)) == at
+
+
+def test_a_meter_does_not_begin_again_so_soon_that_a_round_is_missed() -> None:
+    """Two slots to correct and one to read, of 10 kWh each: half a round is at least 30 kWh."""
+    with pytest.raises(ConfigError, match="rollover_wh is below 60000"):
+        Ledger.from_genesis(plant(rollover=59_999))
+    Ledger.from_genesis(plant(rollover=60_000))
+    day = Day(plant())
+    day.ok(start_of(1), BOB_METER, reading(0, 500))
+    low = swap(1, final=800, rollover_wh=59_999)
+    assert day.fails(start_of(1) + 1, ANN, low) == (ErrorCode.ROLLOVER_TOO_LOW, (60_000,))
+    day.ok(start_of(1) + 2, ANN, swap(1, final=800, rollover_wh=60_000))

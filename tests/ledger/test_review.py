@@ -26,15 +26,19 @@ from tests.ledger.chain import (
     reading,
     start_of,
 )
-from vppd.config.billing import GRADES, CreditRules, FeeRules, ReviewRules
+from tests.ledger.council import NODES, Council
+from tests.ledger.council import plant as council_plant
+from vppd.config.billing import GRADES, CreditRule, CreditRules, FeeRules, ReviewRules
 from vppd.config.clock import ClockChange
 from vppd.config.genesis import Genesis
 from vppd.crypto import SigningKey
+from vppd.ledger.changes import SetMarket
 from vppd.ledger.codes import ErrorCode
 from vppd.ledger.events import BalanceStated, CreditCause, CreditChanged, DayReviewed
 from vppd.ledger.receipts import Receipt
 from vppd.ledger.records import NO_SCORE
 from vppd.ledger.state import DAY, SCORE
+from vppd.ledger.transaction import Reading
 from vppd.types import PPM
 
 SLOTS = 4
@@ -151,11 +155,13 @@ def test_reviews_are_numbered_and_say_where_the_last_one_is() -> None:
     assert day.audit().findings == []
 
 
-def test_a_day_of_which_nothing_was_known_in_time_is_not_reviewed() -> None:
+def test_a_day_of_which_nothing_was_known_in_time_is_reviewed_with_the_next_block() -> None:
     day = Day(plant())
     day.ok(OVER + 1, BOB_METER, reading(1, 500))
+    assert len(events(day.block(OVER + 2)[0], DayReviewed)) == 1
     assert day.ledger.next_due_ms == start_of(2) + 5_000 + 80_000
-    assert kept(day, DAY.number, SCORE.number) == 0
+    day.block(OVER + 400_000)
+    assert kept(day, DAY.number, SCORE.number) == 0, "a day that is over stays over"
 
 
 def test_a_day_of_25_hours_is_reviewed_after_its_25th() -> None:
@@ -335,3 +341,48 @@ def test_a_corrections_settlement_is_counted() -> None:
     own = day.block(start_of(8) + 5_000)[0]
     counts = {e.account: e.settlements for e in events(own, BalanceStated)}
     assert (counts[ANN.public_key], counts[BOB.public_key]) == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("rule", "early", "late"),
+    [
+        ("level", (reading(9, 4), reading(10, 5)), reading(10, 6)),
+        ("fixed", (reading(8, 1), reading(10, 5)), reading(9, 3)),
+    ],
+)
+def test_a_day_counts_what_settled_before_any_slot_of_it_was_due(
+    rule: CreditRule, early: tuple[Reading, ...], late: Reading
+) -> None:
+    """Late readings of slots nobody had mentioned settle at once, before the day has begun."""
+    rules = market(credit=CreditRules(rule=rule), review=ReviewRules(daily=True), dispute_slots=40)
+    chain = Chain(genesis(rules))
+    for i, op in enumerate(early):
+        chain.ok(start_of(11) + 6_000 + i, BOB_METER, op)
+    chain.ok(start_of(12) + 1_000, ANN_METER, reading(11, 300, 60))
+    chain.block(start_of(12) + 6_000)
+    chain.ok(start_of(12) + 7_000, BOB_METER, late)
+    scores = [score for _, score in chain.ledger.state.scan(SCORE, 1)]
+    assert all(0 <= score.missing <= score.settled > 0 for score in scores)
+    chain.reloaded()
+    reviewed = [e for e in chain.block(start_of(200))[0].events if isinstance(e, DayReviewed)]
+    assert len(reviewed) == 1
+
+
+def test_a_day_whose_rules_change_is_reviewed_at_one_time_everywhere() -> None:
+    rules = market(market_slot_minutes=60, review=ReviewRules(daily=True))
+    council = Council(replace(council_plant(4), market=rules))
+    council.now = start_of(0)
+    council.ok(start_of(0) + 1, NODES[0], offer(1, 10, 400_000))
+    council.ok(start_of(0) + 2, NODES[1], bid(1, 10, 400_000))
+    council.block(start_of(2) + 5_000)  # slot 1 settles: the day of slots 0 to 23 has begun
+    council.now = start_of(2) + 6_000
+    change = council.propose(SetMarket(15, (("metering_ms", 60_000),)))
+    council.send(change, NODES[:2])
+    twin = council.reloaded()
+    assert twin.next_due_ms == council.ledger.next_due_ms
+    for time_ms in (start_of(24) + 5_000, start_of(24) + 60_000, start_of(40)):
+        receipts = council.block(time_ms)
+        header, _ = council.blocks[-1]
+        assert twin.execute(header, ()).receipts_root == council.ledger.receipts_root
+        reviewed = [e for e in receipts[0].events if isinstance(e, DayReviewed)]
+        assert len(reviewed) == (time_ms == start_of(24) + 60_000)

@@ -20,15 +20,18 @@ from tests.ledger.chain import (
     start_of,
 )
 from vppd.codec import encode
+from vppd.config.stages import StageRules
 from vppd.ledger.codes import ErrorCode
 from vppd.ledger.context import Failed
 from vppd.ledger.contracts.engine import ContractsDesk
 from vppd.ledger.contracts.kind import Standing
 from vppd.ledger.contracts.ops import CallContract, OpenContract
 from vppd.ledger.events import Cause, ContractMoved, OrderMade, Posted, Traded, UrgentServed
+from vppd.ledger.kinds import urgent as urgent_kind
 from vppd.ledger.kinds.terms import STANDBY, URGENT, StandbyTerms, UrgentTerms
 from vppd.ledger.kinds.urgent import URGENT as KIND
 from vppd.ledger.order_ops import CancelOrder
+from vppd.ledger.plan_ops import Plan
 from vppd.ledger.records import Ordered
 from vppd.ledger.slots import Phase, due_ms
 from vppd.ledger.state import CONTRACT, ORDERED
@@ -287,3 +290,26 @@ def test_an_urgent_order_never_stands() -> None:
         KIND.call(desk, Standing(0, b""), 0, b"")
     with pytest.raises(Failed):
         KIND.fire(desk, Standing(0, b""))
+
+
+def test_who_could_not_pay_for_all_of_it_is_refused_before_anybody_is_looked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Otherwise walking the offers of a slot, and its grid, costs the sender nothing."""
+    chain = Chain()
+    chain.ok(NOW, ANN, standby(300, 400_000))
+    looked: list[int] = []
+    monkeypatch.setattr(urgent_kind, "room_left", lambda *_: looked.append(1))
+    wh = OPENING * 1_000 // 5_000_000 + 1
+    refused = (ErrorCode.INSUFFICIENT_FUNDS, (5_000,))
+    assert chain.fails(NOW + 1, BOB, urgent(wh, 5_000_000)) == refused
+    assert looked == []
+
+
+def test_standing_ready_is_within_a_plan_that_is_required_and_urgency_is_not() -> None:
+    chain = Chain(genesis(market(stages=StageRules(plans="required"))))
+    assert chain.fails(NOW, ANN, standby(300, 400_000)) == (ErrorCode.BEYOND_PLAN, (5, 0, 0))
+    chain.ok(NOW + 1, ANN, Plan(0, 5, (0,), (300,)))
+    chain.ok(NOW + 2, ANN, standby(300, 400_000))
+    assert chain.fails(NOW + 3, ANN, standby(1, 400_000))[0] is ErrorCode.BEYOND_PLAN
+    chain.ok(NOW + 4, BOB, urgent(300, 500_000))

@@ -16,6 +16,7 @@ from vppd.market.calendar import (
     Settings,
     format_tariffs,
     parse_tariffs,
+    section_of,
     settings_view,
 )
 
@@ -127,3 +128,17 @@ def test_consent_changes_from_a_slot_on_and_needs_time_to_be_given() -> None:
         calendar.updated(6, (("gate_lead_ms", 0),))
     with pytest.raises(ValueError, match="Invalid enum value"):
         calendar.updated(6, (("consent", "perhaps"),))
+
+
+def test_what_is_shown_is_what_is_in_force() -> None:
+    assert section_of(settings_view(FOUNDING)) == FOUNDING
+    with pytest.raises(ValueError, match="max_orders"):
+        section_of(settings_view(FOUNDING) | {"max_orders": "many"})
+
+
+def test_what_is_on_or_off_is_set_as_1_or_0() -> None:
+    calendar = MarketCalendar(FOUNDING)
+    assert calendar.updated(3, (("review.daily", 1),)).review.daily is True
+    assert calendar.updated(3, (("review.daily", 0),)).review.daily is False
+    with pytest.raises(ValueError, match="daily"):
+        calendar.updated(3, (("review.daily", 2),))

@@ -10,7 +10,7 @@ import typer
 
 from vppd.cli.governance import LIFETIME_BLOCKS, require_wire
 from vppd.cli.online import account_of, genesis_of, node_config, submit, with_client
-from vppd.cli.output import Output, print_json, print_rows
+from vppd.cli.output import Output, by_name, print_json, print_rows
 from vppd.cli.tx import kinds_called, print_state, require_success
 from vppd.client.client import Client, RequestFailed
 from vppd.client.contract_words import Kinds
@@ -137,8 +137,10 @@ def parse_pairs(words: Sequence[str]) -> tuple[tuple[str, int | str], ...]:
 
 
 def show(home: Path, view: str, output: Output, nothing: str, columns: Sequence[str]) -> None:
-    """Print rows of a view: all of them as JSON, some columns as a table."""
+    """Print rows of a view: all of them as JSON, some columns as a table; by name, if any."""
     rows: list[dict[str, Any]] = with_client(home, lambda client: client.view(view))
+    if "name" in columns:
+        rows = by_name(rows)
     if output is Output.JSON:
         print_json(rows)
     elif rows:

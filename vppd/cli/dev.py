@@ -152,7 +152,9 @@ class Lines(Watcher):
             "\nThe day is over, the plant runs on until Ctrl-C. In another terminal:\n"
             f"  vppd status --home {home}\n"
             f"  vppd block tail -f --home {home}\n"
-            f"  vppd market bid 1500 0.52 --wait --home {home}"
+            f"  vppd market bid 1500 0.52 --wait --home {home}\n"
+            f"  vppd market contracts --home {home}\n"
+            f"  vppd market bill der-1 --day 0 --home {home}"
         )
 
     def _write(self, text: str) -> None:

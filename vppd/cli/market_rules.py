@@ -8,12 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from vppd.cli.governance import Document, outcome, print_outcome, propose
-from vppd.cli.online import HomeOption, with_client
+from vppd.cli.online import HomeOption, genesis_of, with_client
 from vppd.cli.output import Output, OutputOption, print_json, print_rows
 from vppd.client.readings import moment_text
 from vppd.errors import Exit, UserError
 from vppd.ledger.changes import SetMarket
-from vppd.market.calendar import TARIFFS
+from vppd.ledger.contracts.registry import OWN
+from vppd.market.calendar import TARIFFS, MarketCalendar, Settings, section_of
 from vppd.market.money import format_micro
 
 MOST_SLOT = 2**40 - 1
@@ -24,7 +25,15 @@ def contracts(
     home: HomeOption = Path(),
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Print the state machines on chain: where each stands and when it moves by itself."""
+    """Print the state machines on chain: where each stands and when it moves by itself.
+
+    Raises:
+        BadParameter: no contract of this chain is of that kind.
+    """
+    kinds = ["slot", *(kind.name for kind in OWN), *genesis_of(home).contracts.kinds]
+    if kind is not None and kind not in kinds:
+        known = ", ".join(kinds)
+        raise typer.BadParameter(f"{kind!r} is none; there are {known}", param_hint="--kind")
     rows: list[Document] = with_client(home, lambda client: client.view("contracts"))
     rows = [row for row in rows if kind in (None, row["kind"])]
     if output is Output.JSON:
@@ -55,7 +64,7 @@ def rules(home: HomeOption = Path(), output: OutputOption = Output.TABLE) -> Non
 
 def set_market(
     settings: Annotated[
-        list[str], typer.Argument(metavar="NAME=VALUE…", help="As in [market] of genesis.")
+        list[str], typer.Argument(metavar="NAME=VALUE…", help="As vppd market rules shows them.")
     ],
     first_slot: Annotated[
         int, typer.Option("--from", min=0, max=MOST_SLOT, help="First slot; not open yet.")
@@ -66,7 +75,30 @@ def set_market(
 ) -> None:
     """Propose other rules of the market from a slot on, or approve them."""
     change = SetMarket(first_slot, tuple(map(_setting, settings)))
+    check_rules(with_client(home, lambda client: client.view("market")), change)
     print_outcome(outcome(propose(home, key, lambda _: (change,))), output)
+
+
+def check_rules(view: Document, change: SetMarket) -> None:
+    """What the ledger would refuse is refused here, with the reason in words.
+
+    Raises:
+        UserError: E502.
+    """
+    scheduled = view["changes"]
+    latest = scheduled[-1]["rules"] if scheduled else view["settings"]
+    settings: Settings = change.settings
+    try:
+        MarketCalendar(section_of(latest)).updated(0, settings)
+    except ValueError as err:
+        raise UserError(
+            "E502",
+            "these cannot be rules of the market",
+            facts={"given": " ".join(f"{n}={v}" for n, v in settings), "why": str(err)},
+            hint="vppd market rules shows names and units: micro-currency, milliseconds,\n"
+            "tariffs as 23:00-07:00=380000/240000, …",
+            exit_code=Exit.USAGE,
+        ) from err
 
 
 def _setting(word: str) -> tuple[str, int | str]:
@@ -79,6 +111,8 @@ def _setting(word: str) -> tuple[str, int | str]:
             hint="NAME=VALUE, as gate_lead_ms=60000; vppd market rules shows the names",
             exit_code=Exit.USAGE,
         )
+    if value in ("true", "false"):
+        return name, int(value == "true")
     return name, int(value) if name != TARIFFS and value.isdecimal() else value
 
 

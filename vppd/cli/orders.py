@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -48,6 +49,17 @@ SeqArg: TypeAlias = Annotated[
     int,
     typer.Argument(metavar="ORDER", min=0, max=MOST, help="Its number in the slot: ORDER_ID."),
 ]
+
+
+class OrderState(StrEnum):
+    """What becomes of an order."""
+
+    RESTING = "resting"
+    FILLED = "filled"
+    CANCELLED = "cancelled"
+    LEFT = "left"
+
+
 NextSlotOption: TypeAlias = Annotated[
     int | None,
     typer.Option(min=0, max=MOST, help="Slot; default: the next whose delivery has not begun."),
@@ -90,9 +102,7 @@ def orders(
     member: Annotated[
         str | None, typer.Argument(help="A member's name or key; default: the node's own.")
     ] = None,
-    state: Annotated[
-        str | None, typer.Option(help="Only resting, filled, cancelled or left.")
-    ] = None,
+    state: Annotated[OrderState | None, typer.Option(help="Only those that are so.")] = None,
     home: HomeOption = Path(),
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -105,7 +115,7 @@ def orders(
     elif rows:
         print_rows([priced(row) for row in rows], output)
     else:
-        print("no orders" if state is None else f"no orders that are {state}")
+        print("no orders" if state is None else f"no orders that are {state.value}")
 
 
 def cancel(

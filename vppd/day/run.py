@@ -27,7 +27,6 @@ from vppd.config.genesis import (
 )
 from vppd.config.grid import Grid
 from vppd.config.keys import load_key
-from vppd.config.stages import StageRules
 from vppd.consensus.profile import founding_validators
 from vppd.day.nodes import NodeProcess, all_answer
 from vppd.day.profiles import Column, Kind
@@ -115,7 +114,6 @@ def market_of_the_day(options: DayOptions, origin_ms: TimeMs) -> MarketRulesSect
         metering_ms=slot_ms,
         dispute_slots=24,
         tariffs=options.tariffs,
-        stages=StageRules(plans="required"),
         credit=CreditRules(rule="level"),
         review=ReviewRules(daily=True),
     )

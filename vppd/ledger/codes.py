@@ -91,8 +91,10 @@ class ErrorCode(IntEnum):
     # Credit, fees, settlement and meters: 65 to 74
     QUOTA_OF_GRADE = 65
     UNKNOWN_METER = 66
+    NO_METER = 67
     METER_READ_LATER = 69
     REGISTER_BEYOND = 70
+    ROLLOVER_TOO_LOW = 71
 
     # Grid: 75 to 79
     UNKNOWN_BUS = 75
@@ -119,6 +121,7 @@ class ErrorCode(IntEnum):
     SUSPENDED = 99
     BARRED = 100
     STILL_NEEDED = 101
+    TOO_MANY_EVENTS = 102
     SLOT_HAS_BEGUN = 103
     METER_RETIRED = 104
     NOT_ACQUIRED = 105
@@ -273,12 +276,17 @@ MEANING: dict[ErrorCode, tuple[str, tuple[str, ...]]] = {
         "A member of this grade has only a part of market.max_orders and market.max_quantity_wh.",
         ("grade", "max_orders", "max_wh"),
     ),
+    ErrorCode.NO_METER: ("Who joined after the founding sells through a meter.", ()),
     ErrorCode.UNKNOWN_METER: ("There is no such meter, or not any more.", ()),
     ErrorCode.METER_READ_LATER: (
         "The meter has readings of the slot in which it is said to be replaced, or later.",
         ("last_slot",),
     ),
     ErrorCode.REGISTER_BEYOND: ("A register shows more than it has digits for.", ("most_wh",)),
+    ErrorCode.ROLLOVER_TOO_LOW: (
+        "A meter that begins again so soon could pass its last digit unseen between two readings.",
+        ("least_wh",),
+    ),
     # Grid
     ErrorCode.UNKNOWN_BUS: ("The grid has no such bus.", ("bus",)),
     ErrorCode.NOT_OWN_BUS: ("An order comes from the bus where its member sits.", ("own_bus",)),
@@ -347,6 +355,10 @@ MEANING: dict[ErrorCode, tuple[str, tuple[str, ...]]] = {
     ErrorCode.NOT_AGREED: ("The account has not agreed to the project's terms.", ("version",)),
     ErrorCode.TOO_MANY_MEMBERS: ("A project has, and an event calls, only so many.", ("most",)),
     ErrorCode.EVENT_RUNNING: ("An event of the project is not over.", ("event",)),
+    ErrorCode.TOO_MANY_EVENTS: (
+        "One issuer has only so many events that are not over.",
+        ("most",),
+    ),
     ErrorCode.EVENTS_OVERLAP: (
         "A member is called in these slots by an event of at least this priority.",
         ("event",),

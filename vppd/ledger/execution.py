@@ -160,7 +160,7 @@ class Ledger(Documents):
             if phase is Phase.OPEN:
                 ctx.books[slot] = restore_book(state, ctx.auction_of(slot), slot)
         for key, day in state.scan(DAY):
-            ctx.notes.append(day_due(ctx, key, day))
+            ctx.notes.append(day_due(key, day))
         for number, contract in state.scan(CONTRACT):
             trigger = contract_due(number, contract)
             if trigger is not None:

@@ -55,14 +55,18 @@ from vppd.ledger.records import Account, Ballot, Candidate, MarketUpdate, Propos
 from vppd.ledger.registration.duties import require
 from vppd.ledger.registration.interventions import carry_out, check_act
 from vppd.ledger.registration.records import Duty
+from vppd.ledger.slots import Phase, due_ms
 from vppd.ledger.state import ACCOUNT, BALLOT, CANDIDATE, CONVICTION, MARKET_UPDATE, METER, PROPOSAL
+from vppd.market.calendar import MarketCalendar
 from vppd.types import ZERO_DIGEST, Digest, PublicKey, Slot
 
 MOST_BALLOTS = 4
 """Proposals one member approves at a time; a further one takes the place of its oldest."""
 AUTHORITY_MISSING, OPERATOR_MISSING = 1, 2
-MOST_SLOT: Slot = 2**40
-"""Rules are scheduled for slots before this one: their times fit 64 bits, whatever their length."""
+MOST_AHEAD: Slot = 40_000
+"""Rules are scheduled for at most so many slots after the next that opens: a year of quarters."""
+MOST_SETS = 8
+"""Rules are set at most so often in one proposal."""
 
 
 def configure(ctx: Context, sender: PublicKey, op: Configure) -> None:
@@ -158,6 +162,22 @@ def _forget_unwanted(ctx: Context, dropped: set[Digest]) -> None:
             ctx.state.remove(PROPOSAL, proposal)
 
 
+def _in_order(calendar: MarketCalendar, first: Slot) -> bool:
+    """Whether each phase of the first slot under other rules comes after that of the one before.
+
+    Else slots would settle and close out of order, and what is read of them would be lost. That
+    they may open earlier does no harm.
+    """
+    if first == 0:
+        return True
+    before, after = calendar.at(first - 1), calendar.at(first)
+    return all(
+        due_ms(before, first - 1, phase) <= due_ms(after, first, phase)
+        for phase in Phase
+        if phase is not Phase.OPEN
+    )
+
+
 class Outcome:
     """What changes would make of an era and, in engine ``dpos``, of its candidates.
 
@@ -183,6 +203,7 @@ class Outcome:
         self._rekeyed: list[tuple[PublicKey, PublicKey]] = []
         self._market: dict[Slot, MarketUpdate] = {}
         self._calendar = ctx.decided_rules()
+        self._set_count = 0
         self._acts: list[Grant | Revoke | Intervention] = []
         self._era = follow(era, ctx.height)
         for index, change in enumerate(changes):
@@ -333,22 +354,25 @@ class Outcome:
         self._era = changed
 
     def _set_market(self, index: int, change: SetMarket) -> None:
-        ctx, first = self._ctx, change.first_slot
-        lead = self._calendar.at(first).open_lead_ms
-        earliest = max(self._calendar.last_start, self._calendar.slot_at(ctx.time_ms + lead) + 1)
+        ctx, first, before = self._ctx, change.first_slot, self._calendar
+        unopened = before.slot_at(ctx.time_ms + before.at(first).open_lead_ms) + 1
+        earliest = max(before.last_start, unopened)
         if first < earliest:
             raise Failed(ErrorCode.SLOT_NOT_FUTURE, index, earliest)
-        if first > MOST_SLOT:
+        updates = {slot: update.settings for slot, update in ctx.state.scan(MARKET_UPDATE)}
+        updates |= {slot: update.settings for slot, update in self._market.items()}
+        updates[first] = (*updates.get(first, ()), *change.settings)
+        self._set_count += 1
+        if first > unopened + MOST_AHEAD or self._set_count > MOST_SETS:
             raise Failed(ErrorCode.BAD_NUMBER, index)
-        known = self._market.get(first) or ctx.state.get(MARKET_UPDATE, first)
-        settings = (*known.settings, *change.settings) if known else change.settings
-        before = self._calendar
-        try:
-            self._calendar = before.and_from(first, change.settings)
+        try:  # exactly what the next block will make of what is kept
+            self._calendar = MarketCalendar(ctx.genesis.market, sorted(updates.items()))
         except ValueError as err:
             raise Failed(ErrorCode.BAD_NUMBER, index) from err
+        if not _in_order(self._calendar, first):
+            raise Failed(ErrorCode.BAD_NUMBER, index)
         if self._calendar.at(first) != before.at(first):
-            self._market[first] = MarketUpdate(settings)
+            self._market[first] = MarketUpdate(updates[first])
 
     # ------------------------------------------------------------ checks
 

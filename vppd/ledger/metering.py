@@ -137,7 +137,7 @@ def close_registers(ctx: Context, slot: Slot) -> None:
     """``slot`` closes: registers at its end become their meters' starting points."""
     for key, meter in ctx.state.scan(METER):
         register = ctx.state.get(REGISTER, key, slot)
-        if register is not None:
+        if register is not None and slot >= meter.slot:  # never back, whatever closes when
             moved = replace(
                 meter, slot=slot + 1, import_wh=register.import_wh, export_wh=register.export_wh
             )

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from vppd.config.genesis import MarketRulesSection
 from vppd.ledger.codes import ErrorCode
 from vppd.ledger.context import Context, Failed
 from vppd.ledger.events import MeterReplaced
@@ -32,6 +33,15 @@ class Face(NamedTuple):
 
     import_wh: Wh
     export_wh: Wh
+
+
+def least_rollover(market: MarketRulesSection) -> Wh:
+    """The least a register may begin again at, Wh.
+
+    Within the slots that can still be corrected it moves by less than half a round, so there is
+    one place on the odometer for what it shows.
+    """
+    return 2 * market.max_quantity_wh * (market.dispute_slots + 1)
 
 
 def placed(odometer: OdometerRecord | None, face: Face, earlier: Face) -> Face:
@@ -116,6 +126,9 @@ def replace_meter(ctx: Context, sender: PublicKey, op: ReplaceMeter) -> None:
     begin = Face(op.import_wh, op.export_wh)
     if op.rollover_wh and max(begin) >= op.rollover_wh:
         raise Failed(ErrorCode.REGISTER_BEYOND, op.rollover_wh - 1)
+    least = least_rollover(ctx.market_of(op.slot))
+    if 0 < op.rollover_wh < least:
+        raise Failed(ErrorCode.ROLLOVER_TOO_LOW, least)
     state.put(METER, replace(meter, nonce=0), op.new)
     state.remove(METER, op.old)
     for slot, register in registers:

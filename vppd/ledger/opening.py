@@ -6,6 +6,7 @@ from vppd.config.engines import DPOS
 from vppd.config.genesis import Genesis
 from vppd.config.grid import defects
 from vppd.errors import ConfigError
+from vppd.ledger.meters import least_rollover
 from vppd.ledger.producers import list_candidates
 from vppd.ledger.records import Account, GridAccount, Meter, OdometerRecord
 from vppd.ledger.registration.records import Duty, DutyRecord, Member
@@ -38,7 +39,7 @@ def opening_state(genesis: Genesis) -> State:
     state.put(GRID_ACCOUNT, GridAccount(0))
     for entry in genesis.accounts:
         if entry.aggregator:
-            member = Member(entry.name, keys[entry.aggregator], 0, 0)
+            member = Member(entry.name, keys[entry.aggregator], 0, False, 0)
             state.put(MEMBER, member, entry.key)
     for given in genesis.duties:
         state.put(DUTY, DutyRecord(0), Duty[given.duty.upper()], keys[given.account])
@@ -65,6 +66,12 @@ def _check(genesis: Genesis) -> None:
         raise _refusal("a meter has a member's key", "every meter signs with a key of its own")
     if any(0 < m.rollover_wh <= max(m.import_wh, m.export_wh) for m in genesis.meters):
         raise _refusal("a meter's register lies beyond its rollover", "rollover_wh above both")
+    least = least_rollover(genesis.market)
+    if any(0 < m.rollover_wh < least for m in genesis.meters):
+        raise _refusal(
+            f"a meter's rollover_wh is below {least}, twice what it counts until a slot is final",
+            "0 if it never begins again; a smaller market.max_quantity_wh or market.dispute_slots",
+        )
 
 
 def _refusal(why: str, hint: str) -> ConfigError:

@@ -277,6 +277,8 @@ class DayRecord(Message, frozen=True):
     spread: U63
     quote_spread: U63
     reviewed: bool
+    due_ms: U63
+    """Of its next step."""
 
 
 class ScoreRecord(Message, frozen=True):

@@ -48,8 +48,8 @@ from vppd.types import PPM, Micro, Ppm, PublicKey, Slot, Wh
 
 REVIEW, FORGET = 1, 2
 """Steps of a day."""
-REVIEWS, LAST_REVIEW = 1, 2
-"""Counters: how many there have been, and the height of the last."""
+REVIEWS, LAST_REVIEW, FORGOTTEN = 1, 2, 3
+"""Counters: how many there have been, the height of the last, and the last day that is over."""
 NO_GRADE = 255
 """Of who was never rated."""
 _MOST = 2**62
@@ -79,13 +79,10 @@ def note_slot(ctx: Context, slot: Slot) -> None:
     if not (market.review.daily or market.credit.rule != "fixed"):
         return
     key = day_key(day_of(market, slot))
-    record = ctx.state.get(DAY, key)
-    if record is None:
-        last = day_slots(market, key - 1).stop - 1
-        record = DayRecord(max(slot, last), 0, 0, 0, 0, 0, 0, 0, 0, 0, False)
-        ctx.notes.append(day_due(ctx, key, record))
+    record = _day(ctx, slot, key)
+    if record is not None:
+        ctx.state.put(DAY, _counted(ctx, record, slot), key)
         ctx.note_all()
-    ctx.state.put(DAY, _counted(ctx, record, slot), key)
     for account, _ in ctx.state.scan(SETTLEMENT, slot):
         note_settlement(ctx, slot, account, None)
 
@@ -103,19 +100,19 @@ def note_settlement(
     standing = _standing(ctx, account)
     ctx.state.put(STANDING, replace(standing, settlements=standing.settlements + 1), account)
     key = day_key(day_of(market, slot))
-    day = ctx.state.get(DAY, key)
+    day = _day(ctx, slot, key)
     if day is None:
-        return  # it was over before anything of it was known
+        return
     old, new = _part(before), _part(after)
     known = ctx.state.get(SCORE, key, account)
     score = known or ScoreRecord(0, 0, 0, 0, 0, NO_SCORE, NO_SCORE, NO_SCORE)
     score = replace(
         score,
-        contracted_wh=score.contracted_wh + new.contracted_wh - old.contracted_wh,
-        honoured_wh=score.honoured_wh + new.honoured_wh - old.honoured_wh,
-        slots=score.slots + new.slots - old.slots,
-        settled=score.settled + new.settled - old.settled,
-        missing=score.missing + new.missing - old.missing,
+        contracted_wh=max(0, score.contracted_wh + new.contracted_wh - old.contracted_wh),
+        honoured_wh=max(0, score.honoured_wh + new.honoured_wh - old.honoured_wh),
+        slots=max(0, score.slots + new.slots - old.slots),
+        settled=max(0, score.settled + new.settled - old.settled),
+        missing=max(0, score.missing + new.missing - old.missing),
     )
     ctx.state.put(SCORE, score, key, account)
     if day.reviewed:
@@ -125,19 +122,29 @@ def note_settlement(
 def day_step(ctx: Context, due: Due) -> None:
     """A day's next step is due."""
     key = due.number
+    record = ctx.state.get(DAY, key)
+    if record is None or record.due_ms != due.due_ms:
+        return
+    later = _aim(ctx, key, record)
+    if later.due_ms > ctx.time_ms:  # the rules of its last slot have changed since
+        ctx.state.put(DAY, later, key)
+        ctx.notes.append(day_due(key, later))
+        ctx.note_all()
+        return
     if due.step == FORGET:
         for account, _ in ctx.state.scan(SCORE, key):
             ctx.state.remove(SCORE, key, account)
         ctx.state.remove(DAY, key)
+        ctx.state.put(COUNTER, Counter(max(_counter(ctx, FORGOTTEN), key)), FORGOTTEN)
         return
-    record = ctx.state.need(DAY, key)
+    record = later
     members = 0
     for account, _ in ctx.state.scan(SCORE, key):
         members += 1
         _rate(ctx, record.last_slot, key, account, CreditCause.REVIEWED)
-    record = _parameters(ctx, key, record)
+    record = _aim(ctx, key, _parameters(ctx, key, record))
     ctx.state.put(DAY, record, key)
-    ctx.notes.append(day_due(ctx, key, record))
+    ctx.notes.append(day_due(key, record))
     ctx.note_all()
     number = _counter(ctx, REVIEWS) + 1
     previous = _counter(ctx, LAST_REVIEW)
@@ -168,11 +175,26 @@ def day_step(ctx: Context, due: Due) -> None:
         ctx.events.append(BalanceStated(account, owned.balance, owned.escrow, settlements))
 
 
-def day_due(ctx: Context, key: int, record: DayRecord) -> Due:
+def day_due(key: int, record: DayRecord) -> Due:
     """What a day's next step is, and when."""
-    step, phase = (FORGET, Phase.CLOSED) if record.reviewed else (REVIEW, Phase.SETTLED)
-    slot = record.last_slot
-    return Due(due_ms(ctx.market_of(slot), slot, phase), Topic.DAY, key, step)
+    return Due(record.due_ms, Topic.DAY, key, FORGET if record.reviewed else REVIEW)
+
+
+def _day(ctx: Context, slot: Slot, key: int) -> DayRecord | None:
+    """The day of a slot that settles; begun with it, and never again once it is forgotten."""
+    record = ctx.state.get(DAY, key)
+    if record is None and key > _counter(ctx, FORGOTTEN):
+        record = _aim(ctx, key, DayRecord(slot, 0, 0, 0, 0, 0, 0, 0, 0, 0, False, 0))
+        ctx.state.put(DAY, record, key)
+        ctx.notes.append(day_due(key, record))
+    return record
+
+
+def _aim(ctx: Context, key: int, record: DayRecord) -> DayRecord:
+    """Its last slot, and when its next step is due, by the rules as they are decided now."""
+    last = max(record.last_slot, day_slots(ctx.market_of(record.last_slot), key - 1).stop - 1)
+    phase = Phase.CLOSED if record.reviewed else Phase.SETTLED
+    return replace(record, last_slot=last, due_ms=due_ms(ctx.market_of(last), last, phase))
 
 
 def deviation_ppm(record: DayRecord) -> Ppm:
@@ -253,7 +275,7 @@ def _rate(ctx: Context, slot: Slot, key: int, account: PublicKey, cause: CreditC
         after = next_credit(rules.rule, before, score, compared)
     moved = after - (before if first else day.after)
     credit = min(PPM, max(0, owned.credit + moved))
-    proved = PPM - div_half_even(PPM * day.missing, day.settled)
+    proved = PPM - div_half_even(PPM * min(day.missing, day.settled), max(1, day.settled))
     paid = _payment(owned.balance)
     value = composite(Indicators(credit, proved, paid), weights_of(rules))
     grade = grade_of(value, rules.least)

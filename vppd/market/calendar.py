@@ -8,7 +8,7 @@ length of slots changes, the first slot under the new length begins as the last 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
@@ -112,6 +112,7 @@ class MarketCalendar:
             minutes = before.market_offset_minutes + first * before.market_slot_minutes
             offset = minutes - first * section.market_slot_minutes
             section = replace(section, market_offset_minutes=offset)
+        check_market(section)
         return section
 
 
@@ -130,12 +131,11 @@ def _with_settings(before: MarketRulesSection, settings: Settings) -> MarketRule
         single = not isinstance(table[key], dict | list)
         if not single:
             raise ValueError(f"{name!r} is no single value")
-        table[key] = value
+        table[key] = bool(value) if isinstance(table[key], bool) and value in (0, 1) else value
     try:
         section = msgspec.convert(tables, MarketRulesSection)
     except msgspec.ValidationError as err:
         raise ValueError(str(err)) from err
-    check_market(section)
     return section
 
 
@@ -175,6 +175,19 @@ def settings_view(market: MarketRulesSection) -> dict[str, Any]:
     """Rules of the market as a JSON document, each value as it can be set."""
     view: dict[str, Any] = msgspec.to_builtins(market)
     return view | {TARIFFS: format_tariffs(market.tariffs)}
+
+
+def section_of(view: Mapping[str, Any]) -> MarketRulesSection:
+    """Inverse of :func:`settings_view`.
+
+    Raises:
+        ValueError: it is none.
+    """
+    tables = {**view, TARIFFS: msgspec.to_builtins(parse_tariffs(view[TARIFFS]))}
+    try:
+        return msgspec.convert(tables, MarketRulesSection)
+    except msgspec.ValidationError as err:
+        raise ValueError(str(err)) from err
 
 
 def _is_number(text: str) -> bool:

@@ -82,6 +82,10 @@ class ClearingOut(TypedDict):
     residuals: list[ResidualOut]
 
 
+MOST_WH = 2**50
+"""As in genesis: what no market can mean is a slip of the keyboard."""
+
+
 def clear_file(document: bytes, rules_name: str, *, source: str = "the document") -> ClearingOut:
     """Clears a JSON document of orders.
 
@@ -101,6 +105,14 @@ def clear_file(document: bytes, rules_name: str, *, source: str = "the document"
     where = _Where(source)
     retail = where.price("tariff.retail_price", parsed.tariff.retail_price)
     feed_in = where.price("tariff.feed_in_price", parsed.tariff.feed_in_price)
+    if feed_in > retail:
+        where.fail(
+            "E204",
+            "the grid pays more than it charges",
+            "tariff.feed_in_price",
+            f"{parsed.tariff.feed_in_price}, above {parsed.tariff.retail_price}",
+            "a feed-in price at most the retail price: else energy sent in a circle pays",
+        )
     orders = _orders(parsed.orders, where)
     book: Book[str] = Book(rules)
     trades = [trade for order in orders for trade in book.submit(order)]
@@ -210,13 +222,13 @@ def _order(entry: _OrderIn, index: int, at: str, where: _Where) -> Order[str]:
     if side is None:
         what = "an order is neither an offer nor a bid"
         where.fail("E208", what, f"{at}.side", repr(entry.side), '"offer" or "bid"')
-    if entry.quantity_wh <= 0:
+    if not 1 <= entry.quantity_wh <= MOST_WH:
         where.fail(
             "E203",
-            "an order has no quantity",
+            "an order's quantity is out of range",
             f"{at}.quantity_wh",
             str(entry.quantity_wh),
-            "whole Wh above zero",
+            f"whole Wh from 1 to {MOST_WH}",
         )
     price = where.price(f"{at}.price", entry.price)
     reserve = where.price(f"{at}.reserve_price", entry.reserve_price)

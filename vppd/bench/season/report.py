@@ -95,7 +95,9 @@ def measure(plan: SeasonPlan, say: Callable[[], object] = lambda: None) -> dict[
             "transactions": raw_bytes,
             "receipts": receipt_bytes,
             "disk": disk_bytes,
-            "disk_per_member_and_year": disk_bytes / member_years,
+            "disk_per_member_and_year": (disk_bytes - kept.opening_bytes) / member_years
+            if days >= 1
+            else None,
             "state_at_the_end_of_each_day": state_after,
             "state_per_member": most_state / plan.members,
             "state_at_the_end": _state_bytes(season),
@@ -126,10 +128,15 @@ def rows_of(result: dict[str, Any]) -> list[dict[str, Any]]:
         *((f"an {k}" if k[0] == "o" else f"a {k}", f"{v:.1f} µs") for k, v in cost.items() if v),
         ("state when a day has settled", growth),
         ("state per member", f"{size['state_per_member']:,.0f} bytes at most"),
-        ("disk per member and year", f"{size['disk_per_member_and_year'] / 1e6:,.2f} MB"),
+        ("disk per member and year", _growth(size["disk_per_member_and_year"])),
         ("money", f"{result['money']['blocks_counted']:,} blocks counted, not a micro lost"),
     ]
     return [{"what": name.replace("_", " "), "figure": value} for name, value in said]
+
+
+def _growth(year: float | None) -> str:
+    """Less than a day says nothing about a year."""
+    return "play a day or more" if year is None else f"{year / 1e6:,.1f} MB"
 
 
 def _each(seconds: float, count: int) -> float:
@@ -159,6 +166,8 @@ class _Kept:
         run(ChainStore.create(self._path, genesis.digest))
         self._store = run(ChainStore.open(self._path, genesis.digest))
         run(self._store.seed_state(self._season.ledger.entries()))
+        self.opening_bytes = _size(sorted(self._path.parent.iterdir()))
+        """The store with genesis alone."""
         return self
 
     def __exit__(self, *_: object) -> None:

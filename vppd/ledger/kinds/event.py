@@ -36,6 +36,7 @@ from vppd.ledger.response.calls import (
     EventTerms,
     Live,
     Project,
+    check_room,
     is_asked,
     live_events,
     read_event,
@@ -51,7 +52,7 @@ from vppd.types import Micro, PublicKey, Slot, Wh
 ISSUED, RUNNING = 0, 1
 RESPOND, CANCEL = 0, 1
 MOST_SLOTS = 96
-MOST_AHEAD = 40_000
+MOST_AHEAD = 10_000
 """Slots from now until an event begins."""
 TERMS_SAID = 1
 """Topic of :class:`~vppd.ledger.events.ContractSaid`: the event as it was issued."""
@@ -94,6 +95,7 @@ class EventKind(Kind):
             event = _call_members(ctx, issuer, asked, asked.project)
         if asked.replaces is not None:
             _replace(ctx, issuer, asked.replaces)
+        check_room(ctx, issuer)
         _supersede(ctx, asked, {called.account for called in event.called})
         desk.deposit(sum(called.reserved for called in event.called))
         desk.say(TERMS_SAID, encode(event))
@@ -116,7 +118,9 @@ class EventKind(Kind):
             event = _begin(desk, event)
             if not any(called.answer == Answer.IN for called in event.called):
                 return _end(desk, now, event)
-            return Standing(RUNNING, encode(event), max(_ends(ctx, event), due + 1))
+            # Slots that got shorter may have put its end before the time it has waited for.
+            earliest = max(now.due_ms or 0, ctx.time_ms) + 1
+            return Standing(RUNNING, encode(event), max(_ends(ctx, event), earliest))
         for called in event.called:
             _settle(desk, event, called)
         return _end(desk, now, event)
@@ -366,7 +370,8 @@ def _cancel(desk: Desk, now: Standing, event: Event, reason: str) -> Standing:
     ctx, caller = desk.context, desk.caller
     if caller is None:
         raise Failed(ErrorCode.CONTRACT_BROKEN)
-    require(ctx, caller, Duty.TECHNICAL, tuple(called.account for called in event.called))
+    if caller != desk.owner and not holds(ctx, caller, Duty.TECHNICAL):
+        raise Failed(ErrorCode.NOT_PERMITTED, Duty.TECHNICAL)  # an aggregator's own is its alone
     if not reason:
         raise Failed(ErrorCode.NO_REASON)
     slot = ctx.calendar.slot_at(ctx.time_ms)
@@ -444,8 +449,7 @@ def _end(desk: Desk, now: Standing, event: Event) -> Standing:
     desk.pay(desk.owner, desk.held)
     record = ctx.state.get(CONTRACT, desk.number)
     ctx.state.remove(CONTRACT, desk.number)
-    for called in event.called:
-        forget(ctx, called.account)
+    forget(ctx, [called.account for called in event.called])
     if record is not None:
         ctx.state.put(CONTRACT, record, desk.number)
     return Standing(now.phase, b"", ended=True)

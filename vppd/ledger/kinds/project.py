@@ -22,6 +22,7 @@ from vppd.ledger.response.calls import (
     PROJECT,
     Project,
     ProjectTerms,
+    check_idle,
     live_events,
     read_project,
     read_project_terms,
@@ -32,7 +33,7 @@ from vppd.types import PublicKey
 
 DRAFT, RELEASED = 0, 1
 RELEASE, UPDATE, DELETE, JOIN, LEAVE = range(5)
-MOST_NOTICE = 10_000
+MOST_NOTICE = 5_000
 TERMS_SAID = 1
 """Topic of :class:`~vppd.ledger.events.ContractSaid`: a version of the terms."""
 MEMBER_SAID = 2
@@ -107,7 +108,7 @@ class ProjectKind(Kind):
             if now.phase == RELEASED:
                 raise Failed(ErrorCode.NOT_RELEASED)
             return Standing(RELEASED, now.data)
-        _check_idle(desk.context, desk.number)
+        check_idle(desk.context, desk.number)
         self.release(desk, now)
         return Standing(now.phase, b"", ended=True)
 
@@ -118,9 +119,10 @@ class ProjectKind(Kind):
     def release(self, desk: Desk, now: Standing) -> None:  # noqa: ARG002  # it is in the state
         """Everybody is out of it."""
         ctx = desk.context
-        for account, _ in ctx.state.scan(MEMBERSHIP, desk.number):
+        members = [account for account, _ in ctx.state.scan(MEMBERSHIP, desk.number)]
+        for account in members:
             ctx.state.remove(MEMBERSHIP, desk.number, account)
-            forget(ctx, account)
+        forget(ctx, members)
 
     def view(self, now: Standing) -> dict[str, Any]:
         """Its terms."""
@@ -210,15 +212,9 @@ def _leave(desk: Desk, now: Standing, caller: PublicKey) -> Standing:
         if any(called.account == caller for called in live.event.called):
             raise Failed(ErrorCode.EVENT_RUNNING, live.number)
     ctx.state.remove(MEMBERSHIP, number, caller)
-    forget(ctx, caller)
+    forget(ctx, (caller,))
     desk.say(MEMBER_SAID, encode(Left(caller)))
     return now
-
-
-def _check_idle(ctx: Context, number: int) -> None:
-    for live in live_events(ctx):
-        if live.event.terms.project == number:
-            raise Failed(ErrorCode.EVENT_RUNNING, live.number)
 
 
 def members_view(ctx: Context, number: int) -> list[dict[str, Any]]:

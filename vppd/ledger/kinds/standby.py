@@ -20,6 +20,7 @@ from vppd.ledger.kinds import terms
 from vppd.ledger.kinds.terms import StandbyTerms, read_standby
 from vppd.ledger.order_records import StandbyPrice
 from vppd.ledger.orders import check_before_delivery
+from vppd.ledger.plans import check_ordered
 from vppd.ledger.registration.duties import is_active
 from vppd.ledger.slots import Phase, due_ms
 from vppd.ledger.state import CONTRACT, STANDBY
@@ -39,12 +40,14 @@ class Standby(Kind):
         """Stand ready in a slot whose energy does not flow yet.
 
         Raises:
-            Failed: not such a slot, or a number is out of range.
+            Failed: not such a slot, a number is out of range, or it is not within a plan that is
+                required.
         """
         offer, ctx = read(read_standby, terms), desk.context
         phase = check_before_delivery(ctx, offer.slot)
         check_terms(ctx, offer.slot, Side.OFFER, offer.quantity_wh, offer.price, offer.price)
         count_order(ctx, desk.owner, offer.slot, Side.OFFER, offer.quantity_wh)
+        check_ordered(ctx, desk.owner, offer.slot)
         ctx.need_slot(offer.slot, phase)
         ctx.state.put(STANDBY, StandbyPrice(offer.price), offer.slot, desk.number)
         start_ms = due_ms(ctx.market_of(offer.slot), offer.slot, Phase.DELIVERING)

@@ -23,6 +23,7 @@ from vppd.ledger.state import ACCOUNT, ORDER
 from vppd.ledger.trading import (
     bid_escrow,
     book_order,
+    check_covered,
     check_terms,
     count_order,
     record_trade,
@@ -44,6 +45,9 @@ class Urgent(Kind):
     def open(self, desk: Desk, terms: bytes) -> Standing:
         """Match the bid; it sets aside what its matches cost, and what the rest may cost in a book.
 
+        Who could not pay for all of it at its price is refused before anybody is looked for, which
+        would cost every node work and nobody money.
+
         Raises:
             Failed: the energy flows already, a number is out of range, or it is not covered.
         """
@@ -52,6 +56,7 @@ class Urgent(Kind):
         phase = check_before_delivery(ctx, slot)
         check_terms(ctx, slot, Side.BID, asked.quantity_wh, asked.price, asked.price)
         count_order(ctx, buyer, slot, Side.BID, asked.quantity_wh)
+        check_covered(ctx, buyer, amount_micro(asked.quantity_wh, asked.price))
         ctx.need_slot(slot, phase)
         matched, escrow, parts = 0, 0, []
         room, bus = room_left(ctx, slot), ctx.state.need(ACCOUNT, buyer).bus

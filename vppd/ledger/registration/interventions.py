@@ -16,6 +16,7 @@ from vppd.ledger.contracts.engine import release_contract
 from vppd.ledger.member_events import DutyChanged, Intervened
 from vppd.ledger.registration.members import change_standing, member_of, need_member
 from vppd.ledger.registration.records import Duty, DutyRecord, Standing
+from vppd.ledger.response.calls import PROJECT, check_idle
 from vppd.ledger.slots import Phase, due_ms
 from vppd.ledger.state import CONTRACT, DUTY, ORDER
 from vppd.ledger.trading import withdraw_resting
@@ -54,6 +55,8 @@ def check_act(ctx: Context, act: Grant | Revoke | Intervention) -> None:
                 raise Failed(ErrorCode.UNKNOWN_CONTRACT)
             if record.due_ms is not None:
                 raise Failed(ErrorCode.NOT_STUCK, record.due_ms)
+            if record.kind == PROJECT:
+                check_idle(ctx, number)
 
 
 def carry_out(ctx: Context, act: Grant | Revoke | Intervention) -> None:
@@ -73,9 +76,10 @@ def carry_out(ctx: Context, act: Grant | Revoke | Intervention) -> None:
         case Bar(account, barred, reason):
             action = Action.BARRED if barred else Action.UNBARRED
             ctx.events.append(Intervened(action, account, 0, reason))
-            others = Standing(member_of(ctx, account).standing) & ~Standing.BARRED
+            before = member_of(ctx, account)
+            others = Standing(before.standing) & ~Standing.BARRED
             flag = Standing.BARRED if barred else Standing(0)
-            change_standing(ctx, account, others | flag, None, reason)
+            change_standing(ctx, account, others | flag, None, reason, plant_wide=before.plant_wide)
         case VoidOrders(slot, reason):
             ctx.events.append(Intervened(Action.VOIDED, None, slot, reason))
             withdraw_resting(ctx, slot)

@@ -15,6 +15,7 @@ from vppd.ledger.context import Context, Failed
 from vppd.ledger.events import AccountOpened
 from vppd.ledger.member_events import MemberRegistered, StandingChanged
 from vppd.ledger.names import check_new_key
+from vppd.ledger.order_ops import SignTrades
 from vppd.ledger.records import Account
 from vppd.ledger.registration.duties import holds, is_under, require
 from vppd.ledger.registration.ops import (
@@ -33,6 +34,7 @@ from vppd.ledger.state import (
     CONTRACT,
     MEMBER,
     MEMBERSHIP,
+    METER,
     ORDERED,
     SETTLEMENT,
     SLOT,
@@ -43,11 +45,12 @@ from vppd.types import PublicKey
 
 _NOTHING = Standing(0)
 _FOR_REGISTRAR = (_NOTHING, Standing.SUSPENDED, Standing.CLOSED)
-_WHILE_SUSPENDED: tuple[type, ...] = (Configure, Vote)
-"""A validator's say is not the registrar's to take."""
+_WHILE_SUSPENDED: tuple[type, ...] = (Configure, Vote, SignTrades)
+"""A validator's say is not the registrar's to take; firm trades stay firm, and are signed."""
 _WHILE_BARRED: tuple[type, ...] = (
     Configure,
     Vote,
+    SignTrades,
     Transfer,
     RegisterMember,
     RegisterMeter,
@@ -105,7 +108,7 @@ def register_member(ctx: Context, sender: PublicKey, op: RegisterMember) -> None
     if ctx.feeder is not None and op.bus not in ctx.feeder.position:
         raise Failed(ErrorCode.UNKNOWN_BUS, op.bus)
     ctx.state.put(ACCOUNT, Account(0, 0, 0, STARTING_CREDIT, op.bus), op.key)
-    ctx.state.put(MEMBER, Member(op.name, op.aggregator, 0, ctx.height), op.key)
+    ctx.state.put(MEMBER, Member(op.name, op.aggregator, 0, False, ctx.height), op.key)
     ctx.events.append(AccountOpened(op.key, STARTING_CREDIT))
     ctx.events.append(MemberRegistered(op.key, op.name, op.bus, op.aggregator, sender))
 
@@ -113,7 +116,9 @@ def register_member(ctx: Context, sender: PublicKey, op: RegisterMember) -> None
 def set_standing(ctx: Context, sender: PublicKey, op: SetStanding) -> None:
     """Suspend an account, let it act again, or close it: the registrar, or its aggregator.
 
-    What rests in the books for it is void; its firm trades are delivered and settled.
+    What rests in the books for it is void; its firm trades are delivered and settled. An aggregator
+    suspends and closes accounts under it and lifts its own suspensions: none that somebody with the
+    duty for the whole plant gave, and no account that is closed.
 
     Raises:
         Failed: the sender may not; no such account or standing; or it cannot be closed yet.
@@ -126,24 +131,48 @@ def set_standing(ctx: Context, sender: PublicKey, op: SetStanding) -> None:
     if op.standing and not op.reason:
         raise Failed(ErrorCode.NO_REASON)
     before = member_of(ctx, op.account)
+    plant_wide = holds(ctx, sender, Duty.REGISTRAR)
+    if not plant_wide and (before.plant_wide or before.standing & Standing.CLOSED):
+        raise Failed(ErrorCode.NOT_PERMITTED, Duty.REGISTRAR)
     barred = Standing(before.standing) & Standing.BARRED
     if op.standing == Standing.CLOSED:
         _check_unneeded(ctx, op.account)
-    change_standing(ctx, op.account, Standing(op.standing) | barred, sender, op.reason)
+    change_standing(
+        ctx,
+        op.account,
+        Standing(op.standing) | barred,
+        sender,
+        op.reason,
+        plant_wide=plant_wide and op.standing != 0,
+    )
 
 
 def change_standing(
-    ctx: Context, account: PublicKey, standing: Standing, by: PublicKey | None, reason: str
+    ctx: Context,
+    account: PublicKey,
+    standing: Standing,
+    by: PublicKey | None,
+    reason: str,
+    *,
+    plant_wide: bool,
 ) -> None:
     """An account's standing is another; ``by`` nobody means the operators' quorum.
+
+    Args:
+        ctx: the state.
+        account: whose.
+        standing: what keeps it from acting from now on.
+        by: who says so.
+        reason: why.
+        plant_wide: whether what the registrar can give was given for the whole plant.
 
     Raises:
         Failed: NOTHING_CHANGES.
     """
     before = member_of(ctx, account)
-    if before.standing == standing:
+    if (before.standing, before.plant_wide) == (standing, plant_wide):
         raise Failed(ErrorCode.NOTHING_CHANGES)
-    after = Member(before.name, before.aggregator, standing, ctx.height)
+    after = Member(before.name, before.aggregator, standing, plant_wide, ctx.height)
     ctx.state.put(MEMBER, after, account)
     if standing:
         for slot, _ in ctx.state.scan(SLOT):
@@ -157,7 +186,7 @@ def member_of(ctx: Context, account: PublicKey) -> Member:
     if found is not None:
         return found
     names = (entry.name for entry in ctx.genesis.accounts if entry.key == account)
-    return Member(next(names, ""), None, 0, 0)
+    return Member(next(names, ""), None, 0, False, 0)
 
 
 def _is_free(ctx: Context, name: str) -> bool:
@@ -188,7 +217,9 @@ def _check_unneeded(ctx: Context, account: PublicKey) -> None:
     live = [slot for slot, _ in state.scan(SLOT)]
     contracts = list(state.scan(CONTRACT))
     projects = (number for number, contract in contracts if contract.kind == "project")
-    meters = (state.get(ACQUISITION, meter) for meter in ctx.meters.get(account, ()))
+    # The table: who registers a meter in this transaction is not in ctx.meters yet.
+    own = (key for key, meter in state.scan(METER) if meter.account == account)
+    meters = (state.get(ACQUISITION, key) for key in own)
     reasons = (
         purse.balance != 0 or purse.escrow != 0,
         any(

@@ -41,6 +41,8 @@ class Member(Message, frozen=True):
     """The account it belongs to."""
     standing: U8
     """A :class:`Standing`."""
+    plant_wide: bool
+    """Who gave it the standing has the registrar's duty for all; an aggregator does not lift it."""
     height: U63
     """Of the block that changed it last."""
 

@@ -10,7 +10,8 @@ from msgspec import Meta
 
 from vppd.codec import U8, U32, U63, Bytes32, Decoder, Message
 from vppd.era import Name
-from vppd.ledger.context import Context
+from vppd.ledger.codes import ErrorCode
+from vppd.ledger.context import Context, Failed
 from vppd.ledger.records import ContractRecord
 from vppd.ledger.registration.ops import Reason
 from vppd.ledger.state import CONTRACT, MEMBERSHIP
@@ -20,6 +21,8 @@ PROJECT, EVENT = "project", "event"
 """Kinds of contracts."""
 MOST_CALLED = 200
 """Members of a project, and of an event."""
+MOST_LIVE = 16
+"""Events of one issuer that are not over."""
 ORDER_PRIORITY = 255
 """Of binding orders; events have less."""
 
@@ -145,8 +148,32 @@ def called_in(ctx: Context, slot: Slot) -> set[PublicKey]:
 
 def tracked(ctx: Context) -> set[PublicKey]:
     """Accounts whose energy is remembered: members of projects, and those called."""
-    found = {c.account for live in live_events(ctx) for c in live.event.called}
+    found: set[PublicKey] = set()
     for number, record in ctx.state.scan(CONTRACT):
-        if record.kind == PROJECT:
-            found |= {account for account, _ in ctx.state.scan(MEMBERSHIP, number)}
+        if record.kind == EVENT:
+            found.update(called.account for called in read_event(record.data).called)
+        elif record.kind == PROJECT:
+            found.update(account for account, _ in ctx.state.scan(MEMBERSHIP, number))
     return found
+
+
+def check_idle(ctx: Context, project: int) -> None:
+    """No event of a project is under way.
+
+    Raises:
+        Failed: EVENT_RUNNING.
+    """
+    for live in live_events(ctx):
+        if live.event.terms.project == project:
+            raise Failed(ErrorCode.EVENT_RUNNING, live.number)
+
+
+def check_room(ctx: Context, issuer: PublicKey) -> None:
+    """Each event costs every slot and every other event some work, so one has only so many.
+
+    Raises:
+        Failed: TOO_MANY_EVENTS.
+    """
+    events = ctx.state.scan(CONTRACT)
+    if sum(r.kind == EVENT and r.owner == issuer for _, r in events) >= MOST_LIVE:
+        raise Failed(ErrorCode.TOO_MANY_EVENTS, MOST_LIVE)

@@ -6,6 +6,8 @@ final, because nothing corrects a closed slot.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from vppd.config.values import DAY_MINUTES
 from vppd.ledger.context import Context
 from vppd.ledger.metering import metered
@@ -61,11 +63,13 @@ def baseline(ctx: Context, account: PublicKey, slot: Slot, days: int) -> Wh | No
     return baseline_wh(nets[-days:])
 
 
-def forget(ctx: Context, account: PublicKey) -> None:
-    """An account that nobody can call any more is no longer remembered."""
-    if account not in tracked(ctx):
-        for place, _ in ctx.state.scan(DAY_ENERGY, account):
-            ctx.state.remove(DAY_ENERGY, account, place)
+def forget(ctx: Context, accounts: Iterable[PublicKey]) -> None:
+    """Accounts that nobody can call any more are no longer remembered."""
+    still = tracked(ctx)
+    for account in accounts:
+        if account not in still:
+            for place, _ in ctx.state.scan(DAY_ENERGY, account):
+                ctx.state.remove(DAY_ENERGY, account, place)
 
 
 def _slots_per_day(ctx: Context, slot: Slot) -> int:
