@@ -483,10 +483,10 @@ def test_people_see_an_event(chain: Town) -> None:
 
 
 def test_an_event_that_got_shorter_than_its_first_trigger_still_ends(chain: Town) -> None:
-    """Slots of a tenth: it would have begun after it is over now."""
+    """It would have begun after it is over now."""
     chain.ok(chain.at(0), OP, event(60, 61))
     began = start_of(60)
-    chain.act(SetMarket(20, (("slot_ms", 6_000),)))
+    chain.act(SetMarket(20, (("slot_ms", 8_000),)))
     assert chain.ledger.calendar.at(62).slot_start(62) < began
     receipts = chain.block(began) + chain.block(began + 60_000) + chain.block(began + 120_000)
     moved = [m for r in receipts for m in events(r, ContractMoved) if m.number == 1]
