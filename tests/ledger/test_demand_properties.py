@@ -88,7 +88,7 @@ def check_nobody_is_called_twice(chain: Town) -> None:
     assert max(busy.values(), default=0) <= 1
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(steps, st.tuples(*[st.booleans()] * 3))
 def test_events_pay_no_more_than_was_deposited_and_never_call_anybody_twice(
     days: list[tuple[list[dict[str, Any]], tuple[int, int, int]]], auto: tuple[bool, ...]

@@ -97,7 +97,7 @@ STEPS = st.lists(
 )
 
 
-@settings(deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(STEPS, min_size=1, max_size=3))
 def test_a_run_leaves_what_one_after_the_other_leaves(
     blocks: list[list[tuple[SigningKey, int, tuple[Op, ...], bool]]],

@@ -353,7 +353,7 @@ def test_nought_neither_counts_as_a_player_nor_gets_a_share() -> None:
 
 
 @given(seed=st.integers(0, 10_000), count=st.integers(2, 5), late=st.integers(0, 4))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_whenever_readings_come_everybody_ends_with_the_same(
     seed: int, count: int, late: int
 ) -> None:

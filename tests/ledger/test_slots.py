@@ -129,7 +129,7 @@ def test_a_closed_slot_has_left_the_state() -> None:
     assert chain.ledger.next_due_ms is None
 
 
-@settings(deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(1, 40_000), min_size=1, max_size=25), st.sets(st.integers(3, 9)))
 def test_each_transition_fires_once_under_any_pattern_of_block_times(
     steps: list[int], slots: set[Slot]

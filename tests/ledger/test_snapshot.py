@@ -23,7 +23,7 @@ def filled(count: int, size: int = 200) -> Buckets:
     return buckets
 
 
-@settings(deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(WRITES, min_size=1, max_size=6))
 def test_a_frozen_state_never_changes(rounds: list[list[tuple[bytes, bytes | None]]]) -> None:
     live, plain = Buckets(), Buckets()

@@ -69,7 +69,7 @@ def _order_command(side: Side) -> Callable[..., None]:
         async def work(client: Client) -> tuple[Digest, TxState | None]:
             account = await account_of(client, signer.public_key)
             target = await open_slot(client) if slot is None else slot
-            place = account["bus"] if bus is None else bus
+            place = account.get("bus", 0) if bus is None else bus
             op = PlaceOrder(target, side, quantity_wh, limit, worst, place)
             expiry = account["height"] + LIFETIME_BLOCKS
             raw = make_transaction(signer, genesis.digest, account["nonce"], expiry, (op,))

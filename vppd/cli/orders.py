@@ -157,7 +157,7 @@ def replace(
     async def choose(client: Client, account: Account) -> tuple[Op, ...]:
         old = await _own_order(client, account, slot, order)
         side = Side.OFFER if old["side"] == "offer" else Side.BID
-        place = account["bus"] if bus is None else bus
+        place = account.get("bus", 0) if bus is None else bus
         return (
             CancelOrder(slot, order),
             PlaceOrder(slot, side, quantity_wh, limit, worst, place),
