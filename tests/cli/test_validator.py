@@ -10,14 +10,39 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.config.plant import GENESIS, genesis
-from vppd.cli.governance import Sent, find, find_proposal, outcome, parse_settings
+from vppd.cli.governance import (
+    Sent,
+    find,
+    find_proposal,
+    names_in,
+    outcome,
+    parse_settings,
+    text_of,
+)
 from vppd.cli.token import Token, read_token, write_token
 from vppd.codec import encode
 from vppd.crypto import SigningKey, key_text, sha256
 from vppd.errors import UserError
-from vppd.ledger.changes import Configure, Remove, SetEngine, SetNumber
+from vppd.ledger.changes import (
+    Add,
+    Bar,
+    Change,
+    Configure,
+    Grant,
+    Move,
+    Readmit,
+    Rekey,
+    ReleaseContract,
+    Remove,
+    Revoke,
+    SetEngine,
+    SetMarket,
+    SetNumber,
+    VoidOrders,
+)
 from vppd.ledger.codes import ErrorCode, Status
 from vppd.ledger.events import Approved
+from vppd.ledger.plain import fields
 from vppd.ledger.proofs import Ready, ready_bytes
 from vppd.ledger.receipts import Receipt, encode_receipt
 from vppd.net.requests import TxStage, TxState
@@ -188,3 +213,53 @@ def test_it_says_what_failed_and_what_to_try() -> None:
 def test_a_transaction_that_was_dropped_is_no_success() -> None:
     gone = Sent(bytes(32), TxState(TxStage.DROPPED, b"raw"), VIEW)
     assert outcome(gone)["status"] == "dropped"
+
+
+# ------------------------------------------------------------ proposals in words
+
+DER, AGG, STRANGER = (SigningKey(bytes([n]) * 32).public_key for n in (21, 22, 23))
+TEXT = key_text(STRANGER)
+READY = token().ready
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (Add(STRANGER, "der-9", False, "a:1", READY), f"add der-9 as der a:1 {TEXT}"),
+        (Add(STRANGER, "op-9", True, "", READY), f"add op-9 as operator {TEXT}"),
+        (Remove(DER), "remove der-3"),
+        (Remove(STRANGER), f"remove {TEXT}"),
+        (Rekey(DER, STRANGER, READY, ""), f"rekey der-3 to {TEXT}"),
+        (Rekey(DER, STRANGER, READY, "a:1"), f"rekey der-3 to {TEXT} at a:1"),
+        (Readmit(DER, READY), "readmit der-3"),
+        (Move(DER, operator=True), "make der-3 an operator"),
+        (Move(DER, operator=False), "make der-3 a der"),
+        (SetNumber("f", 1), "set f=1"),
+        (SetNumber("f", None), "set f=unset"),
+        (SetEngine("pbft"), "set engine=pbft"),
+        (
+            SetMarket(12, (("gate_lead_ms", 60_000), ("rules", "two-stage"))),
+            "set gate_lead_ms=60000 rules=two-stage from slot 12",
+        ),
+        (Grant(AGG, 2), "grant technical to agg-1"),
+        (Revoke(AGG, 4), "revoke aggregator from agg-1"),
+        (Grant(AGG, 99), "grant 99 to agg-1"),
+        (Bar(DER, barred=True, reason="registers turned back"), "bar der-3: registers turned back"),
+        (Bar(DER, barred=False, reason="it was the meter"), "unbar der-3: it was the meter"),
+        (VoidOrders(12, "a wrong forecast"), "void orders of slot 12: a wrong forecast"),
+        (ReleaseContract(4, "its kind fails"), "release contract 4: its kind fails"),
+    ],
+)
+def test_a_proposal_is_shown_in_words_with_names(change: Change, said: str) -> None:
+    view: dict[str, Any] = {
+        "era": {"members": [{"key": key_text(DER), "name": "der-3"}]},
+        "scheduled": None,
+        "candidates": [],
+    }
+    names = names_in(view, [{"key": key_text(AGG), "name": "agg-1"}])
+    (shown,) = fields(Configure(0, (change,)))["changes"]
+    assert text_of(shown, names) == said
+
+
+def test_a_change_of_a_later_release_is_shown_as_it_is() -> None:
+    assert text_of({"kind": "Dance", "steps": 3}, {}) == "Dance 3"

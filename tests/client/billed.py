@@ -95,7 +95,7 @@ class Serves:
 
 def day(maker: Maker, number: int) -> Days:
     said = day_view(maker.ledger.calendar, maker.ledger.state, number)
-    return Days(number, said["first_slot"], said["end_slot"], said["opens_ms"], said["review_ms"])
+    return Days(**{name: said[name] for name in Days._fields})
 
 
 def second(maker: Maker, height: Height) -> int:

@@ -17,6 +17,7 @@ from vppd.client.bill_fetch import fetch_bill, fetch_payouts
 from vppd.client.bill_page import bill_page
 from vppd.client.bill_proof import BadBill, Bill, check_bill, read_bill
 from vppd.client.credit_history import credit_history
+from vppd.client.readings import moment_text
 from vppd.config.billing import CreditRules
 from vppd.config.genesis import Genesis
 from vppd.crypto import key_text
@@ -290,9 +291,7 @@ async def test_upper_case_is_not_how_the_chain_writes(maker: Maker) -> None:
 
 async def test_payouts_are_the_bills_totals(maker: Maker) -> None:
     rows = await fetch_payouts(Serves(maker), PLANT, day(maker, 1))
-    assert [row["key"] for row in rows] == [
-        key_text(k) for k in sorted(key.public_key for key in KEYS)
-    ]
+    assert [row["member"] for row in rows] == ["der-1", "der-2", "der-3", "op-0"]
     by_name = {row["member"]: row["net_micro"] for row in rows}
     for name, key in zip(("op-0", "der-1", "der-2", "der-3"), KEYS, strict=True):
         assert by_name[name] == (await bill(maker, key.public_key, 1)).bill.total_micro
@@ -301,8 +300,30 @@ async def test_payouts_are_the_bills_totals(maker: Maker) -> None:
 async def test_payouts_of_a_day_that_is_not_over_are_refused(maker: Maker) -> None:
     with pytest.raises(UserError) as error:
         await fetch_payouts(Serves(maker), PLANT, day(maker, 7))
-    assert error.value.code == "E532"
+    assert (error.value.code, error.value.what) == ("E532", "day 7 is not over")
+    assert error.value.facts["review at"] == moment_text(day(maker, 7).review_ms)
     assert payouts_of(PLANT, 7, {}) == []
+
+
+async def test_payouts_of_a_day_before_its_review_say_when_that_is() -> None:
+    """Slot 3 ends in second 8, day 0 is reviewed in second 9."""
+    maker = Maker(PLANT)
+    asked = day(maker, 0)
+    while maker.blocks[-1:] == [] or maker.blocks[-1].header.time_ms <= asked.ends_ms:
+        maker.add()
+    maker.add()
+    with pytest.raises(UserError) as error:
+        await fetch_payouts(Serves(maker), PLANT, asked)
+    assert error.value.what == "day 0 is over, but not reviewed yet"
+    assert error.value.facts["review at"] == moment_text(asked.review_ms)
+
+
+async def test_payouts_of_a_chain_without_reviews_say_so() -> None:
+    old = plant(credit=CreditRules())
+    maker = played(old)
+    with pytest.raises(UserError, match="this chain reviews no days") as error:
+        await fetch_payouts(Serves(maker), old, day(maker, 0))
+    assert error.value.code == "E532"
 
 
 async def test_a_members_credit_has_a_history(maker: Maker) -> None:

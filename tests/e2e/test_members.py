@@ -58,16 +58,22 @@ def test_a_member_comes_is_called_answers_and_is_barred(plant: Plant, tmp_path: 
     assert asked(plant, 2, "member", "parameters", "house-7")["parameters"] == {"capacity_w": 3_000}
 
     build = ("project", "build", "evening", "--price", "0.20", "--capacity-w", 5_000)
-    assert asked(plant, 0, *build)["status"] == "ok"
+    assert typed(plant, 0, *build).out.splitlines()[0] == "contract 0"
     assert asked(plant, 0, "project", "release", 0)["status"] == "ok"
     too_much = ("project", "join", 0, "--capacity-w", 4_000, "--key", file)
-    assert asked(plant, 1, *too_much)["error"] == "out_of_bounds"
+    refused = asked(plant, 1, *too_much)
+    assert (refused["error"], refused["which"]) == ("out_of_bounds", "commitment")
+    (op,) = refused["transaction"]["ops"]
+    assert op["method"] == "join", "the node says what kind was called, the receipt does not"
+    assert op["args"] == {"capacity_w": 4_000, "version": 1, "auto": False}
     joined = asked(plant, 1, "project", "join", 0, "--capacity-w", 2_000, "--key", file)
     assert joined["status"] == "ok"
     assert asked(plant, 2, "project", "list")[0]["members"][0]["name"] == "house-7"
     issue = ("event", "issue", "--project", 0, "--from", first, "--power-w", 1_000)
-    assert asked(plant, 0, *issue)["status"] == "ok"
-    assert asked(plant, 1, "event", "respond", 1, "in", "--key", file)["status"] == "ok"
+    assert asked(plant, 0, *issue)["contracts"] == [1]
+    answered = asked(plant, 1, "event", "respond", 1, "in", "--key", file)
+    assert answered["status"] == "ok"
+    assert answered["transaction"]["ops"][0]["args"] == {"answer": "in"}
     shown = asked(plant, 2, "event", "show", 1)
     assert [(m["name"], m["answer"]) for m in shown["members"]] == [("house-7", "in")]
     assert "house-7" in typed(plant, 2, "event", "show", 1).out

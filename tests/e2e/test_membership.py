@@ -127,7 +127,8 @@ def test_the_whole_life_of_a_member(plant: Growing) -> None:
     assert proposed.out.startswith("1 of 2 approvals: needs 1 more: vppd validator approve ")
     short = proposed.out.split()[-1]
     listed = one.vppd("validator", "list")
-    assert f"proposal {short}: add key {late_key(late)} name der-9" in listed.out
+    assert f"proposal {short}: add der-9 as der " in listed.out
+    assert late_key(late) in listed.out
     approved = one.vppd("validator", "approve", short)
     assert approved.code == 0, approved.err
     assert approved.out.startswith("2 of 2 approvals: takes effect at height ")

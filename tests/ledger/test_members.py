@@ -79,6 +79,16 @@ def test_an_operator_registers_a_member_that_can_then_act(chain: Town) -> None:
     assert chain.balance(NEW) == 300
 
 
+def test_who_joined_sells_through_a_meter(chain: Town) -> None:
+    """Else one sells what no meter will ever miss, and the grid pays for it."""
+    registered(chain)
+    chain.ok(chain.at(0) + 1, ANN, Transfer(key(NEW), 500_000))
+    assert chain.fails(chain.at(0) + 2, NEW, offer(2, 10, 1)) == (ErrorCode.NO_METER, ())
+    chain.ok(chain.at(0) + 3, NEW, bid(2, 10, 1))
+    chain.ok(chain.at(0) + 4, OP, chain.meter(account=key(NEW)))
+    chain.ok(chain.at(0) + 5, NEW, offer(2, 10, 1))
+
+
 def test_where_there_is_an_authority_it_registers_and_operators_do_not() -> None:
     chain = Town(town(Governance(authority=(key(CAT),))))
     assert chain.fails(T, OP, chain.register()) == (ErrorCode.NOT_PERMITTED, (Duty.REGISTRAR,))

@@ -31,14 +31,17 @@ from tests.ledger.chain import (
 )
 from tests.ledger.council import NODES, Council
 from tests.ledger.council import plant as council_plant
+from vppd.codec import encode
 from vppd.config.genesis import AccountEntry, Genesis, MeterEntry, Tariff
 from vppd.config.sharing import SharingRules
 from vppd.crypto import SigningKey, sha256
 from vppd.errors import ConfigError
 from vppd.ledger.changes import SetMarket
 from vppd.ledger.codes import ErrorCode
+from vppd.ledger.contracts.ops import CallContract, OpenContract
 from vppd.ledger.events import Pooled, PositionTaken, Posted, Reason, Settled, Shared, Traded
 from vppd.ledger.execution import Ledger
+from vppd.ledger.kinds.terms import DEAL, DealTerms, Take
 from vppd.ledger.receipts import Receipt
 from vppd.ledger.sharing import slot_seed
 from vppd.ledger.state import POOL, SHARE
@@ -97,6 +100,19 @@ def test_a_slot_without_declarations_takes_no_position_and_shares_nothing() -> N
     own = chain.block(DEADLINE)[0]
     assert [type(e) for e in own.events if isinstance(e, PositionTaken | Pooled | Shared)] == []
     assert chain.balance(ANN) == OPENING + 300_000
+
+
+def test_what_was_given_under_a_deal_is_no_part_of_the_position() -> None:
+    chain = declared(Chain(plant()))
+    deal = OpenContract(DEAL, encode(DealTerms(0, 0, 400, 400_000, None)))
+    chain.ok(OPEN + 2, ANN, deal)
+    taken = chain.ok(OPEN + 3, CAT, CallContract(0, 0, encode(Take(400))))
+    assert len(events(taken, Traded)) == 1
+    own = metered(chain, ann_wh=1_400)
+    assert {account: due[0] for account, due in shares(own).items()} == {
+        ANN.public_key: 1_000,
+        BOB.public_key: -1_000,
+    }
 
 
 @pytest.mark.parametrize("rules", ["production", "uniform"])

@@ -134,3 +134,11 @@ def test_what_is_shown_is_what_is_in_force() -> None:
     assert section_of(settings_view(FOUNDING)) == FOUNDING
     with pytest.raises(ValueError, match="max_orders"):
         section_of(settings_view(FOUNDING) | {"max_orders": "many"})
+
+
+def test_what_is_on_or_off_is_set_as_1_or_0() -> None:
+    calendar = MarketCalendar(FOUNDING)
+    assert calendar.updated(3, (("review.daily", 1),)).review.daily is True
+    assert calendar.updated(3, (("review.daily", 0),)).review.daily is False
+    with pytest.raises(ValueError, match="daily"):
+        calendar.updated(3, (("review.daily", 2),))

@@ -10,9 +10,10 @@ import typer
 
 from vppd.cli.governance import LIFETIME_BLOCKS, require_wire
 from vppd.cli.online import account_of, genesis_of, node_config, submit, with_client
-from vppd.cli.output import Output, print_json, print_rows
-from vppd.cli.tx import print_state, require_success
+from vppd.cli.output import Output, by_name, print_json, print_rows
+from vppd.cli.tx import kinds_called, print_state, require_success
 from vppd.client.client import Client, RequestFailed
+from vppd.client.contract_words import Kinds
 from vppd.config.keys import load_key
 from vppd.crypto import parse_key
 from vppd.errors import Exit, UserError
@@ -51,17 +52,18 @@ def act(
     genesis = genesis_of(home)
     signer = load_key(key or node_config(home).key_file)
 
-    async def work(client: Client) -> tuple[Digest, TxState]:
+    async def work(client: Client) -> tuple[Digest, TxState, Kinds]:
         op = await make(client)
         require_wire(await client.view("status"))
         account = await account_of(client, signer.public_key)
         expiry = account["height"] + LIFETIME_BLOCKS
         raw = make_transaction(signer, genesis.digest, account["nonce"], expiry, (op,))
         tx_id = await submit(client, raw)
-        return tx_id, await client.wait(tx_id, raw)
+        state = await client.wait(tx_id, raw)
+        return tx_id, state, await kinds_called(client, state)
 
-    tx_id, state = with_client(home, work)
-    print_state(tx_id, state, output)
+    tx_id, state, kinds = with_client(home, work)
+    print_state(tx_id, state, output, kinds=kinds)
     require_success(state)
 
 
@@ -135,8 +137,10 @@ def parse_pairs(words: Sequence[str]) -> tuple[tuple[str, int | str], ...]:
 
 
 def show(home: Path, view: str, output: Output, nothing: str, columns: Sequence[str]) -> None:
-    """Print rows of a view: all of them as JSON, some columns as a table."""
+    """Print rows of a view: all of them as JSON, some columns as a table; by name, if any."""
     rows: list[dict[str, Any]] = with_client(home, lambda client: client.view(view))
+    if "name" in columns:
+        rows = by_name(rows)
     if output is Output.JSON:
         print_json(rows)
     elif rows:

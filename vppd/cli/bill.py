@@ -15,14 +15,14 @@ from vppd.cli.online import HomeOption, genesis_of, with_client
 from vppd.cli.output import Row, print_json, table
 from vppd.client.bill import Contradiction, Line
 from vppd.client.bill_fetch import Days, fetch_bill, fetch_payouts
-from vppd.client.bill_page import bill_page
-from vppd.client.bill_proof import Bill, check_bill, read_bill
+from vppd.client.bill_page import bill_page, check_file
+from vppd.client.bill_proof import BadBill, Bill
 from vppd.client.client import Client
-from vppd.client.days import date_of, day_named
+from vppd.client.days import day_name, day_named
 from vppd.config.genesis import Genesis
 from vppd.config.genesis_file import load_genesis
 from vppd.crypto import parse_key
-from vppd.errors import Exit, UserError
+from vppd.errors import ConfigError, Exit, UserError
 from vppd.market.money import format_micro
 from vppd.types import PublicKey
 
@@ -71,8 +71,8 @@ def bill(
     Raises:
         UserError: E530–E536.
     """
-    if member == "verify" and file is not None:
-        _verify(file, genesis or home / "genesis.toml", output)
+    if member == "verify":
+        _verify(_given(file), genesis or home / "genesis.toml", output)
         return
     if file is not None or not day:
         raise UserError(
@@ -105,8 +105,7 @@ def _print(made: Bill, plant: Genesis, output: BillForm) -> None:
     if output is BillForm.JSON:
         print_json(msgspec.to_builtins(made))
         return
-    date = date_of(plant.market, body.day)
-    name = str(body.day) if date is None else str(date)
+    name = day_name(plant.market, body.day)
     if output is BillForm.HTML:
         sys.stdout.write(bill_page(made, name))
         return
@@ -135,6 +134,18 @@ def _row(line: Line) -> Row:
     }
 
 
+def _given(file: Path | None) -> Path:
+    if file is None:
+        raise UserError(
+            "E534",
+            "verify needs FILE, the bill to check",
+            facts={"missing": "FILE"},
+            hint="vppd market bill verify bill.json --genesis genesis.toml",
+            exit_code=Exit.USAGE,
+        )
+    return file
+
+
 def _verify(file: Path, genesis: Path, output: BillForm) -> None:
     try:
         data = file.read_bytes()
@@ -145,7 +156,18 @@ def _verify(file: Path, genesis: Path, output: BillForm) -> None:
             facts={"file": str(file), "found": err.strerror or str(err)},
             hint="the JSON or HTML that vppd market bill has printed",
         ) from err
-    report = check_bill(read_bill(data), load_genesis(genesis))
+    try:
+        plant = load_genesis(genesis)
+    except ConfigError as err:
+        if not genesis.exists():
+            err.hint = "--genesis genesis.toml of the plant, from somebody you trust: the proof "
+            err.hint += "begins there"
+        raise
+    try:
+        report = check_file(data, plant)
+    except BadBill as err:
+        err.facts = {"file": str(file), **err.facts}
+        raise
     if output is BillForm.JSON:
         print_json(report)
         return
@@ -153,8 +175,19 @@ def _verify(file: Path, genesis: Path, output: BillForm) -> None:
         f"the bill of {report['member']} for day {report['day']} holds: {report['lines']} lines "
         f"from {report['receipts']} receipts in {report['blocks']} certified blocks"
     )
+    print(_money(report))
+    if report["form"] == "html":
+        print("the page shows this bill and nothing else")
     for sentence in report["unproven"]:
         print(f"not proved: {sentence}")
+
+
+def _money(report: dict[str, Any]) -> str:
+    total = f"total {format_micro(report['total_micro'], 6)} {report['currency']}"
+    if report["closing_micro"] is None:
+        return f"{total}; no opening or closing balance is stated"
+    opening, closing = (format_micro(report[f"{at}_micro"], 6) for at in ("opening", "closing"))
+    return f"{total}; opening balance {opening}, closing balance {closing}, bids included"
 
 
 def payouts(
@@ -222,4 +255,4 @@ def _day(plant: Genesis, text: str) -> int:
 
 async def _days(client: Client, day: int) -> Days:
     said = await client.view("day", str(day))
-    return Days(day, said["first_slot"], said["end_slot"], said["opens_ms"], said["review_ms"])
+    return Days(**{name: said[name] for name in Days._fields})

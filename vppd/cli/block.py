@@ -13,6 +13,7 @@ from vppd.cli.online import HomeOption, genesis_of, node_config, parse_hash, wit
 from vppd.cli.output import Output, OutputOption, print_json, print_rows, table
 from vppd.cli.progress import progress
 from vppd.client.client import Client
+from vppd.client.contract_words import kinds_in
 from vppd.client.epochs import Crossing
 from vppd.client.render import render_receipt, render_transaction
 from vppd.consensus.certificate import signers_of
@@ -20,6 +21,7 @@ from vppd.consensus.validators import Validator
 from vppd.crypto import key_text
 from vppd.errors import Exit, UserError
 from vppd.header import Header, decode_header
+from vppd.ledger.receipts import decode_receipt
 from vppd.net.requests import DecidedView
 from vppd.types import Height
 
@@ -174,8 +176,9 @@ def _document(block: DecidedView, members: tuple[Validator, ...]) -> dict[str, A
     certificate = block.certificate
     txs = []
     for i, raw in enumerate(block.txs):
-        tx = render_transaction(raw)
-        tx["receipt"] = render_receipt(block.receipts[i + 1]) if block.receipts else {}
+        receipt = block.receipts[i + 1] if block.receipts else None
+        tx = render_transaction(raw, kinds_in(decode_receipt(receipt)) if receipt else None)
+        tx["receipt"] = render_receipt(receipt) if receipt else {}
         txs.append(tx)
     return {
         "height": header.height,

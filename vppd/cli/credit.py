@@ -30,8 +30,9 @@ def credit(
         ),
     ],
     rules: Annotated[
-        str, typer.Option("--rules", help=f"Credit rules: {', '.join(RULES)}.")
-    ] = "default",
+        str | None,
+        typer.Option("--rules", help=f"With FILE, credit rules: {', '.join(RULES)}."),
+    ] = None,
     home: HomeOption = Path(),
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -39,12 +40,18 @@ def credit(
 
     Raises:
         UserError: E520–E526, E536.
+        BadParameter: rules for a member, whose credit follows the chain's.
     """
     if not _is_file(which) and (home / "genesis.toml").exists():
+        if rules is not None:
+            raise typer.BadParameter(
+                f"--rules ({', '.join(RULES)}) is for a FILE of deliveries; the credit of {which} "
+                "follows the chain's: vppd market rules"
+            )
         _history(which, home, output)
         return
     source = "standard input" if which == _STDIN else which
-    replayed = credit_file(_read(which), rules, source=source)
+    replayed = credit_file(_read(which), rules or "default", source=source)
     if output is Output.JSON:
         print_json(replayed)
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +24,7 @@ from vppd.ledger.events import Approved, RulesScheduled
 from vppd.ledger.governance import AUTHORITY_MISSING, OPERATOR_MISSING
 from vppd.ledger.member_events import DutyChanged, Intervened
 from vppd.ledger.receipts import decode_receipt
+from vppd.ledger.registration.records import Duty
 from vppd.ledger.transaction import Op, make_transaction
 from vppd.net.frames import NEWEST_WIRE
 from vppd.net.requests import TxStage, TxState
@@ -36,6 +37,8 @@ UNSET = "unset"
 QUORUM_NUMBERS = ("f", "p")
 """May be unset again: as if genesis had left them out."""
 _SHORT = 8
+_DUTIES = {duty.value: duty.name.lower() for duty in Duty}
+_TOWARDS = {"Grant": "to", "Revoke": "from"}
 
 decode_configure = Decoder(Configure)
 Document = dict[str, Any]
@@ -254,11 +257,53 @@ def _unsettable(word: str, why: str, hint: str) -> UserError:
     )
 
 
-def text_of(change: Document) -> str:
-    """A change of a proposal in a few words."""
-    parts = [
-        f"{name} {value}"
-        for name, value in change.items()
-        if name not in ("kind", "ready") and value not in ("", None)
-    ]
-    return " ".join([change["kind"].lower(), *parts])
+def names_in(view: Document, people: Iterable[Document]) -> dict[str, str]:
+    """Names of validators, candidates and members by their keys."""
+    eras = [era for era in (view["era"], view["scheduled"]) if era is not None]
+    rows = [*people, *view["candidates"], *(row for era in eras for row in era["members"])]
+    return {row["key"]: row["name"] for row in rows if row["name"]}
+
+
+def text_of(change: Document, names: Mapping[str, str]) -> str:
+    """A change of a proposal in words.
+
+    Args:
+        change: as the view says it.
+        names: by key (:func:`names_in`); who has none is shown by its key.
+    """
+    key = str(change.get("account", change.get("key", change.get("old"))))
+    who = names.get(key, key)
+    text, reason = _plain_text(change, who), change.get("reason")
+    return f"{text}: {reason}" if reason else text
+
+
+def _plain_text(change: Document, who: str) -> str:
+    match change:
+        case {"kind": "Add", "key": key, "name": name, "operator": operator, "addr": addr}:
+            role = "operator" if operator else "der"
+            return " ".join(filter(None, ("add", name, f"as {role}", addr, key)))
+        case {"kind": "Remove"}:
+            return f"remove {who}"
+        case {"kind": "Rekey", "new": new, "addr": addr}:
+            return f"rekey {who} to {new}" + (f" at {addr}" if addr else "")
+        case {"kind": "Readmit"}:
+            return f"readmit {who}"
+        case {"kind": "Move", "operator": operator}:
+            return f"make {who} {'an operator' if operator else 'a der'}"
+        case {"kind": "SetNumber", "name": name, "value": value}:
+            return f"set {name}={UNSET if value is None else value}"
+        case {"kind": "SetEngine", "name": name}:
+            return f"set engine={name}"
+        case {"kind": "SetMarket", "settings": settings, "first_slot": slot}:
+            pairs = " ".join(f"{name}={value}" for name, value in settings)
+            return f"set {pairs} from slot {slot}"
+        case {"kind": "Grant" | "Revoke" as kind, "duty": duty}:
+            return f"{kind.lower()} {_DUTIES.get(duty, duty)} {_TOWARDS[kind]} {who}"
+        case {"kind": "Bar", "barred": barred}:
+            return f"{'bar' if barred else 'unbar'} {who}"
+        case {"kind": "VoidOrders", "slot": slot}:
+            return f"void orders of slot {slot}"
+        case {"kind": "ReleaseContract", "number": number}:
+            return f"release contract {number}"
+        case _:  # of a later release
+            return " ".join(f"{value}" for value in change.values())

@@ -8,11 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from vppd.cli.governance import Document, outcome, print_outcome, propose
-from vppd.cli.online import HomeOption, with_client
+from vppd.cli.online import HomeOption, genesis_of, with_client
 from vppd.cli.output import Output, OutputOption, print_json, print_rows
 from vppd.client.readings import moment_text
 from vppd.errors import Exit, UserError
 from vppd.ledger.changes import SetMarket
+from vppd.ledger.contracts.registry import OWN
 from vppd.market.calendar import TARIFFS, MarketCalendar, Settings, section_of
 from vppd.market.money import format_micro
 
@@ -24,7 +25,15 @@ def contracts(
     home: HomeOption = Path(),
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Print the state machines on chain: where each stands and when it moves by itself."""
+    """Print the state machines on chain: where each stands and when it moves by itself.
+
+    Raises:
+        BadParameter: no contract of this chain is of that kind.
+    """
+    kinds = ["slot", *(kind.name for kind in OWN), *genesis_of(home).contracts.kinds]
+    if kind is not None and kind not in kinds:
+        known = ", ".join(kinds)
+        raise typer.BadParameter(f"{kind!r} is none; there are {known}", param_hint="--kind")
     rows: list[Document] = with_client(home, lambda client: client.view("contracts"))
     rows = [row for row in rows if kind in (None, row["kind"])]
     if output is Output.JSON:
@@ -102,6 +111,8 @@ def _setting(word: str) -> tuple[str, int | str]:
             hint="NAME=VALUE, as gate_lead_ms=60000; vppd market rules shows the names",
             exit_code=Exit.USAGE,
         )
+    if value in ("true", "false"):
+        return name, int(value == "true")
     return name, int(value) if name != TARIFFS and value.isdecimal() else value
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from vppd.cli.online import HomeOption, account_of, genesis_of, submit, with_client
-from vppd.cli.output import Output, OutputOption, print_json, print_rows
+from vppd.cli.output import Output, OutputOption, by_name, print_json, print_rows
 from vppd.cli.progress import progress
 from vppd.cli.tx import GONE
 from vppd.client.client import Client
@@ -89,7 +89,7 @@ def list_meters(home: HomeOption = Path(), output: OutputOption = Output.TABLE) 
     genesis = genesis_of(home)
 
     async def work(client: Client) -> list[dict[str, Any]]:
-        accounts = await client.view("accounts")
+        accounts = by_name(await client.view("accounts"))
         keys = [key for account in accounts for key in account["meters"]]
         return list(await asyncio.gather(*(client.view("account", key) for key in keys)))
 

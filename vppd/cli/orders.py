@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -23,8 +24,9 @@ from vppd.cli.market import (
 )
 from vppd.cli.online import HomeOption, account_of, genesis_of, node_config, submit, with_client
 from vppd.cli.output import Output, OutputOption, print_json, print_rows
-from vppd.cli.tx import print_state, require_success
+from vppd.cli.tx import kinds_called, print_state, require_success
 from vppd.client.client import Client
+from vppd.client.contract_words import Kinds
 from vppd.codec import encode
 from vppd.config.keys import load_key
 from vppd.crypto import key_text
@@ -47,6 +49,17 @@ SeqArg: TypeAlias = Annotated[
     int,
     typer.Argument(metavar="ORDER", min=0, max=MOST, help="Its number in the slot: ORDER_ID."),
 ]
+
+
+class OrderState(StrEnum):
+    """What becomes of an order."""
+
+    RESTING = "resting"
+    FILLED = "filled"
+    CANCELLED = "cancelled"
+    LEFT = "left"
+
+
 NextSlotOption: TypeAlias = Annotated[
     int | None,
     typer.Option(min=0, max=MOST, help="Slot; default: the next whose delivery has not begun."),
@@ -70,17 +83,18 @@ def send_ops(home: Path, key: Path | None, output: Output, choose: Choose, *, wa
     genesis = genesis_of(home)
     signer = load_key(key or node_config(home).key_file)
 
-    async def work(client: Client) -> tuple[Digest, TxState | None]:
+    async def work(client: Client) -> tuple[Digest, TxState | None, Kinds]:
         require_wire(await client.view("status"))
         account = await account_of(client, signer.public_key)
         ops = await choose(client, account)
         expiry = account["height"] + LIFETIME_BLOCKS
         raw = make_transaction(signer, genesis.digest, account["nonce"], expiry, ops)
         tx_id = await submit(client, raw)
-        return tx_id, await client.wait(tx_id, raw) if wait else None
+        state = await client.wait(tx_id, raw) if wait else None
+        return tx_id, state, await kinds_called(client, state)
 
-    tx_id, state = with_client(home, work)
-    print_state(tx_id, state, output)
+    tx_id, state, kinds = with_client(home, work)
+    print_state(tx_id, state, output, kinds=kinds)
     require_success(state)
 
 
@@ -88,9 +102,7 @@ def orders(
     member: Annotated[
         str | None, typer.Argument(help="A member's name or key; default: the node's own.")
     ] = None,
-    state: Annotated[
-        str | None, typer.Option(help="Only resting, filled, cancelled or left.")
-    ] = None,
+    state: Annotated[OrderState | None, typer.Option(help="Only those that are so.")] = None,
     home: HomeOption = Path(),
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -103,7 +115,7 @@ def orders(
     elif rows:
         print_rows([priced(row) for row in rows], output)
     else:
-        print("no orders" if state is None else f"no orders that are {state}")
+        print("no orders" if state is None else f"no orders that are {state.value}")
 
 
 def cancel(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 import typer
 
+from vppd.client.names import name_order
+
 Row: TypeAlias = Mapping[str, str | int | None]
+Named = TypeVar("Named", bound=Mapping[str, Any])
 
 
 class Output(StrEnum):
@@ -30,6 +33,11 @@ def print_rows(rows: Sequence[Row], output: Output) -> None:
         print_json(list(rows))
     elif rows:
         print("\n".join(table(rows)))
+
+
+def by_name(rows: Iterable[Named], column: str = "name") -> list[Named]:
+    """Rows in the order in which people look names up."""
+    return sorted(rows, key=lambda row: name_order(str(row[column])))
 
 
 def print_json(value: object) -> None:

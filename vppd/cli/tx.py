@@ -11,6 +11,7 @@ import typer
 from vppd.cli.online import genesis_of, parse_hash, submit, waits_for, with_client
 from vppd.cli.output import Output, OutputOption, print_json
 from vppd.client.client import Client
+from vppd.client.contract_words import Kinds, kinds_in, opened_in
 from vppd.client.proofs import Prover
 from vppd.client.render import render_receipt, render_transaction
 from vppd.codec import Malformed
@@ -18,6 +19,7 @@ from vppd.config.genesis import Genesis
 from vppd.crypto import key_text, verify
 from vppd.errors import Exit, UserError
 from vppd.ledger.codes import Status
+from vppd.ledger.contracts.ops import CallContract
 from vppd.ledger.receipts import decode_receipt
 from vppd.ledger.transaction import decode_transaction, signature_holds
 from vppd.net.requests import TxStage, TxState
@@ -56,15 +58,16 @@ def send(
     genesis = genesis_of(home)
     _check(raw, genesis, file)
 
-    async def work(client: Client) -> tuple[Digest, TxState | None, int | None]:
+    async def work(client: Client) -> tuple[Digest, TxState | None, int | None, Kinds]:
         tx_id = await submit(client, raw)
         missing = await waits_for(client, raw)
         if wait and missing is not None:
             print(f"note: it waits until nonce {missing} of its sender is decided", file=sys.stderr)
-        return tx_id, await client.wait(tx_id, raw) if wait else None, missing
+        state = await client.wait(tx_id, raw) if wait else None
+        return tx_id, state, missing, await kinds_called(client, state)
 
-    tx_id, state, missing = with_client(home, work)
-    print_state(tx_id, state, output, missing=missing)
+    tx_id, state, missing, kinds = with_client(home, work)
+    print_state(tx_id, state, output, missing=missing, kinds=kinds)
     require_success(state)
 
 
@@ -84,7 +87,7 @@ def show(
     tx_id = parse_hash(tx_hash)
     genesis = genesis_of(home)
 
-    async def work(client: Client) -> tuple[TxState, dict[str, Any] | None, int | None]:
+    async def work(client: Client) -> tuple[TxState, dict[str, Any] | None, int | None, Kinds]:
         prover = Prover(genesis, client.links)
         state = await (client.wait(tx_id) if wait else client.tx(tx_id))
         shown = await prover.check(tx_id, state) if proof else None
@@ -95,10 +98,11 @@ def show(
             state = await client.tx(tx_id)
             shown = await prover.check(tx_id, state)
         accepted = state.stage == TxStage.ACCEPTED and state.raw
-        return state, shown, await waits_for(client, state.raw) if accepted else None
+        missing = await waits_for(client, state.raw) if accepted else None
+        return state, shown, missing, await kinds_called(client, state)
 
-    state, shown, missing = with_client(home, work)
-    print_state(tx_id, state, output, proof=shown, missing=missing)
+    state, shown, missing, kinds = with_client(home, work)
+    print_state(tx_id, state, output, proof=shown, missing=missing, kinds=kinds)
     if state.stage in (TxStage.UNKNOWN, TxStage.DROPPED):
         raise typer.Exit(Exit.FAILED)
 
@@ -164,6 +168,19 @@ def require_success(state: TxState | None) -> None:
         raise typer.Exit(Exit.FAILED)
 
 
+async def kinds_called(client: Client, state: TxState | None) -> Kinds:
+    """Kinds of the contracts that a transaction calls: of its receipt, else of those there are."""
+    if state is None or not state.raw:
+        return {}
+    calls = [op for op in decode_transaction(state.raw).ops if isinstance(op, CallContract)]
+    decided = state.stage == TxStage.COMMITTED
+    known = kinds_in(decode_receipt(state.receipt)) if decided else {}
+    if all(op.number in known for op in calls):
+        return known
+    rows = await client.view("contracts")
+    return {int(row["contract"]): row["kind"] for row in rows if row["contract"].isdecimal()}
+
+
 def print_state(
     tx_id: Digest,
     state: TxState | None,
@@ -171,8 +188,9 @@ def print_state(
     *,
     proof: dict[str, Any] | None = None,
     missing: int | None = None,
+    kinds: Kinds | None = None,
 ) -> None:
-    """Print the three facts: accepted, committed, with which result.
+    """Print the three facts: accepted, committed, with which result; first what it opened.
 
     Args:
         tx_id: of the transaction.
@@ -180,7 +198,9 @@ def print_state(
         output: form.
         proof: how the node's answer was proved; ``None``: nobody asked.
         missing: the nonce that has to be decided first.
+        kinds: of the contracts it calls (:func:`kinds_called`).
     """
+    opened: list[int] = []
     fact: dict[str, Any] = {"hash": tx_id.hex()}
     if state is None:
         fact["stage"] = "accepted"
@@ -189,16 +209,19 @@ def print_state(
         if state.stage == TxStage.COMMITTED:
             fact["height"] = state.height
             fact |= render_receipt(state.receipt)
+            opened = opened_in(decode_receipt(state.receipt))
         fact |= GONE.get(TxStage(state.stage), {})
         if state.raw:
-            fact["transaction"] = render_transaction(state.raw)
+            fact["transaction"] = render_transaction(state.raw, kinds)
         if proof is not None:
             fact["proof"] = proof
     if missing is not None and fact["stage"] == "accepted":
         fact["waits_for_nonce"] = missing
     if output is Output.JSON:
-        print_json(fact)
+        print_json(fact | ({"contracts": opened} if opened else {}))
     else:
+        for number in opened:
+            print(f"contract {number}")
         print("\n".join(_lines(fact | fact.pop("transaction", {}))))
 
 

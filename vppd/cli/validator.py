@@ -11,6 +11,7 @@ from vppd.cli.governance import (
     Document,
     find,
     find_proposal,
+    names_in,
     outcome,
     parse_settings,
     print_outcome,
@@ -46,15 +47,16 @@ _decode_ready = Decoder(Ready)
 def list_validators(home: HomeOption = Path(), output: OutputOption = Output.TABLE) -> None:
     """Print who votes, who may be elected, and what waits for approvals."""
 
-    async def work(client: Client) -> Document:
+    async def work(client: Client) -> tuple[Document, list[Document]]:
         view: Document = await client.view("validators")
-        return view
+        named = output is Output.TABLE and view["proposals"]
+        return view, await client.view("members") if named else []
 
-    view = with_client(home, work)
+    view, people = with_client(home, work)
     if output is Output.JSON:
         print_json(view)
     else:
-        print("\n".join(_lines(view)))
+        print("\n".join(_lines(view, names_in(view, people))))
 
 
 def ready(
@@ -221,7 +223,7 @@ def _wrong_token(name: str) -> UserError:
     )
 
 
-def _lines(view: Document) -> list[str]:
+def _lines(view: Document, names: dict[str, str]) -> list[str]:
     """The view as text, what is to be done last."""
     era, coming = view["era"], view["scheduled"]
     lines = [f"epoch {era['epoch']} since height {era['first']}, engine {era['engine']}", ""]
@@ -233,9 +235,10 @@ def _lines(view: Document) -> list[str]:
         lines += ["", f"candidates; next election after height {view['next_election_height']}", ""]
         lines += table([_candidate(row, era["epoch"]) for row in view["candidates"]])
     for proposal in view["proposals"]:
-        changes = "; ".join(map(text_of, proposal["changes"]))
+        changes = "; ".join(text_of(change, names) for change in proposal["changes"])
         short, more = proposal["proposal"][:8], proposal["needed"] - proposal["approvals"]
-        wants = f"needs {more} more" if more > 0 else "needs an authority's approval"
+        whose = "an operator's" if proposal["operator_missing"] else "an authority's"
+        wants = f"needs {more} more" if more > 0 else f"needs {whose} approval"
         lines += [
             "",
             f"proposal {short}: {changes}",

@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 from msgspec.structs import replace
 
+from vppd.client.names import name_order
 from vppd.config.genesis import Genesis
 from vppd.crypto import key_text
 from vppd.ledger.events import (
@@ -255,7 +256,7 @@ def _nothing(by: Literal["genesis", "review"], height: Height, balance: Micro) -
 
 
 def payouts_of(genesis: Genesis, day: int, receipts: Receipts) -> list[dict[str, Any]]:
-    """What each member has more or less after a day, for a payment system, by ascending key.
+    """What each member has more or less after a day, for a payment system, by name.
 
     Args:
         genesis: names and opening balances.
@@ -292,7 +293,7 @@ def payouts_of(genesis: Genesis, day: int, receipts: Receipts) -> list[dict[str,
                 "escrow_micro": closing.escrow_micro,
             }
         )
-    return rows
+    return sorted(rows, key=lambda row: name_order(str(row["member"])))
 
 
 def concerns(asked: Asked, receipt: Receipt) -> bool:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol
 from vppd.client.bill import Asked, compose, concerns, payouts_of
 from vppd.client.bill_proof import Bill, Proof, ProvedBlock, ProvedReceipt, hexed
 from vppd.client.client import RequestFailed
+from vppd.client.readings import moment_text
 from vppd.codec import encode
 from vppd.config.genesis import Genesis
 from vppd.consensus.messages import EraLink
@@ -42,6 +43,10 @@ class Days(NamedTuple):
     """Orders for its first slot."""
     review_ms: TimeMs
     """Its last slot settles."""
+    ends_ms: TimeMs
+    """Its last slot ends."""
+    reviews: bool
+    """By the rules in force then."""
 
 
 class Chain:
@@ -185,7 +190,7 @@ async def _proof(
 
 
 async def fetch_payouts(client: Source, genesis: Genesis, day: Days) -> list[dict[str, Any]]:
-    """What each member has more or less since the day before was reviewed, by ascending key.
+    """What each member has more or less since the day before was reviewed, by name.
 
     Raises:
         UserError: E531, a block is gone; E532, the day is not reviewed yet.
@@ -194,14 +199,32 @@ async def fetch_payouts(client: Source, genesis: Genesis, day: Days) -> list[dic
     await chain.begin()
     review = await _review_of(chain, day)
     if review is None:
-        raise UserError(
-            "E532",
-            f"day {day.day} is not over, or this chain reviews no days",
-            hint="vppd market rules shows review.daily; or ask for an earlier day",
-        )
+        raise await _no_review(chain, day)
     height, raw, event = review
     receipts = {(height, 0): decode_receipt(raw)}
     if event.number > 1:
         before = event.previous_height
         receipts[before, 0] = decode_receipt((await chain.block(before)).receipts[0])
     return payouts_of(genesis, day.day, receipts)
+
+
+async def _no_review(chain: Chain, day: Days) -> UserError:
+    """Why a day has no review, and what to do about it."""
+    if not day.reviews:
+        what = f"this chain reviews no days, so nothing states balances by day {day.day}"
+        hint = (
+            "vppd market bill MEMBER --day D adds up what is known; a review comes with "
+            "[market.review] in genesis or with a credit rule:\n"
+            "vppd market set credit.rule=level --from SLOT"
+        )
+        return UserError("E532", what, hint=hint)
+    now = (await chain.header(chain.top)).time_ms if chain.top else 0
+    facts = {"last block": moment_text(now)} if now else {}
+    if now < day.ends_ms:
+        what = f"day {day.day} is not over"
+        facts["ends at"] = moment_text(day.ends_ms)
+    else:
+        what = f"day {day.day} is over, but not reviewed yet"
+    facts["review at"] = moment_text(day.review_ms)
+    hint = "again one block after the review, or an earlier day"
+    return UserError("E532", what, facts=facts, hint=hint)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from html import escape
+from typing import Any
 
 import msgspec
 
 from vppd.client.bill import Line
-from vppd.client.bill_proof import Bill
+from vppd.client.bill_proof import OPENS, BadBill, Bill, check_bill, read_bill
+from vppd.client.days import day_name
+from vppd.config.genesis import Genesis
 from vppd.market.money import format_micro
 
 _STYLE = """
@@ -30,6 +33,43 @@ _KINDS = {
     "transfer": "Transfer",
 }
 _HEAD = ("What", "Slot", "With", "Wh", "per kWh", "Amount", "Proved by")
+
+_AROUND = 24
+"""Bytes shown before and after the place where a page is not what its bill makes."""
+
+
+def check_file(data: bytes, genesis: Genesis) -> dict[str, Any]:
+    """Prove a bill from a file; of a page also that it shows the bill it holds, and nothing else.
+
+    Returns:
+        What :func:`~.bill_proof.check_bill` does, and in ``form`` ``json`` or ``html``.
+
+    Raises:
+        BadBill: the bill does not hold, or the page is not what is printed of it.
+        ConfigError: as in ``check_bill``.
+    """
+    document = read_bill(data)
+    report = check_bill(document, genesis)
+    if OPENS not in data:
+        return {**report, "form": "json"}
+    right = bill_page(document, day_name(genesis.market, document.bill.day)).encode()
+    if data != right:
+        at = next(
+            (i for i, (one, other) in enumerate(zip(data, right, strict=False)) if one != other),
+            min(len(data), len(right)),
+        )
+        raise BadBill(
+            "the page does not say what its bill says",
+            f"byte {at}",
+            facts={"page": _around(data, at), "bill": _around(right, at)},
+            hint="believe nothing on this page: ask for vppd market bill MEMBER --day D -o json; "
+            "a page is checked by the release that has printed it",
+        )
+    return {**report, "form": "html"}
+
+
+def _around(text: bytes, at: int) -> str:
+    return ascii(text[max(0, at - _AROUND) : at + _AROUND].decode(errors="replace"))
 
 
 def bill_page(bill: Bill, name_of_day: str) -> str:

@@ -25,19 +25,23 @@ from vppd.types import Height
 
 _decode_certificate = Decoder(Certificate)
 _decode_link = Decoder(EraLink)
-_OPENS = b'<script type="application/json" id="bill">'
+OPENS = b'<script type="application/json" id="bill">'
+"""Where a page has the bill that it was printed from."""
 _CLOSES = b"</script>"
+_ASK = "ask the member for the file as it was made: vppd market bill MEMBER --day D"
 
 
 class BadBill(UserError):
     """A bill that does not hold."""
 
-    def __init__(self, why: str, where: str = "") -> None:
+    def __init__(
+        self, why: str, where: str = "", *, facts: dict[str, str] | None = None, hint: str = _ASK
+    ) -> None:
         super().__init__(
             "E530",
             f"this bill does not hold: {why}",
-            facts={"at": where} if where else {},
-            hint="ask the member for the file as it was made: vppd market bill MEMBER --day D",
+            facts=({"at": where} if where else {}) | (facts or {}),
+            hint=hint,
         )
 
 
@@ -75,13 +79,13 @@ class Bill(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 def read_bill(data: bytes) -> Bill:
-    """A bill from a JSON file, or from the page that was printed with it.
+    """A bill from a JSON file, or the one inside a printed page; nothing is checked.
 
     Raises:
         BadBill: it is neither.
     """
-    if _OPENS in data:
-        data = data.partition(_OPENS)[2].partition(_CLOSES)[0]
+    if OPENS in data:
+        data = data.partition(OPENS)[2].partition(_CLOSES)[0]
     try:
         return msgspec.json.decode(data, type=Bill)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
@@ -126,7 +130,10 @@ def check_bill(document: Bill, genesis: Genesis) -> dict[str, Any]:
         "day": body.day,
         "state": body.state,
         "lines": len(body.lines),
+        "currency": body.currency,
         "total_micro": body.total_micro,
+        "opening_micro": None if body.opening is None else body.opening.funds_micro,
+        "closing_micro": None if body.closing is None else body.closing.funds_micro,
         "blocks": len(document.proof.blocks),
         "receipts": len(receipts),
         "unproven": unproven,

@@ -18,6 +18,12 @@ def date_of(market: MarketRulesSection, day: Day) -> date | None:
     return _EPOCH + timedelta(days=day) if real and 0 <= day <= _MOST_DAY else None
 
 
+def day_name(market: MarketRulesSection, day: Day) -> str:
+    """A day as bills call it: its date where there is one, else its number."""
+    date = date_of(market, day)
+    return str(day) if date is None else str(date)
+
+
 def day_named(market: MarketRulesSection, text: str) -> Day:
     """The day a person means by a number or, where market time is the world's, a date.
 

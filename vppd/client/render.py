@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from vppd.codec import Malformed
+from vppd.client.contract_words import (
+    Kinds,
+    call_words,
+    kinds_in,
+    open_words,
+    said_words,
+    word_of,
+)
 from vppd.crypto import key_text
 from vppd.ledger.codes import MEANING, ErrorCode, Status
-from vppd.ledger.contracts.ops import OpenContract
+from vppd.ledger.contracts.ops import CallContract, OpenContract
 from vppd.ledger.events import (
     Cause,
     ContractMoved,
+    ContractSaid,
     OrderMade,
     Posted,
     Purse,
@@ -23,10 +31,14 @@ from vppd.ledger.events import (
     SlotAdvanced,
     TradeSigned,
 )
-from vppd.ledger.kinds.terms import DealTerms, read_terms
+from vppd.ledger.member_events import Answered, DutyChanged, Intervened, StandingChanged
 from vppd.ledger.order_records import Parties
 from vppd.ledger.plain import fields
 from vppd.ledger.receipts import decode_receipt
+from vppd.ledger.registration.interventions import Action
+from vppd.ledger.registration.records import Duty
+from vppd.ledger.registration.views import standing_words
+from vppd.ledger.response.calls import Answer
 from vppd.ledger.slots import Phase
 from vppd.ledger.transaction import PlaceOrder, decode_transaction, statement_in
 from vppd.market.auction import Side
@@ -100,6 +112,7 @@ REMEDY: dict[ErrorCode, str] = {
     ErrorCode.NOT_TO_BE_SIGNED: "nothing, or wait until the gate has closed",
     # Grid
     ErrorCode.QUOTA_OF_GRADE: "less, or fewer; vppd market credit NAME shows what made the grade",
+    ErrorCode.NO_METER: "a registrar enrols one: vppd meter enrol",
     ErrorCode.UNKNOWN_METER: "vppd meter list shows those on chain",
     ErrorCode.METER_READ_LATER: "name a slot after the old meter's last reading",
     ErrorCode.REGISTER_BEYOND: "whole Wh, as the meter shows them; has a decimal point been lost?",
@@ -145,8 +158,46 @@ REMEDY: dict[ErrorCode, str] = {
 """For each error on chain what a person may try."""
 
 
-def render_transaction(raw: bytes) -> dict[str, Any]:
+_DUTY = {duty.value: duty.name.lower() for duty in Duty}
+_NAMED: Mapping[ErrorCode, tuple[str, Mapping[int, str]]] = {
+    ErrorCode.NOT_PERMITTED: ("The sender lacks the duty that this takes: {}.", _DUTY),
+    ErrorCode.STILL_NEEDED: (
+        "The account cannot be closed: it has {}.",
+        {
+            1: "money or debts",
+            2: "slots that are not closed",
+            3: "a meter in use",
+            4: "a contract",
+            5: "a project",
+            6: "members under it",
+            7: "a seat as validator",
+        },
+    ),
+    ErrorCode.OUT_OF_BOUNDS: (
+        "A number is out of bounds: {}.",
+        {
+            0: "a choice that there is not",
+            1: "slots",
+            2: "power",
+            3: "price",
+            4: "days of the baseline",
+            5: "signal",
+            6: "priority",
+            7: "commitment",
+            8: "slots of notice",
+        },
+    ),
+}
+"""Codes whose detail stands for a word."""
+
+
+def render_transaction(raw: bytes, kinds: Kinds | None = None) -> dict[str, Any]:
     """What a transaction asks for.
+
+    Args:
+        raw: the transaction.
+        kinds: of the contracts it calls, as far as they are known; arguments of others are shown in
+            hexadecimal.
 
     Raises:
         Malformed: not a transaction.
@@ -156,7 +207,7 @@ def render_transaction(raw: bytes) -> dict[str, Any]:
         "sender": "nobody" if statement_in(tx) is not None else key_text(tx.sender),
         "nonce": tx.nonce,
         "expiry_height": tx.expiry_height,
-        "ops": [{"op": type(op).__name__, **_fields(op)} for op in tx.ops],
+        "ops": [{"op": type(op).__name__, **_fields(op, kinds or {})} for op in tx.ops],
     }
 
 
@@ -171,36 +222,59 @@ def render_receipt(data: bytes) -> dict[str, Any]:
         shown["why"] = sentence
         detail = receipt.detail[len(receipt.detail) - len(names) :] if names else ()
         shown |= dict(zip(names, detail, strict=False))
+        if code in _NAMED and detail:
+            why, words = _NAMED[code]
+            word = words.get(detail[0], str(detail[0]))
+            shown |= {"why": why.format(word), names[0]: word}
         shown["try"] = REMEDY[code]
-    shown["events"] = [_event(event) for event in receipt.events]
+    kinds = kinds_in(receipt)
+    shown["events"] = [_event(event, kinds) for event in receipt.events]
     return shown
 
 
-def _event(event: msgspec.Struct) -> dict[str, Any]:
-    shown = _fields(event)
-    if isinstance(event, Posted):
-        shown["purse"] = Purse(event.purse).name.lower()
-        shown["reason"] = Reason(event.reason).name.lower()
-    elif isinstance(event, SlotAdvanced):
-        shown["phase"] = Phase(event.phase).name.lower()
-    elif isinstance(event, Settled):
-        shown["flags"] = [flag.name for flag in SettlementFlag(event.flags)]
-    elif isinstance(event, OrderMade):
-        shown["side"] = Side(event.side).name.lower()
-    elif isinstance(event, ContractMoved):
-        shown["cause"] = Cause(event.cause).name.lower()
-    elif isinstance(event, TradeSigned):
-        parties = Parties(event.parties)
-        shown["parties"] = [str(party.name).lower() for party in Parties if party in parties]
-    return {"event": type(event).__name__, **shown}
+def _event(event: msgspec.Struct, kinds: Kinds) -> dict[str, Any]:
+    return {"event": type(event).__name__, **fields(event), **_event_words(event, kinds)}
 
 
-def _fields(record: msgspec.Struct) -> dict[str, Any]:
-    values = fields(record)
-    if isinstance(record, PlaceOrder | DealTerms):
-        values["side"] = Side(record.side).name.lower()
-    elif isinstance(record, OpenContract):
-        with suppress(Malformed):  # then the chain refuses it
-            terms = read_terms(record.kind, record.terms)
-            values["terms"] = values["terms"] if terms is None else _fields(terms)
+def _event_words(event: msgspec.Struct, kinds: Kinds) -> dict[str, Any]:
+    """Fields of an event whose numbers stand for words."""
+    match event:
+        case Posted(purse=purse, reason=reason):
+            return {"purse": word_of(Purse, purse), "reason": word_of(Reason, reason)}
+        case SlotAdvanced(phase=phase):
+            return {"phase": word_of(Phase, phase)}
+        case Settled(flags=flags):
+            return {"flags": [flag.name for flag in SettlementFlag(flags)]}
+        case OrderMade(side=side):
+            return {"side": word_of(Side, side)}
+        case ContractMoved(cause=cause):
+            return {"cause": word_of(Cause, cause)}
+        case ContractSaid():
+            return said_words(event, kinds)
+        case TradeSigned(parties=bits):
+            parties = Parties(bits)
+            return {"parties": [str(party.name).lower() for party in Parties if party in parties]}
+        case Answered(answer=answer):
+            return {"answer": word_of(Answer, answer)}
+        case DutyChanged(duty=duty):
+            return {"duty": word_of(Duty, duty)}
+        case Intervened(action=action):
+            return {"action": word_of(Action, action)}
+        case StandingChanged(standing=standing):
+            return {"standing": standing_words(standing)}
+        case _:
+            return {}
+
+
+def _fields(op: msgspec.Struct, kinds: Kinds) -> dict[str, Any]:
+    values = fields(op)
+    match op:
+        case PlaceOrder(side=side):
+            values["side"] = word_of(Side, side)
+        case OpenContract():
+            values |= open_words(op)
+        case CallContract():
+            values |= call_words(op, kinds)
+        case _:
+            pass
     return values

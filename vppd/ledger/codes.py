@@ -91,6 +91,7 @@ class ErrorCode(IntEnum):
     # Credit, fees, settlement and meters: 65 to 74
     QUOTA_OF_GRADE = 65
     UNKNOWN_METER = 66
+    NO_METER = 67
     METER_READ_LATER = 69
     REGISTER_BEYOND = 70
     ROLLOVER_TOO_LOW = 71
@@ -275,6 +276,7 @@ MEANING: dict[ErrorCode, tuple[str, tuple[str, ...]]] = {
         "A member of this grade has only a part of market.max_orders and market.max_quantity_wh.",
         ("grade", "max_orders", "max_wh"),
     ),
+    ErrorCode.NO_METER: ("Who joined after the founding sells through a meter.", ()),
     ErrorCode.UNKNOWN_METER: ("There is no such meter, or not any more.", ()),
     ErrorCode.METER_READ_LATER: (
         "The meter has readings of the slot in which it is said to be replaced, or later.",

@@ -11,7 +11,7 @@ from vppd.ledger.events import GRID
 
 KEYS = {
     "account", "to", "seller", "buyer", "meter", "key", "old", "new", "targets",
-    "supplier", "user",
+    "supplier", "user", "aggregator", "by", "subject", "members",
 }  # fmt: skip
 """Fields that hold public keys; other bytes are shown in hexadecimal."""
 

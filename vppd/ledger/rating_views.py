@@ -33,7 +33,7 @@ def day_view(calendar: MarketCalendar, state: State, day: int) -> dict[str, Any]
     if not slots:
         raise LookupError(f"no slot starts in day {day}")
     first, last = slots[0], slots[-1]
-    opening = calendar.at(first)
+    opening, closing = calendar.at(first), calendar.at(last)
     record = state.get(DAY, day_key(day))
     reviewed = record is not None and record.reviewed
     return {
@@ -41,7 +41,9 @@ def day_view(calendar: MarketCalendar, state: State, day: int) -> dict[str, Any]
         "first_slot": first,
         "end_slot": last + 1,
         "opens_ms": opening.slot_start(first) - opening.open_lead_ms,
-        "review_ms": due_ms(calendar.at(last), last, Phase.SETTLED),
+        "review_ms": due_ms(closing, last, Phase.SETTLED),
+        "ends_ms": due_ms(closing, last, Phase.METERED),
+        "reviews": closing.review.daily or closing.credit.rule != "fixed",
         "last_review_height": _last_review(state),
         "spread_micro": record.spread if record is not None and reviewed else None,
         "quote_spread_micro": record.quote_spread if record is not None and reviewed else None,

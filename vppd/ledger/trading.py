@@ -17,7 +17,7 @@ from vppd.ledger.plans import check_ordered
 from vppd.ledger.records import Ordered, OrderRecord, SlotRecord, TradeRecord
 from vppd.ledger.seat import check_seat
 from vppd.ledger.slots import Phase, due_ms
-from vppd.ledger.state import ACCOUNT, ORDER, ORDER_NOTE, ORDERED, SLOT, TRADE, State
+from vppd.ledger.state import ACCOUNT, MEMBER, ORDER, ORDER_NOTE, ORDERED, SLOT, TRADE, State
 from vppd.ledger.transaction import PlaceOrder
 from vppd.market.auction import Book, Order, Rules, Side, Trade
 from vppd.market.tariff import tariff_for
@@ -106,6 +106,8 @@ def count_order(ctx: Context, account: PublicKey, slot: Slot, side: int, wh: Wh)
     Raises:
         Failed: too many orders, or too much energy on one side.
     """
+    if side == Side.OFFER:
+        _check_metered(ctx, account)
     market = ctx.market_of(slot)
     so_far = ctx.state.get(ORDERED, slot, account) or Ordered(0, 0, 0)
     if so_far.orders >= market.max_orders:
@@ -116,6 +118,19 @@ def count_order(ctx: Context, account: PublicKey, slot: Slot, side: int, wh: Wh)
         raise Failed(ErrorCode.QUANTITY_OUT_OF_RANGE, market.max_quantity_wh)
     check_quota(ctx, account, slot, so_far.orders + 1, max(offered, wanted))
     ctx.state.put(ORDERED, Ordered(so_far.orders + 1, offered, wanted), slot, account)
+
+
+def _check_metered(ctx: Context, account: PublicKey) -> None:
+    """Wallets are bound to meters (P3, Fig 2): else one sells what no meter will ever miss.
+
+    Accounts of genesis may be without: what it lets sell, it lets sell.
+
+    Raises:
+        Failed: NO_METER.
+    """
+    member = ctx.state.get(MEMBER, account)
+    if member is not None and member.name and not ctx.meters.get(account):
+        raise Failed(ErrorCode.NO_METER)
 
 
 def uncount(ctx: Context, account: PublicKey, slot: Slot, side: int, wh: Wh) -> None:

@@ -131,7 +131,7 @@ def _with_settings(before: MarketRulesSection, settings: Settings) -> MarketRule
         single = not isinstance(table[key], dict | list)
         if not single:
             raise ValueError(f"{name!r} is no single value")
-        table[key] = value
+        table[key] = bool(value) if isinstance(table[key], bool) and value in (0, 1) else value
     try:
         section = msgspec.convert(tables, MarketRulesSection)
     except msgspec.ValidationError as err:

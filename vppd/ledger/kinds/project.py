@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from vppd.codec import U63, Decoder, Message, encode
+from vppd.codec import U63, Bytes32, Decoder, Message, encode
 from vppd.config.values import parse_name
 from vppd.crypto import key_text
 from vppd.ledger.codes import ErrorCode
@@ -37,7 +37,7 @@ MOST_NOTICE = 5_000
 TERMS_SAID = 1
 """Topic of :class:`~vppd.ledger.events.ContractSaid`: a version of the terms."""
 MEMBER_SAID = 2
-"""Topic: a member joined or agreed anew, or left with an empty record."""
+"""Topic: a member joined or agreed anew (:class:`Joined`), or left (:class:`Left`)."""
 
 
 class Join(Message, frozen=True):
@@ -49,7 +49,23 @@ class Join(Message, frozen=True):
     auto: bool
 
 
+class Joined(Message, frozen=True):
+    """News: a member joined, or agreed anew."""
+
+    account: Bytes32
+    capacity_w: U63
+    auto: bool
+    version: U63
+
+
+class Left(Message, frozen=True):
+    """News: a member left."""
+
+    account: Bytes32
+
+
 read_join = Decoder(Join)
+read_joined, read_left = Decoder(Joined), Decoder(Left)
 _OUT_OF_BOUNDS = {"price": 3, "capacity_w": 2, "baseline_days": 4, "notice_slots": 8}
 
 
@@ -181,7 +197,7 @@ def _join(desk: Desk, now: Standing, project: Project, caller: PublicKey, asked:
     if before is not None and before == Membership(*_terms_of(after), before.height):
         raise Failed(ErrorCode.NOTHING_CHANGES)
     ctx.state.put(MEMBERSHIP, after, number, caller)
-    desk.say(MEMBER_SAID, encode((caller, *_terms_of(after))))
+    desk.say(MEMBER_SAID, encode(Joined(caller, *_terms_of(after))))
 
 
 def _terms_of(member: Membership) -> tuple[int, bool, int]:
@@ -197,7 +213,7 @@ def _leave(desk: Desk, now: Standing, caller: PublicKey) -> Standing:
             raise Failed(ErrorCode.EVENT_RUNNING, live.number)
     ctx.state.remove(MEMBERSHIP, number, caller)
     forget(ctx, (caller,))
-    desk.say(MEMBER_SAID, encode((caller,)))
+    desk.say(MEMBER_SAID, encode(Left(caller)))
     return now
 
 
