@@ -52,9 +52,9 @@ def test_three_party_contracts_do_too() -> None:
 
 def test_what_is_urgent_was_in_no_plan() -> None:
     chain = planned()
-    chain.ok(NOW + 1, ANN, standby(900, 400_000))
-    receipt = chain.ok(NOW + 2, CAT, urgent(900, 400_000))
-    assert events(receipt, UrgentServed)[0].matched_wh == 900
+    chain.ok(NOW + 1, ANN, standby(500, 400_000))
+    receipt = chain.ok(NOW + 2, CAT, urgent(500, 400_000))
+    assert events(receipt, UrgentServed)[0].matched_wh == 500
 
 
 # -- who may not trade
